@@ -1,0 +1,40 @@
+# make lab     set up, and open the course in JupyterLab
+# make test    set up, and test everything
+# make lint    ruff, check and format
+# make bench   speed and memory, into benchmarks/results.md (about ten minutes, a quiet machine)
+# make clean   remove the environment
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8888
+
+.PHONY: lab test lint bench clean
+
+# The course itself needs the first; tests add the corpus's own packages and the reference model.
+$(VENV)/lab: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the course into $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lab]"
+	@touch $@
+
+$(VENV)/test: $(VENV)/lab
+	@echo "Installing what the tests need ..."
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lab,rag,test]"
+	@touch $@
+
+lab: $(VENV)/lab
+	$(BIN)/jupyter lab --port $(PORT) $(JUPYTER_FLAGS) notebooks/00_phase_0_disaster.ipynb
+
+test: $(VENV)/test
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(VENV)/test
+	$(BIN)/python benchmarks/bench.py
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,73 @@
+"""SLM Lab: train five small GPTs on a laptop, and learn when a model memorises."""
+
+import os
+
+# Both are read once, when PyTorch loads, so they come before any import of it.
+# Waiting threads sleep instead of spinning: with another program on the same cores, a step of a
+# small model otherwise takes a hundred times as long (`benchmarks/README.md`).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Large tensors on large memory pages (Linux): fewer page faults for 50,257-wide logits.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+from slmlab.corpus import Corpus, Dataset, corpus_dataset, load_corpus
+from slmlab.diagnosis import (
+    GAP_BANDS,
+    advice,
+    bits_per_byte,
+    copy_rate,
+    gap_band,
+    longest_match,
+    perplexity,
+    recommend,
+    scorecard,
+    token_accuracy,
+)
+from slmlab.files import DataError
+from slmlab.generation import generate, generate_tokens, next_distribution
+from slmlab.model import GPT, GPTConfig
+from slmlab.phases import PHASES, Phase
+from slmlab.plots import loss_curves, parameter_breakdown
+from slmlab.report import report
+from slmlab.runs import PROMPTS, Run, recorded, train
+from slmlab.tokenizer import gpt2_tokenizer, right_size, train_bpe
+from slmlab.training import Progress, TrainConfig, TrainState, fit, mean_loss
+
+__all__ = [
+    "GAP_BANDS",
+    "GPT",
+    "PHASES",
+    "PROMPTS",
+    "Corpus",
+    "DataError",
+    "Dataset",
+    "GPTConfig",
+    "Phase",
+    "Progress",
+    "Run",
+    "TrainConfig",
+    "TrainState",
+    "advice",
+    "bits_per_byte",
+    "copy_rate",
+    "corpus_dataset",
+    "fit",
+    "gap_band",
+    "generate",
+    "generate_tokens",
+    "gpt2_tokenizer",
+    "load_corpus",
+    "longest_match",
+    "loss_curves",
+    "mean_loss",
+    "next_distribution",
+    "parameter_breakdown",
+    "perplexity",
+    "recommend",
+    "recorded",
+    "report",
+    "right_size",
+    "scorecard",
+    "token_accuracy",
+    "train",
+    "train_bpe",
+]

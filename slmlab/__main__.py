@@ -1,0 +1,106 @@
+"""The command line: `python -m slmlab check | phases | run | sample`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from slmlab.check import run_checks
+from slmlab.files import DataError
+from slmlab.phases import PHASES
+from slmlab.report import report
+from slmlab.runs import Run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (1 for bad input, told in one sentence)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (DataError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _check(_: argparse.Namespace) -> int:
+    checks = run_checks()
+    print(*checks, sep="\n")
+    return 0 if all(check.ok for check in checks) else 1
+
+
+def _phases(_: argparse.Namespace) -> int:
+    rows = [
+        {
+            "phase": phase.number,
+            "name": phase.name,
+            "layers": phase.shape["n_layer"],
+            "heads": phase.shape["n_head"],
+            "width": phase.shape["n_embd"],
+            "context": phase.shape["block_size"],
+            "tokens": phase.dataset_tokens,
+            "steps": phase.training.max_steps,
+            "published gap": round(
+                phase.published["final_val_loss"] - phase.published["final_train_loss"], 2
+            ),
+        }
+        for phase in PHASES
+    ]
+    print(pd.DataFrame(rows).to_string(index=False))
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    run = PHASES[options.phase].run(
+        options.vocabulary, options.seconds, options.seed, sample_often=options.sample_often
+    )
+    print(report(run))
+    if options.out:
+        print(f"\nSaved to {run.save(options.out, keep=options.keep)}")
+    return 0
+
+
+def _sample(options: argparse.Namespace) -> int:
+    run = Run.load(options.run)
+    print(run.sample(options.prompt, options.tokens, temperature=options.temperature))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m slmlab", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser(
+        "check", help="is this computer ready? OK or FAIL, and what to do"
+    )
+    command.set_defaults(command=_check)
+
+    command = commands.add_parser("phases", help="the five phases, as a table")
+    command.set_defaults(command=_phases)
+
+    command = commands.add_parser("run", help="train a phase with its published settings")
+    command.add_argument("phase", type=int, choices=range(len(PHASES)))
+    command.add_argument("--vocabulary", choices=("gpt2", "right-sized"), default="gpt2")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seconds", type=float, help="stop at a time budget")
+    command.add_argument("--out", type=Path, metavar="DIR", help="save the run to this folder")
+    command.add_argument(
+        "--keep", choices=("all", "best", "record"), default="all", help="what to save (all)"
+    )
+    command.add_argument(
+        "--sample-often", action="store_true", help="sample at every evaluation, not just the last"
+    )
+    command.set_defaults(command=_run)
+
+    command = commands.add_parser("sample", help="let a saved run continue a prompt")
+    command.add_argument("run", type=Path, metavar="RUN", help="folder of a saved run")
+    command.add_argument("prompt", metavar="PROMPT")
+    command.add_argument("--tokens", type=int, default=30)
+    command.add_argument("--temperature", type=float, default=0.8)
+    command.set_defaults(command=_sample)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

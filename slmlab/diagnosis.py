@@ -1,0 +1,272 @@
+"""What a run's numbers mean: gap bands, memorisation, sample quality, warnings, a sensible size."""
+
+import ast
+import builtins
+import codeop
+import keyword
+import math
+import re
+import warnings
+from dataclasses import dataclass
+from statistics import mean
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from slmlab.corpus import Dataset, load_corpus, ngrams
+from slmlab.model import GPT, GPTConfig
+from slmlab.runs import Run
+from slmlab.training import FAR_TOO_WIDE, loss_windows
+
+COPY_NGRAM = 8  # tokens in a row that count as copied: a line of code, more or less
+REPEAT_NGRAM = 4  # as in seq-rep-4 (Welleck et al. 2020, arXiv:1908.04319)
+TOKENS_PER_PARAMETER = 20  # compute-optimal, one pass over the data (Hoffmann et al. 2022)
+
+
+class GapBand(NamedTuple):
+    """A band of the gap, val − train, in nats per token: `low` ≤ gap < `high`."""
+
+    low: float
+    high: float
+    name: str
+    meaning: str
+
+
+# The bands that the experiment published; "suspicious" is this course's reading of a gap below 0.
+GAP_BANDS = (
+    GapBand(-math.inf, 0.0, "suspicious", "validation is easier than training: look for leakage"),
+    GapBand(0.0, 0.5, "good", "what was learnt carries over to the validation text"),
+    GapBand(0.5, 1.0, "acceptable", "some of it is memory"),
+    GapBand(1.0, 3.0, "moderate", "much of it is memory; 1 to 2 can serve a single domain"),
+    GapBand(3.0, 5.0, "severe", "nearly all of it is memory"),
+    GapBand(5.0, math.inf, "catastrophic", "the training text is known by heart, and little else"),
+)
+
+
+def gap_band(gap: float) -> GapBand:
+    """The band of a signed gap (validation − training loss, nats per token).
+
+    Raises `ValueError` if the gap is not a number.
+    """
+    for band in GAP_BANDS:
+        if band.low <= gap < band.high:
+            return band
+    raise ValueError(f"The gap is {gap}, which is not a number; the run has no finite losses.")
+
+
+def perplexity(loss: float) -> float:
+    """e to the loss: among how many equally likely tokens the model hesitates."""
+    return math.exp(min(loss, 700.0))
+
+
+def bits_per_byte(loss: float, dataset: Dataset) -> float:
+    """A loss in bits per byte of the validation text: comparable across vocabularies."""
+    n_bytes = len(dataset.tokenizer.decode(dataset.val[1:].tolist()).encode())
+    return loss * (len(dataset.val) - 1) / math.log(2) / n_bytes
+
+
+@torch.no_grad()
+def token_accuracy(model: GPT, ids: Tensor) -> float:
+    """Share of the tokens (but the first) that are the model's likeliest guess, given the text."""
+    was_training = model.training
+    model.eval()
+    right = total = 0
+    for inputs, targets in loss_windows(ids, model.config.block_size, rows=256):
+        inputs = inputs.to(model.wte.weight.device)
+        right += int((model(inputs).argmax(-1).cpu() == targets).sum())
+        total += targets.numel()
+    model.train(was_training)
+    return right / total
+
+
+def longest_match(ids: list[int], training: list[int]) -> int:
+    """Length of the longest run of `ids` that stands, token for token, in the training text."""
+    text, source = _as_text(ids), _as_text(training)
+    longest = 0
+    for start in range(len(text)):
+        while start + longest < len(text) and text[start : start + longest + 1] in source:
+            longest += 1
+    return longest
+
+
+def copy_rate(ids: list[int], training: list[int], n: int = COPY_NGRAM) -> float:
+    """Share of the n-token sequences of `ids` that stand in the training text (NaN if none)."""
+    seen = set(ngrams(training, n))
+    return _mean([gram in seen for gram in ngrams(ids, n)])
+
+
+def repetition_rate(ids: list[int], n: int = REPEAT_NGRAM) -> float:
+    """1 − distinct / all n-token sequences of `ids`: 0 never repeats, near 1 is a loop."""
+    grams = ngrams(ids, n)
+    return 1 - len(set(grams)) / len(grams) if grams else math.nan
+
+
+def parses(code: str) -> bool:
+    """Whether a sample, up to its last full line, is or may yet become valid Python.
+
+    A sample is cut after some number of tokens, so its last line is left out, and a construct
+    that is still open (a function without its body yet) is not held against it.
+    """
+    lines = code.split("\n")
+    code = "\n".join(lines[:-1] if len(lines) > 1 else lines)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as "invalid escape sequence" in a sample
+        try:
+            ast.parse(code)
+        except (SyntaxError, ValueError):
+            try:
+                return codeop.compile_command(code, symbol="exec") is None
+            except (SyntaxError, ValueError, OverflowError):
+                return False
+    return True
+
+
+def domain_hits(text: str, identifiers: frozenset[str]) -> int:
+    """How many different identifiers of the domain a text uses."""
+    return len(identifiers & set(re.findall(r"[A-Za-z_]\w+", text)))
+
+
+def domain_identifiers() -> frozenset[str]:
+    """Names of the course's corpus: functions, attributes, arguments and imported modules.
+
+    Words that any Python text would have (keywords, built-ins, names of one or two letters) are
+    left out.
+    """
+    names: set[str] = set()
+    for document in load_corpus().documents:
+        for node in ast.walk(ast.parse(document.source)):
+            if isinstance(node, ast.FunctionDef):
+                names |= {node.name, *(a.arg for a in node.args.args)}
+            elif isinstance(node, ast.Attribute):
+                names.add(node.attr)
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                names |= {alias.name for alias in node.names}
+    common = set(keyword.kwlist) | set(dir(builtins)) | {"main", "self", "path", "name"}
+    return frozenset(name for name in names - common if len(name) > 2 and name.isidentifier())
+
+
+def scorecard(run: Run) -> pd.DataFrame:
+    """One row per prompt: how good, and how much copied, is what the model wrote last?
+
+    Columns: `parses` (see `parses`), `repetition` (share of repeated 4-token sequences),
+    `domain hits` (different identifiers of the corpus), `copied` (share of 8-token sequences
+    found in the training text) and `longest match` (tokens in a row found there). All but
+    `parses` look at the continuation only, not at the prompt.
+    """
+    training = run.dataset.train.tolist()
+    identifiers = domain_identifiers()
+    last = max((s["step"] for s in run.samples), default=0)
+    rows = {}
+    for sample in (s for s in run.samples if s["step"] == last):
+        continuation = sample["text"][len(sample["prompt"]) :]
+        ids = run.dataset.tokenizer.encode(continuation)
+        rows[sample["prompt"]] = {
+            "parses": parses(sample["text"]),
+            "repetition": repetition_rate(ids),
+            "domain hits": domain_hits(continuation, identifiers),
+            "copied": copy_rate(ids, training),
+            "longest match": longest_match(ids, training),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("prompt")
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A model size for an amount of text, with what speaks for it."""
+
+    config: GPTConfig
+    parameters: int
+    reasons: tuple[str, ...]
+
+
+# Shapes from small to large: (n_layer, n_head, n_embd, block_size).
+LADDER = (
+    (1, 2, 16, 32),
+    (2, 2, 32, 32),
+    (3, 4, 64, 64),
+    (4, 4, 96, 64),
+    (4, 4, 128, 128),
+    (6, 6, 192, 128),
+    (6, 6, 384, 256),
+    (12, 12, 768, 1024),
+)
+
+
+def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
+    """A sensible model for `n_tokens` tokens of training text: the largest of a ladder of shapes
+    that has at least 20 tokens per parameter (Hoffmann et al. 2022), or else the smallest.
+
+    Raises `ValueError` for fewer than 100 tokens, or a vocabulary below 2.
+    """
+    if n_tokens < 100:
+        raise ValueError(
+            f"{n_tokens} tokens are too few to train on; give at least 100, better 10,000."
+        )
+    if vocab_size < 2:
+        raise ValueError(f"vocab_size is {vocab_size}; it must be at least 2.")
+    sized = []
+    for n_layer, n_head, n_embd, block_size in LADDER:
+        config = GPTConfig(vocab_size, block_size, n_layer, n_head, n_embd)
+        sized.append((config.n_params, config))
+    fitting = [s for s in sized if n_tokens >= TOKENS_PER_PARAMETER * s[0]]
+    parameters, config = fitting[-1] if fitting else sized[0]
+    ratio = n_tokens / parameters
+    reasons = [f"{parameters:,} parameters for {n_tokens:,} tokens: {ratio:.2g} tokens for each."]
+    if fitting:
+        reasons.append("That is the 20 or more per parameter that one pass over the data asks for.")
+    else:
+        reasons.append(
+            "One pass asks for about 20 per parameter, so even this smallest shape will see the "
+            "text many times: watch the validation loss and stop at its best step."
+        )
+    if vocab_size * config.n_embd > parameters / 2:
+        reasons.append(
+            "More than half of the parameters are the vocabulary's: a smaller one helps most."
+        )
+    return Recommendation(config, parameters, tuple(reasons))
+
+
+def advice(run: Run) -> list[str]:
+    """Warnings in words about a run; an empty list if nothing stands out."""
+    found = []
+    last = run.state.history[-1]
+    distinct = len(torch.cat([run.dataset.train, run.dataset.val]).unique())
+    vocab = run.model.config.vocab_size
+    if vocab > FAR_TOO_WIDE * distinct:
+        found.append(
+            f"The vocabulary has {vocab:,} rows, but only {distinct:,} tokens occur in this data: "
+            "right-size it."
+        )
+    if run.params_per_token > 1:
+        found.append(
+            f"The model has {run.params_per_token:,.0f} parameters for each training token: "
+            "it can store the text instead of learning from it."
+        )
+    if last.train_loss < last.val_loss / 2:
+        found.append(
+            f"The training loss ({last.train_loss:.2f}) is below half the validation loss "
+            f"({last.val_loss:.2f}): the model memorises."
+        )
+    if run.gap < 0:
+        shared = run.dataset.contamination()
+        found.append(
+            f"Validation is easier than training (gap {run.gap:+.2f}), and {shared:.0%} of the "
+            f"validation text's {COPY_NGRAM}-token sequences stand in the training text: "
+            "this score may be a leak."
+        )
+    if last.val_loss > run.state.best_val_loss + 0.05:
+        found.append(
+            f"The validation loss was lowest at step {run.state.best_step:,} "
+            f"({run.state.best_val_loss:.2f}) and has risen since: stop there."
+        )
+    return found
+
+
+def _as_text(ids: list[int]) -> str:
+    return "".join(map(chr, ids))  # one character per id, so that `in` searches for tokens
+
+
+def _mean(values: list[bool]) -> float:
+    return mean(map(float, values)) if values else math.nan

@@ -1,0 +1,108 @@
+"""The five phases of the published experiment, as data and as something to run."""
+
+import json
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from slmlab.corpus import Dataset, corpus_dataset
+from slmlab.files import data_path
+from slmlab.model import GPT, GPTConfig
+from slmlab.runs import Run, recorded, train
+from slmlab.training import TrainConfig, VocabularyWarning
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One published set-up. `published` holds its results, `curve` its losses, `samples` its texts.
+
+    What the experiment did not state is set to common values: no dropout, weight decay 0.01 on
+    matrices, gradients clipped at norm 1, a constant learning rate.
+    """
+
+    number: int
+    name: str
+    verdict: str
+    dataset_tokens: int
+    shape: dict[str, int]
+    training: TrainConfig
+    published: dict[str, Any]
+    curve: pd.DataFrame
+    samples: list[dict[str, str]]
+
+    @property
+    def title(self) -> str:
+        return f"Phase {self.number}: {self.name}"
+
+    def dataset(self, vocabulary: str = "gpt2") -> Dataset:
+        """The first `dataset_tokens` tokens of the corpus; "gpt2" or "right-sized" ids."""
+        return corpus_dataset(self.dataset_tokens, vocabulary)
+
+    def model(self, vocab_size: int = 50257, seed: int = 0) -> GPT:
+        """The phase's model before training."""
+        return GPT(GPTConfig(vocab_size=vocab_size, **self.shape), seed)
+
+    def run(
+        self,
+        vocabulary: str = "gpt2",
+        seconds: float | None = None,
+        seed: int = 0,
+        *,
+        progress: bool = True,
+        sample_often: bool = False,
+    ) -> Run:
+        """Train the phase with its published settings; `seconds` stops it at a time budget.
+
+        The vocabulary is "gpt2", as published, or "right-sized", which is many times faster.
+        """
+        dataset = self.dataset(vocabulary)
+        model = self.model(dataset.tokenizer.n_vocab, seed)
+        config = replace(self.training, seed=seed)
+        if seconds is not None:
+            config = replace(config, seconds=seconds, max_steps=None)
+        with warnings.catch_warnings():
+            # The vocabulary of 50,257 is part of the experiment; the report speaks of it.
+            warnings.simplefilter("ignore", VocabularyWarning)
+            return train(
+                model,
+                dataset,
+                config,
+                name=self.run_name(vocabulary, seed),
+                progress=progress,
+                sample_often=sample_often,
+            )
+
+    def run_name(self, vocabulary: str = "gpt2", seed: int = 0) -> str:
+        """The name of the phase's recorded run, such as "phase-0-gpt2-seed-0"."""
+        return f"phase-{self.number}-{vocabulary}-seed-{seed}"
+
+    def recorded(self, vocabulary: str = "gpt2", seed: int = 0) -> Run:
+        """The full run of this phase that the course carries. `DataError` if there is none."""
+        return recorded(self.run_name(vocabulary, seed))
+
+
+def _load_phases() -> tuple[Phase, ...]:
+    records = json.loads(data_path("published", "phases.json").read_text(encoding="utf-8"))
+    phases = []
+    for record in records:
+        config = dict(record["config"])
+        shape = {k: config.pop(k) for k in ("n_layer", "n_head", "n_embd", "block_size")}
+        phases.append(
+            Phase(
+                number=record["phase"],
+                name=record["name"],
+                verdict=record["verdict"],
+                dataset_tokens=config.pop("dataset_tokens"),
+                shape=shape,
+                training=TrainConfig(**config),
+                published=record["result"],
+                curve=pd.DataFrame(record["curve"]),
+                samples=record["samples"],
+            )
+        )
+    return tuple(phases)
+
+
+PHASES = _load_phases()

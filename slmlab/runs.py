@@ -1,0 +1,391 @@
+"""A training run as a thing to keep: train it, look at it, save it, load it, resume it."""
+
+import csv
+import json
+import platform
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from slmlab.corpus import Dataset, corpus_dataset
+from slmlab.files import DataError, data_path, sha256
+from slmlab.generation import generate
+from slmlab.model import GPT, GPTConfig
+from slmlab.tokenizer import tokenizer_from_spec
+from slmlab.training import Progress, TrainConfig, TrainState, fit, make_optimizer
+
+# The prompts that the experiment tried on every model, in its order.
+PROMPTS = (
+    "import chromadb",
+    "def get_",
+    "from embeddings_utils import",
+    "collection.add(",
+    "logging.debug(",
+    "pdf_file_path =",
+    "def main():",
+    "# File:",
+)
+SAMPLE_TOKENS = 30  # tokens in a sample
+SAMPLE_OPTIONS = {"temperature": 0.8, "top_k": 40, "seed": 0}
+FORMAT = 1  # of a saved run
+STATE_FACTS = ("status", "step", "planned_steps", "seconds", "best_step", "best_val_loss")
+
+
+@dataclass
+class Run:
+    """A model with the story of its training.
+
+    Attributes:
+        model: the model with the weights of the last step.
+        dataset: what it was trained and validated on.
+        config: how it was trained.
+        state: where training stands; with `model` it is all that resuming needs.
+        samples: what the model wrote: dictionaries of `step`, `prompt` and `text`.
+        environment: versions, threads, processor: what the numbers were made with.
+        name: a short title for figures and tables.
+    """
+
+    model: GPT
+    dataset: Dataset
+    config: TrainConfig
+    state: TrainState = field(default_factory=TrainState)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    name: str = "run"
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per evaluation, with the columns of `Progress`; losses in nats per token."""
+        return pd.DataFrame([asdict(p) for p in self.state.history]).drop(columns="eta")
+
+    @property
+    def gap(self) -> float:
+        """Validation loss − training loss at the last evaluation. Signed: below 0 is suspicious."""
+        last = self.state.history[-1]
+        return last.val_loss - last.train_loss
+
+    @property
+    def params_per_token(self) -> float:
+        """Parameters of the model for each token of its training text."""
+        return self.model.n_params / len(self.dataset.train)
+
+    @cached_property
+    def best_model(self) -> GPT:
+        """The model with the weights of the lowest validation loss."""
+        best = GPT(self.model.config)
+        best.load_state_dict(self.state.best_weights)
+        return best.eval()
+
+    def sample(self, prompt: str, max_new_tokens: int = SAMPLE_TOKENS, **options: Any) -> str:
+        """What the model writes after `prompt`; the options are those of `generate`."""
+        options = SAMPLE_OPTIONS | options
+        return generate(self.model, self.dataset.tokenizer, prompt, max_new_tokens, **options)
+
+    def resume(self, config: TrainConfig | None = None, progress: bool = True) -> "Run":
+        """Train on from where the run stopped, exactly as if it had never stopped.
+
+        A `config` with more steps prolongs the run; the default goes on with the run's own.
+        Raises `ValueError` if the run was saved without the optimiser's state.
+        """
+        if self.state.step and self.state.optimizer is None:
+            raise ValueError(
+                'This run was saved without its training state; only a run saved with keep="all" '
+                "can be resumed."
+            )
+        self.config = config or self.config
+        self.__dict__.pop("best_model", None)
+        return _drive(self, progress=progress, sample_often=False)
+
+    def save(self, folder: Path | str, keep: Literal["all", "best", "record"] = "all") -> Path:
+        """Write the run to a folder, replacing an older one there in one step.
+
+        `keep` is "all" (can be resumed), "best" (the best weights only) or "record" (history and
+        samples, no weights). Formats are CSV, JSON and safetensors; nothing is pickled.
+
+        Raises:
+            ValueError: if `keep` is something else.
+            DataError: if the folder cannot be written; what stood there before is untouched.
+        """
+        folder = Path(folder)
+        contents = self._contents(keep)
+        sums = {name: sha256(content) for name, content in contents.items()}
+        contents["SHA256SUMS"] = "".join(f"{v}  {k}\n" for k, v in sums.items()).encode()
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+            try:
+                for name, content in contents.items():
+                    (temporary / name).write_bytes(content)
+                temporary.chmod(0o755)
+                _replace_folder(temporary, folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        except OSError as error:
+            raise DataError(
+                f"The run could not be saved to {folder} ({error.strerror}); it is still in "
+                "memory, so free some space or choose a folder you may write to, and save again."
+            ) from error
+        return folder
+
+    def _contents(self, keep: str) -> dict[str, bytes]:
+        if keep not in ("all", "best", "record"):
+            raise ValueError(f'keep is {keep!r}; it must be "all", "best" or "record".')
+        state = self.state
+        facts = {
+            "format": FORMAT,
+            "name": self.name,
+            "model": asdict(self.model.config),
+            "parameters": self.model.n_params,
+            "training": asdict(self.config),
+            "dataset": self.dataset.source
+            | {"train_tokens": len(self.dataset.train), "val_tokens": len(self.dataset.val)},
+            "environment": self.environment,
+        } | {key: getattr(state, key) for key in STATE_FACTS}
+        contents = {
+            "run.json": _json(facts),
+            "samples.json": _json(self.samples),
+            "history.csv": self.history.to_csv(index=False).encode(),
+        }
+        if keep != "record":
+            contents["tokenizer.json"] = _json(self.dataset.tokenizer.spec())
+            ids = {"train": self.dataset.train.int(), "val": self.dataset.val.int()}
+            contents["dataset.safetensors"] = safetensors.torch.save(ids)
+            contents["best.safetensors"] = safetensors.torch.save(_plain(state.best_weights))
+        if keep == "all" and state.optimizer is not None:
+            tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+            for name, parameter in self.model.named_parameters():
+                for key, value in state.optimizer.state[parameter].items():
+                    tensors[f"adam.{key}.{name}"] = value
+            contents["resume.safetensors"] = safetensors.torch.save(_plain(tensors))
+        return contents
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Run":
+        """Read a run that `save` wrote.
+
+        A run kept as "record" has no weights: its model is as before training.
+
+        Raises:
+            DataError: if the folder is missing, half-written or altered, or if it is not a
+                folder of this format (a pickled checkpoint is never opened: unpickling a file
+                can run any code that its author put there).
+        """
+        folder = Path(folder)
+        contents = _verified_contents(folder)
+        try:
+            return cls._from_contents(contents)
+        except DataError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as e:
+            raise DataError(
+                f"{folder} is not a run that this version of SLM Lab can read ({e}); make it "
+                "again, or use the version that saved it."
+            ) from e
+
+    @classmethod
+    def _from_contents(cls, contents: dict[str, bytes]) -> "Run":
+        facts = json.loads(contents["run.json"])
+        if facts["format"] != FORMAT:
+            raise ValueError(f"its format is {facts['format']}, this version reads {FORMAT}")
+        source = facts["dataset"]
+        n_train, n_val = source.pop("train_tokens"), source.pop("val_tokens")
+        if "dataset.safetensors" in contents:
+            ids = safetensors.torch.load(contents["dataset.safetensors"])
+            tokenizer = tokenizer_from_spec(json.loads(contents["tokenizer.json"]))
+            dataset = Dataset(ids["train"].long(), ids["val"].long(), tokenizer, source)
+        else:
+            dataset = corpus_dataset(n_train + n_val, source["vocabulary"])
+            if dataset.source["sha256"] != source["sha256"]:
+                raise ValueError("the corpus has changed since it was made")
+        model = GPT(GPTConfig(**facts["model"]))
+        config = TrainConfig(**facts["training"])
+        rows = csv.DictReader(StringIO(contents["history.csv"].decode()))
+        state = TrainState(history=[_progress_from_csv(row) for row in rows])
+        for key in STATE_FACTS:
+            setattr(state, key, facts[key])
+        if "best.safetensors" in contents:
+            state.best_weights = safetensors.torch.load(contents["best.safetensors"])
+            model.load_state_dict(state.best_weights)
+        if "resume.safetensors" in contents:
+            tensors = safetensors.torch.load(contents["resume.safetensors"])
+            model.load_state_dict({k: tensors[f"model.{k}"] for k in model.state_dict()})
+            state.optimizer = make_optimizer(model, config)
+            for name, parameter in model.named_parameters():
+                for key in ("step", "exp_avg", "exp_avg_sq"):
+                    state.optimizer.state[parameter][key] = tensors[f"adam.{key}.{name}"]
+        samples = json.loads(contents["samples.json"])
+        environment = facts["environment"]
+        return cls(model.eval(), dataset, config, state, samples, environment, facts["name"])
+
+
+def train(
+    model: GPT,
+    dataset: Dataset,
+    config: TrainConfig,
+    *,
+    name: str = "run",
+    progress: bool = True,
+    sample_often: bool = False,
+) -> Run:
+    """Train a model in place and return the `Run`, with samples for the eight `PROMPTS`.
+
+    Ctrl-C, or a notebook's stop button, ends training after the step at hand; the run so far
+    comes back, marked "interrupted", and can be resumed. `progress` shows a bar;
+    `sample_often` samples at every evaluation, not only at the end.
+    """
+    run = Run(model, dataset, config, name=name, environment=environment())
+    return _drive(run, progress, sample_often)
+
+
+def _drive(run: Run, progress: bool, sample_often: bool) -> Run:
+    state = run.state
+    with (
+        tqdm(desc=run.name, unit="step", disable=not progress) as bar,
+        _deferred_interrupt() as interrupted,
+    ):
+        for report in fit(run.model, run.dataset, run.config, state):
+            bar.total = state.planned_steps
+            bar.update(report.step - bar.n)
+            if report.val_loss is not None:
+                bar.set_postfix_str(f"train {report.train_loss:.2f} · val {report.val_loss:.2f}")
+                if sample_often:
+                    _take_samples(run)
+            if interrupted.is_set():
+                state.status = "interrupted"
+                break
+    if not run.samples or run.samples[-1]["step"] != state.step:
+        _take_samples(run)
+    run.model.eval()
+    return run
+
+
+def _take_samples(run: Run) -> None:
+    run.samples += [
+        {"step": run.state.step, "prompt": prompt, "text": run.sample(prompt)} for prompt in PROMPTS
+    ]
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into an event, so that a step is never cut in two."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals reach the main thread only
+        return
+
+    def on_interrupt(*_: object) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt  # a second Ctrl-C does not wait
+        event.set()
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, threads and processor: what a run's numbers depend on."""
+    packages = ("slmlab", "torch", "tiktoken", "numpy")
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "threads": torch.get_num_threads(),
+        "processor": _processor(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor() -> str:
+    try:  # Linux: the only place that names the model
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration, IndexError):
+        return platform.processor()
+
+
+def recorded(name: str) -> Run:
+    """A run that the course carries in `data/runs/`, such as "phase-0-gpt2-seed-0".
+
+    Raises `DataError`, with the names there are, if it does not exist.
+    """
+    folder = data_path("runs", name)
+    if not folder.is_dir():
+        known = ", ".join(sorted(p.name for p in data_path("runs").glob("*/"))) or "none"
+        raise DataError(f"There is no recorded run {name!r}; the recorded runs are: {known}.")
+    return Run.load(folder)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as safetensors wants them: on the CPU, contiguous, sharing no memory."""
+    return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+
+
+def _progress_from_csv(row: dict[str, str]) -> Progress:
+    whole = ("step", "tokens")
+    values = {k: (int(v) if k in whole else float(v)) if v else None for k, v in row.items()}
+    return Progress(**values, eta=None)
+
+
+def _verified_contents(folder: Path) -> dict[str, bytes]:
+    """All files of a saved run, each checked against the run's SHA256SUMS."""
+    if folder.is_file():
+        raise DataError(
+            f"{folder} is a file, but a saved run is a folder; checkpoints such as .pt or .pkl "
+            "are never opened, because a pickle can run any code when it is loaded."
+        )
+    if not folder.is_dir():
+        raise DataError(f"There is no run in {folder}; check the path, or save a run there first.")
+    try:
+        sums = (folder / "SHA256SUMS").read_text().splitlines()
+        expected = dict(reversed(line.split("  ", 1)) for line in sums)
+        contents = {name: (folder / name).read_bytes() for name in expected}
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{folder} is not a complete run ({error}); it was half-written or a file was "
+            "removed, so train it again or restore it from a copy."
+        ) from error
+    for name, content in contents.items():
+        if sha256(content) != expected[name]:
+            raise DataError(
+                f"{folder / name} has changed since the run was saved; restore it from a copy, "
+                "or train the run again."
+            )
+    return contents
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    """Put `new` in the place of `target`, which is set aside until the new one stands."""
+    if not target.exists():
+        new.replace(target)
+        return
+    old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
+    target.replace(old / target.name)
+    try:
+        new.replace(target)
+    except OSError:
+        (old / target.name).replace(target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
