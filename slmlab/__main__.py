@@ -40,6 +40,7 @@ def _phases(_: argparse.Namespace) -> int:
             "width": phase.shape["n_embd"],
             "context": phase.shape["block_size"],
             "tokens": phase.dataset_tokens,
+            "val. overlap": f"{phase.dataset().contamination():.0%}",
             "steps": phase.training.max_steps,
             "published gap": round(
                 phase.published["final_val_loss"] - phase.published["final_train_loss"], 2
@@ -48,6 +49,10 @@ def _phases(_: argparse.Namespace) -> int:
         for phase in PHASES
     ]
     print(pd.DataFrame(rows).to_string(index=False))
+    print(
+        "\nval. overlap: 8-token sequences of the validation text that stand in the training text"
+        "\npublished gap: validation − training loss, nats per token"
+    )
     return 0
 
 

@@ -98,7 +98,8 @@ def load_corpus(folder: Path | None = None) -> Corpus:
 class Dataset:
     """Token ids to train on and to validate on, and the tokenizer they come from.
 
-    `train` and `val` are 1-D int64 tensors. `source` says where the text came from; runs store it.
+    `train` and `val` are 1-D int64 tensors. `source` says where the text came from, with the
+    SHA-256 of what was used of it; runs store it.
     """
 
     train: Tensor
@@ -139,7 +140,8 @@ class Dataset:
                 f"{n_tokens} tokens split into {n_train} for training and {n_tokens - n_train} "
                 "for validation; each side needs at least 2, so use more text."
             )
-        source = {"sha256": sha256(text.encode()), "n_tokens": n_tokens} | (source or {})
+        used = tokenizer.decode(ids[:n_tokens].tolist())
+        source = {"sha256": sha256(used.encode()), "n_tokens": n_tokens} | (source or {})
         return cls(ids[:n_train], ids[n_train:n_tokens], tokenizer, source)
 
     def batch(self, batch_size: int, block_size: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -174,16 +174,19 @@ class GPT(nn.Module):
         """An empty key/value cache for `forward`, with room for `block_size` tokens."""
         return [LayerCache(self.config, batch, self.wte.weight.device) for _ in self.blocks]
 
-    def hidden(self, idx: Tensor, cache: list[LayerCache] | None = None) -> Tensor:
-        """Final hidden states: ids (B, T) → (B, T, C). A cache holds the tokens before `idx`."""
+    def hidden(self, tokens: Tensor, cache: list[LayerCache] | None = None) -> Tensor:
+        """Final hidden states of embedded tokens: (B, T, C) → (B, T, C).
+
+        A cache holds the tokens that came before.
+        """
         past = cache[0].length if cache else 0
-        T = idx.shape[1]
+        T = tokens.shape[1]
         if past + T > self.config.block_size:
             raise ValueError(
                 f"{past + T} tokens do not fit the model's context of {self.config.block_size}; "
                 "pass fewer tokens or make the model with a larger block_size."
             )
-        x = self.wte(idx) + self.wpe.weight[past : past + T]
+        x = tokens + self.wpe.weight[past : past + T]
         x = F.dropout(x, self.config.dropout, self.training)
         for i, block in enumerate(self.blocks):
             x = block(x, cache[i] if cache else None)
@@ -191,19 +194,23 @@ class GPT(nn.Module):
 
     def forward(self, idx: Tensor, cache: list[LayerCache] | None = None) -> Tensor:
         """Logits of the next token at every position: ids (B, T) → (B, T, V)."""
-        return F.linear(self.hidden(idx, cache), self.wte.weight)
+        return F.linear(self.hidden(self.wte(idx), cache), self.wte.weight)
 
     def next_logits(self, idx: Tensor, cache: list[LayerCache] | None = None) -> Tensor:
         """Logits after the last position only: ids (B, T) → (B, V)."""
-        return F.linear(self.hidden(idx, cache)[:, -1], self.wte.weight)
+        return F.linear(self.hidden(self.wte(idx), cache)[:, -1], self.wte.weight)
 
     def loss(self, idx: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Mean cross-entropy in nats per token; ids and targets (B, T).
 
-        The same value as `F.cross_entropy` of `forward`, without holding all logits at once.
+        The same value and gradients as `F.cross_entropy` of `forward`, without holding all
+        logits at once.
         """
-        x = self.hidden(idx).flatten(0, 1)
-        return HeadLoss.apply(x, self.wte.weight, targets.flatten(), label_smoothing)
+        shared: list[Tensor] = []
+        x = self.hidden(Lookup.apply(self.wte.weight, idx, shared)).flatten(0, 1)
+        return HeadLoss.apply(
+            x, self.wte.weight.detach(), targets.flatten(), label_smoothing, shared
+        )
 
     @property
     def n_params(self) -> int:
@@ -299,18 +306,39 @@ def _transpose_linear(name: str, weight: Tensor) -> Tensor:
     return weight.T if is_linear else weight
 
 
+class Lookup(torch.autograd.Function):
+    """The token embedding, (B, T) → (B, T, C), for a matrix that `HeadLoss` uses as well.
+
+    Autograd would make a V × C gradient for each of the two uses and add them. Here the head's is
+    handed over in the list `shared`, and the lookup's few rows are added to it in place.
+    """
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, idx: Tensor, shared: list[Tensor]) -> Tensor:
+        ctx.idx, ctx.shared = idx, shared
+        return F.embedding(idx, weight)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+        total = ctx.shared.pop()
+        return total.index_add_(0, ctx.idx.flatten(), grad.flatten(0, 1)), None, None
+
+
 class HeadLoss(torch.autograd.Function):
     """Output head and cross-entropy in one, `HEAD_CHUNK` rows of logits at a time.
 
     The gradient of cross-entropy is softmax(logits) − one-hot(target), so each chunk's gradients
     are taken while its probabilities are still at hand, and no logits are kept for later. The
     idea is Liger Kernel's fused linear cross-entropy (Hsu et al. 2024, arXiv:2410.10989).
+    The gradient of the matrix goes to `Lookup`.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    def forward(
+        ctx, x: Tensor, weight: Tensor, targets: Tensor, smoothing: float, shared: list[Tensor]
+    ) -> Tensor:
         N, V = len(x), len(weight)
-        training = any(ctx.needs_input_grad)
+        training = ctx.needs_input_grad[0]
         grad_x = torch.empty_like(x) if training else None
         grad_weight = torch.zeros_like(weight) if training else None
         buffer = x.new_empty(min(N, HEAD_CHUNK), V)
@@ -331,11 +359,12 @@ class HeadLoss(torch.autograd.Function):
                 p.scatter_add_(1, labels, p.new_full(labels.shape, smoothing - 1))
                 torch.mm(p, weight, out=grad_x[start : start + HEAD_CHUNK])
                 grad_weight.addmm_(p.T, rows / N)
-        if training:
-            ctx.save_for_backward(grad_x.div_(N), grad_weight)
+        ctx.grads, ctx.shared = (grad_x, grad_weight), shared
         return total / N
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        grad_x, grad_weight = ctx.saved_tensors
-        return grad_x.mul_(grad), grad_weight.mul_(grad), None, None
+        grad_x, grad_weight = ctx.grads
+        del ctx.grads
+        ctx.shared.append(grad_weight.mul_(grad))
+        return grad_x.mul_(grad / len(grad_x)), None, None, None, None

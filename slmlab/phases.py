@@ -74,6 +74,31 @@ class Phase:
                 sample_often=sample_often,
             )
 
+    def compare(self, run: Run) -> pd.DataFrame:
+        """The published figures of this phase beside those of a run, as text for a table.
+
+        The gap is signed, validation − training; losses are in nats per token.
+        """
+        last, state = run.state.history[-1], run.state
+        theirs = self.published
+        losses = [
+            ("final training loss", theirs["final_train_loss"], last.train_loss),
+            ("final validation loss", theirs["final_val_loss"], last.val_loss),
+            ("gap", theirs["final_val_loss"] - theirs["final_train_loss"], run.gap),
+            ("best validation loss", theirs["best_val_loss"], state.best_val_loss),
+        ]
+        counts = [
+            ("best step", theirs["best_val_step"], state.best_step),
+            ("parameters", theirs["parameters"], run.model.n_params),
+            ("training tokens", theirs["train_tokens"], len(run.dataset.train)),
+            ("validation tokens", theirs["val_tokens"], len(run.dataset.val)),
+            ("seconds of training", theirs["seconds"], round(state.seconds)),
+        ]
+        rows = [(name, f"{a:.2f}", f"{b:.2f}") for name, a, b in losses]
+        rows += [(name, f"{a:,}", f"{b:,}") for name, a, b in counts]
+        table = pd.DataFrame(rows, columns=["measure", "published", "ours"])
+        return table.set_index("measure")
+
     def run_name(self, vocabulary: str = "gpt2", seed: int = 0) -> str:
         """The name of the phase's recorded run, such as "phase-0-gpt2-seed-0"."""
         return f"phase-{self.number}-{vocabulary}-seed-{seed}"

@@ -33,7 +33,8 @@ class Report:
     chart: Chart
 
     def __str__(self) -> str:
-        lines = [self.title, self.facts.to_string(header=False)]
+        lines = [self.title]
+        lines += [f"{name:31}{row.value:>9}  {row.reading}" for name, row in self.facts.iterrows()]
         lines += [f"! {warning}" for warning in self.warnings]
         return "\n".join([*lines, "", "A sample:", self.sample])
 
@@ -76,7 +77,9 @@ def report(
     band = gap_band(run.gap)
     card = scorecard(run)
     dataset = run.dataset
-    accuracy = token_accuracy(run.model, dataset.val)
+    guessed = ""
+    if run.has_weights:
+        guessed = f", {token_accuracy(run.model, dataset.val):.0%} of tokens guessed"
     facts = [
         ("steps", f"{last.step:,}", f"{run.state.status}, {last.seconds:,.0f} s of training"),
         (
@@ -88,8 +91,7 @@ def report(
             "validation loss",
             f"{last.val_loss:.2f}",
             f"perplexity {perplexity(last.val_loss):,.1f}, "
-            f"{bits_per_byte(last.val_loss, dataset):.2f} bits per byte, "
-            f"{accuracy:.0%} of tokens guessed",
+            f"{bits_per_byte(last.val_loss, dataset):.2f} bits per byte" + guessed,
         ),
         ("gap (validation − training)", f"{run.gap:+.2f}", f"{band.name}: {band.meaning}"),
         (

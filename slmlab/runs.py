@@ -85,17 +85,34 @@ class Run:
         """Parameters of the model for each token of its training text."""
         return self.model.n_params / len(self.dataset.train)
 
+    @property
+    def has_weights(self) -> bool:
+        """False for a run that was kept as a "record": its model is as before training."""
+        return bool(self.state.best_weights)
+
     @cached_property
     def best_model(self) -> GPT:
-        """The model with the weights of the lowest validation loss."""
+        """The model with the weights of the lowest validation loss (`ValueError` if not kept)."""
+        self._require_weights()
         best = GPT(self.model.config)
         best.load_state_dict(self.state.best_weights)
         return best.eval()
 
     def sample(self, prompt: str, max_new_tokens: int = SAMPLE_TOKENS, **options: Any) -> str:
-        """What the model writes after `prompt`; the options are those of `generate`."""
+        """What the model writes after `prompt`; the options are those of `generate`.
+
+        Raises `ValueError` for a run that was kept without its weights.
+        """
+        self._require_weights()
         options = SAMPLE_OPTIONS | options
         return generate(self.model, self.dataset.tokenizer, prompt, max_new_tokens, **options)
+
+    def _require_weights(self) -> None:
+        if not self.has_weights:
+            raise ValueError(
+                f"{self.name} was kept as a record, without weights; its texts are in `samples`, "
+                "and training it again brings the weights back."
+            )
 
     def resume(self, config: TrainConfig | None = None, progress: bool = True) -> "Run":
         """Train on from where the run stopped, exactly as if it had never stopped.

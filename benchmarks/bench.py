@@ -1,0 +1,469 @@
+"""Speed and memory of SLM Lab, beside what a user would write instead.
+
+    python benchmarks/bench.py            # prints the tables, writes benchmarks/results.md
+    python benchmarks/bench.py --quick    # a smoke test: one round, few steps, no file
+
+`benchmarks/README.md` says what is measured, and how. This process only starts others, one after
+the other, and reads the line of JSON that each of them prints: each measurement is a process of
+its own, so that neither memory nor settings leak from one into the next.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import geometric_mean, median
+
+PHASES = range(5)
+VOCABULARIES = ("gpt2", "right-sized")
+# Timed steps for phases 0–4, so that every process works for some seconds.
+STEPS = {"gpt2": (6, 150, 40, 12, 6), "right-sized": (16, 600, 250, 100, 30)}
+BATCHES = 64  # different batches that the peer gets; it starts over after them
+PARITY_STEPS = 50
+# Generation: the widest model and the last one, both with a context of 128 tokens.
+GENERATED = [(number, vocabulary) for number in (0, 4) for vocabulary in VOCABULARIES]
+RESULTS = Path(__file__).with_name("results.md")
+
+
+# The workers. Each imports what it needs, so that the peer's processes never see slmlab; where
+# slmlab is used, its import comes first, because it sets how PyTorch loads.
+
+
+def prepare(folder: str) -> dict:
+    """Write what the peer's processes need: settings, batches, weights to generate with."""
+    import slmlab as lab
+
+    # isort: split
+    import numpy as np
+    import torch
+    import transformers
+
+    for phase in lab.PHASES:
+        dataset, config = phase.dataset(), phase.training
+        path = Path(folder) / str(phase.number)
+        settings = phase.shape | {
+            "vocab_size": dataset.tokenizer.n_vocab,
+            "learning_rate": config.learning_rate,
+            "grad_clip": config.grad_clip,
+        }
+        path.with_suffix(".json").write_text(json.dumps(settings))
+        shape = (config.batch_size, phase.shape["block_size"])
+        batches = [torch.stack(dataset.batch(*shape, seed)) for seed in range(1, BATCHES + 1)]
+        np.save(path.with_suffix(".npy"), torch.stack(batches).numpy())
+    for number, vocabulary in GENERATED:
+        theirs = _generator(number, vocabulary).to_huggingface()
+        theirs.save_pretrained(Path(folder) / _key(number, vocabulary))
+    environment = lab.runs.environment() | {"transformers": transformers.__version__}
+    versions = (f"{name} {environment[name]}" for name in ("python", "torch", "transformers"))
+    return {
+        "machine": f"{environment['processor']}, {os.cpu_count()} cores, {environment['system']}",
+        "threads": environment["threads"],
+        "versions": ", ".join(versions),
+    }
+
+
+def gemm(repeats: int) -> dict:
+    """The most GFLOP/s that fp32 matrix products reach here, of several shapes."""
+    import slmlab  # noqa: F401
+
+    # isort: split
+    import torch
+
+    best = 0.0
+    for m, k, n in ((512,) * 3, (1024,) * 3, (2048,) * 3, (3072,) * 3, (8192, 512, 512)):
+        product = partial(torch.mm, torch.rand(m, k), torch.rand(k, n), out=torch.empty(m, n))
+        seconds = [_seconds(product) for _ in range(repeats + 2)][2:]
+        best = max(best, 2 * m * k * n / median(seconds) / 1e9)
+    return {"gflops": best}
+
+
+def ours(number: int, vocabulary: str, steps: int) -> dict:
+    """Our loop with the published settings. The evaluation at step 0 comes before the timing."""
+    import slmlab as lab
+
+    progress, model = _fit(number, vocabulary)
+    next(progress)  # step 0
+    phase = lab.PHASES[number]
+    gflop = phase.training.batch_size * phase.shape["block_size"] * _flops(model.config) / 1e9
+    timing = _time_steps(partial(next, progress), steps)
+    return timing | {"gflop": gflop, "vocab": model.config.vocab_size}
+
+
+def peer(number: int, folder: str, steps: int) -> dict:
+    """The plain loop around Hugging Face's model: all logits at once, AdamW as it comes."""
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    path = Path(folder) / str(number)
+    settings = json.loads(path.with_suffix(".json").read_text())
+    batches = torch.from_numpy(np.load(path.with_suffix(".npy")))
+    config = GPT2Config(
+        vocab_size=settings["vocab_size"],
+        n_positions=settings["block_size"],
+        n_layer=settings["n_layer"],
+        n_head=settings["n_head"],
+        n_embd=settings["n_embd"],
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
+        use_cache=False,  # training has no use for a key/value cache, so spare the peer its cost
+    )
+    model = GPT2LMHeadModel(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings["learning_rate"])
+    taken = 0
+
+    def step() -> None:
+        nonlocal taken
+        inputs, targets = batches[taken % len(batches)]
+        taken += 1
+        logits = model(input_ids=inputs).logits
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings["grad_clip"])
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.item()
+
+    return _time_steps(step, steps)
+
+
+def parity(number: int, steps: int) -> dict:
+    """The largest difference in loss between our loop and one that holds all logits at once."""
+    import slmlab as lab
+
+    # isort: split
+    import torch
+    import torch.nn.functional as F
+
+    progress, _ = _fit(number, "gpt2")
+    next(progress)  # step 0
+    losses = [next(progress).batch_loss for _ in range(steps)]
+
+    phase = lab.PHASES[number]
+    dataset, model, config = phase.dataset(), phase.model(), phase.training
+    optimizer = lab.training.make_optimizer(model, config)
+    differences = []
+    for step, ours in enumerate(losses, start=1):
+        inputs, targets = dataset.batch(config.batch_size, model.config.block_size, seed=step)
+        loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        differences.append(abs(loss.item() - ours))
+    return {"first": losses[0], "last": losses[-1], "difference": max(differences)}
+
+
+def generate_ours(repeats: int) -> dict:
+    """Our greedy text, from one token to a full context, with a key/value cache and without."""
+    import slmlab as lab
+
+    def text(model: "lab.GPT", use_cache: bool) -> list[int]:
+        new = model.config.block_size - 1
+        return list(lab.generate_tokens(model, [1], new, temperature=0, use_cache=use_cache))
+
+    return {
+        _key(*generated): _time_texts(partial(text, _generator(*generated)), repeats)
+        for generated in GENERATED
+    }
+
+
+def generate_peer(folder: str, repeats: int) -> dict:
+    """The same texts by Hugging Face's `generate`, with the same weights."""
+    import torch
+    from transformers import GPT2LMHeadModel
+
+    def text(model: GPT2LMHeadModel, use_cache: bool) -> list[int]:
+        prompt = torch.tensor([[1]])
+        output = model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=model.config.n_positions - 1,
+            do_sample=False,
+            use_cache=use_cache,
+        )
+        return output[0, 1:].tolist()
+
+    results = {}
+    for key in (_key(*generated) for generated in GENERATED):
+        model = GPT2LMHeadModel.from_pretrained(Path(folder) / key).eval()
+        results[key] = _time_texts(partial(text, model), repeats)
+    return results
+
+
+def _fit(number: int, vocabulary: str) -> tuple[Iterator, object]:
+    """Our loop for a phase, without an end and without evaluations after step 0; its model."""
+    import warnings
+    from dataclasses import replace
+
+    import slmlab as lab
+
+    warnings.simplefilter("ignore", lab.training.VocabularyWarning)
+    phase = lab.PHASES[number]
+    dataset = phase.dataset(vocabulary)
+    model = phase.model(dataset.tokenizer.n_vocab)
+    config = replace(phase.training, max_steps=10**9, eval_interval=10**9, device="cpu")
+    return lab.fit(model, dataset, config), model
+
+
+def _generator(number: int, vocabulary: str) -> object:
+    """A phase's model with larger weights: as initialised, it would repeat one token for ever."""
+    import slmlab as lab
+
+    # isort: split
+    import torch
+
+    phase = lab.PHASES[number]
+    model = phase.model(phase.dataset(vocabulary).tokenizer.n_vocab)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 2 and not name.startswith("wte"):
+                parameter.mul_(5)
+    return model
+
+
+def _key(number: int, vocabulary: str) -> str:
+    return f"{number}, {vocabulary}"
+
+
+def _flops(config) -> int:
+    """Floating-point operations that training on one token takes, matrix products only.
+
+    6 N + 12 L T C (Chowdhery et al. 2022, PaLM, appendix B; after Kaplan et al. 2020, table 1).
+    Each weight of a matrix costs 2 operations forward and 4 backward. N = 12 L C² + V C is all
+    matrices that a token meets: the output head counts, looking up embedding and position does
+    not. 12 L T C is attention's products over the full T × T square, though half is masked.
+    """
+    L, C, T, V = config.n_layer, config.n_embd, config.block_size, config.vocab_size
+    return 6 * (12 * L * C**2 + V * C) + 12 * L * T * C
+
+
+def _time_steps(step: Callable[[], object], steps: int) -> dict:
+    for _ in range(max(2, steps // 4)):  # warm-up
+        step()
+    return {"ms": 1000 * median(_seconds(step) for _ in range(steps)), "mb": _peak_memory()}
+
+
+def _time_texts(text: Callable[[bool], list[int]], repeats: int) -> dict:
+    """Tokens a second with and without a key/value cache, and the tokens."""
+    results = {}
+    for name, use_cache in (("cached", True), ("recomputed", False)):
+        tokens = text(use_cache)  # warm-up
+        seconds = median(_seconds(partial(text, use_cache)) for _ in range(repeats))
+        results[name] = {"rate": len(tokens) / seconds, "tokens": tokens}
+    return results
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _peak_memory() -> float:
+    """The most memory that this process has had resident, in MB of 1,000,000 bytes."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+WORKERS = {f.__name__: f for f in (prepare, gemm, ours, peer, parity, generate_ours, generate_peer)}
+
+
+# The parent starts the workers, and makes tables of what they say.
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="smoke test: one round, few steps")
+    parser.add_argument("--parity", action="store_true", help="compare losses in all five phases")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of measurements (3)")
+    parser.add_argument("--out", type=Path, help="where to write the tables (results.md)")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        name, *arguments = json.loads(options.worker)
+        print(json.dumps(WORKERS[name](*arguments)))
+        return
+    text = measure(options.quick, 1 if options.quick else options.rounds, options.parity)
+    print(text, end="")
+    out = options.out or (None if options.quick else RESULTS)
+    if out:
+        temporary = out.with_suffix(".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(out)
+
+
+def measure(quick: bool, rounds: int, all_parity: bool) -> str:
+    """Everything, as the text of results.md."""
+    load = os.getloadavg()[0]
+    repeats = 1 if quick else 3
+    training, texts = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        machine = _work("prepare", folder)
+        for _ in range(rounds):
+            gflops = _work("gemm", 3 * repeats)["gflops"]
+            training.append([_train(number, folder, quick, gflops) for number in PHASES])
+            texts.append((_work("generate_ours", repeats), _work("generate_peer", folder, repeats)))
+    compared = PHASES if all_parity else PHASES[1:2] if quick else PHASES[1:4]
+    parities = {n: _work("parity", n, 5 if quick else PARITY_STEPS) for n in compared}
+    phases = [_medians([done[number] for done in training]) for number in PHASES]
+    generations = {key: _generation(key, texts) for key in texts[0][0]}
+    head = [
+        "# Results of `make bench`\n",
+        f"{machine['machine']}; {machine['threads']} threads; {machine['versions']}. "
+        f"Matrix products reach {phases[0]['gflops']:.0f} GFLOP/s in fp32. "
+        f"Medians of {rounds} rounds.\n",
+    ]
+    if load > 0.5:
+        head.append(
+            f"**The machine was busy when this began (load {load:.1f}): do not trust the times.**\n"
+        )
+    return "\n".join(
+        head
+        + _targets_table(phases, parities, generations)
+        + _training_tables(phases)
+        + _parity_table(parities)
+        + _generation_table(generations)
+    )
+
+
+def _work(name: str, *arguments: object) -> dict:
+    """Run a worker in a process of its own; returns what it found."""
+    print("…", name, *arguments, file=sys.stderr, flush=True)
+    command = [sys.executable, __file__, "--worker", json.dumps([name, *arguments])]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _train(number: int, folder: str, quick: bool, gflops: float) -> dict[str, float]:
+    """A phase's three loops, one right after the other, and their ratios."""
+    steps = {vocabulary: 2 if quick else counts[number] for vocabulary, counts in STEPS.items()}
+    loops = {
+        "gpt2": _work("ours", number, "gpt2", steps["gpt2"]),
+        "peer": _work("peer", number, folder, steps["gpt2"]),
+        "right": _work("ours", number, "right-sized", steps["right-sized"]),
+    }
+    found = {f"{name} {key}": value for name, loop in loops.items() for key, value in loop.items()}
+    for name in ("gpt2", "right"):
+        found[f"{name} ratio"] = found["peer ms"] / found[f"{name} ms"]
+        found[f"{name} share"] = 1000 * found[f"{name} gflop"] / found[f"{name} ms"] / gflops
+    return found | {"gflops": gflops}
+
+
+def _generation(key: str, rounds: list[tuple[dict, dict]]) -> dict[str, float]:
+    """Medians of one model's tokens a second in four ways; whether all texts are the same."""
+    rates, texts = [], []
+    for ours, peer in rounds:
+        ways = {"ours": ours[key], "peer": peer[key]}
+        rate = {f"{who} {how}": w["rate"] for who, way in ways.items() for how, w in way.items()}
+        rate["gain"] = rate["ours cached"] / rate["ours recomputed"]
+        rate["ratio"] = rate["ours cached"] / rate["peer cached"]
+        rates.append(rate)
+        texts += [tuple(w["tokens"]) for way in ways.values() for w in way.values()]
+    return _medians(rates) | {"same": len(set(texts)) == 1, "distinct": len(set(texts[0]))}
+
+
+def _medians(rounds: list[dict[str, float]]) -> dict[str, float]:
+    return {key: median(done[key] for done in rounds) for key in rounds[0]}
+
+
+def _targets_table(phases: list[dict], parities: dict, generations: dict) -> list[str]:
+    wide, narrow = "vocabulary of 50,257", "right-sized"
+    speed = [p["gpt2 ratio"] for p in phases]
+    twin = geometric_mean(p["right ratio"] for p in phases[1:])
+    difference = max(p["difference"] for p in parities.values())
+    compared = ", ".join(map(str, parities))
+    gain = min(g["gain"] for g in generations.values())
+    same = sum(g["same"] for g in generations.values())
+    rows = [  # what, found, its format, the least (≥) or most (≤) it may be
+        (f"{wide}: times the peer's speed, mean of five", geometric_mean(speed), ".2f", "≥", 1.6),
+        (f"{wide}: times the peer's speed, lowest of five", min(speed), ".2f", "≥", 1.0),
+        (f"{wide}: difference in loss, phases {compared}", difference, ".1e", "≤", 1e-3),
+        (f"{wide}: peak MB, highest", max(p["gpt2 mb"] for p in phases), ",.0f", "≤", 1100),
+        (f"{narrow}: times the peer's speed, mean of phases 1–4", twin, ".1f", "≥", 12),
+        (f"{narrow}: share of GEMM peak, phase 4", phases[4]["right share"], ".0%", "≥", 0.55),
+        (f"{narrow}: peak MB, highest", max(p["right mb"] for p in phases), ",.0f", "≤", 600),
+        ("generation: times as fast with a cache, lowest of four", gain, ".1f", "≥", 5),
+        ("generation: models with the same greedy text in every way", same, "d", "≥", 4),
+    ]
+    cells = []
+    for what, found, form, sign, bound in rows:
+        met = found >= bound if sign == "≥" else found <= bound
+        cells.append((what, f"{found:{form}}", f"{sign} {bound:{form}}", "pass" if met else "miss"))
+    return _table("Targets", ("", "found", "target", ""), cells)
+
+
+def _training_tables(phases: list[dict]) -> list[str]:
+    def rows(name: str) -> Iterator[tuple]:
+        for number, p in enumerate(phases):
+            yield (
+                number,
+                f"{p[f'{name} vocab']:,.0f}",
+                f"{p[f'{name} ms']:.1f}",
+                f"{p['peer ms']:.1f}",
+                f"{p[f'{name} ratio']:.2f}",
+                f"{p[f'{name} share']:.0%}",
+                f"{p[f'{name} mb']:,.0f}",
+                f"{p['peer mb']:,.0f}",
+            )
+
+    columns = ("phase", "vocabulary", "ours ms", "peer ms", "ratio", "of GEMM peak", "ours MB")
+    return [
+        *_table("A step, published settings", (*columns, "peer MB"), rows("gpt2")),
+        *_table(
+            "A step, right-sized vocabulary (the peer keeps 50,257)",
+            (*columns, "peer MB"),
+            rows("right"),
+        ),
+    ]
+
+
+def _parity_table(parities: dict[int, dict]) -> list[str]:
+    rows = [
+        (n, f"{p['first']:.4f}", f"{p['last']:.4f}", f"{p['difference']:.1e}")
+        for n, p in parities.items()
+    ]
+    title = f"Losses beside a loop with all logits, {PARITY_STEPS} steps"
+    return _table(title, ("phase", "first loss", "last loss", "largest difference"), rows)
+
+
+def _generation_table(generations: dict[str, dict]) -> list[str]:
+    rows = [
+        (
+            key,
+            *(
+                f"{g[f'{who} {how}']:.0f}"
+                for who in ("ours", "peer")
+                for how in ("cached", "recomputed")
+            ),
+            f"{g['gain']:.1f}",
+            f"{g['ratio']:.1f}",
+            "yes" if g["same"] else "no",
+            g["distinct"],
+        )
+        for key, g in generations.items()
+    ]
+    columns = ("model", "ours", "ours, recomputed", "peer", "peer, recomputed")
+    ratios = ("cache gain", "ours / peer", "same text", "distinct tokens")
+    return _table("Greedy generation to 128 tokens, tokens/s", (*columns, *ratios), rows)
+
+
+def _table(title: str, header: tuple, rows: Iterator | list) -> list[str]:
+    lines = [header, ("---",) + ("---:",) * (len(header) - 1), *rows]
+    return [f"## {title}\n", *("| " + " | ".join(map(str, line)) + " |" for line in lines), ""]
+
+
+if __name__ == "__main__":
+    main()

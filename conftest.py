@@ -1,0 +1,17 @@
+"""Set up before PyTorch loads: threads for parallel tests, and how notebooks are compared."""
+
+import importlib
+import os
+from pathlib import Path
+
+os.environ["ANONYMIZED_TELEMETRY"] = "False"  # chromadb must not call home
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # the workers share the cores
+
+importlib.import_module("slmlab")  # sets its own defaults, which must come before PyTorch
+
+
+def pytest_configure(config):
+    if hasattr(config.option, "nbval_sanitize_with"):
+        sanitize = Path(__file__).parent / "tests" / "nbval_sanitize.cfg"
+        config.option.nbval_sanitize_with = str(sanitize.resolve())

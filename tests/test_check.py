@@ -1,0 +1,114 @@
+"""`python -m slmlab check`: OK where all is well, else FAIL and what to do."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from slmlab import check
+from slmlab.__main__ import main
+from slmlab.files import data_path
+
+NAMES = ["Python", "torch", "threads", "memory", "tokenizer file", "corpus"]
+
+
+@pytest.fixture(autouse=True)
+def a_good_computer(monkeypatch):
+    have(monkeypatch, gigabytes=8, threads=2, cores=4)
+
+
+def have(monkeypatch, gigabytes=8.0, threads=2, cores=4):
+    memory = SimpleNamespace(available=gigabytes * 1e9)
+    monkeypatch.setattr("slmlab.check.psutil.virtual_memory", lambda: memory)
+    monkeypatch.setattr("slmlab.check.torch.get_num_threads", lambda: threads)
+    monkeypatch.setattr("slmlab.check.os.cpu_count", lambda: cores)
+
+
+def failures():
+    return [str(result) for result in check.run_checks() if not result.ok]
+
+
+def test_all_is_well_here(capsys):
+    assert main(["check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"OK   {name}" for name in NAMES]
+    assert "50,257 tokens, hash as expected" in lines[4]
+    assert "31 files, hashes as expected" in lines[5]
+
+
+def test_an_old_python_fails(monkeypatch):
+    monkeypatch.setattr("slmlab.check.sys.version_info", (3, 9, 1))
+    [line] = failures()
+    assert line.startswith("FAIL Python: ")
+    assert "install Python 3.10 or newer" in line
+
+
+@pytest.mark.parametrize("version", ["2.1.2", "1.13.1+cu117", "2.1.0a0+git1"])
+def test_an_old_torch_fails(monkeypatch, version):
+    monkeypatch.setattr("slmlab.check.torch.__version__", version)
+    [line] = failures()
+    assert line.startswith(f"FAIL torch: {version}; run `pip install")
+
+
+@pytest.mark.parametrize("version", ["2.2.0", "2.13.0+cpu", "3.0.0", "2.14.0a0+git1", "2.3"])
+def test_a_new_torch_is_well(monkeypatch, version):
+    monkeypatch.setattr("slmlab.check.torch.__version__", version)
+    assert failures() == []
+
+
+def test_too_many_threads_fail(monkeypatch):
+    have(monkeypatch, threads=16, cores=2)
+    [line] = failures()
+    assert line.startswith("FAIL threads: 16 for 2 cores; unset OMP_NUM_THREADS")
+
+
+def test_too_little_memory_fails(monkeypatch):
+    have(monkeypatch, gigabytes=0.4)
+    [line] = failures()
+    assert line.startswith("FAIL memory: 0.4 GB free; close programs")
+
+
+def test_a_missing_tokenizer_file_fails(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("slmlab.tokenizer.data_path", lambda *_: tmp_path / "table")
+    [line] = failures()
+    assert line.startswith("FAIL tokenizer file: Cannot read")
+    assert "restore it with `git checkout" in line
+    assert main(["check"]) == 1
+    assert "FAIL tokenizer file" in capsys.readouterr().out
+
+
+def test_an_altered_tokenizer_file_fails(monkeypatch, tmp_path):
+    (tmp_path / "table").write_bytes(b"IQ== 0\n")
+    monkeypatch.setattr("slmlab.tokenizer.data_path", lambda *_: tmp_path / "table")
+    [line] = failures()
+    assert line.startswith("FAIL tokenizer file: ")
+    assert "is not the file this course was made with" in line
+    assert "restore it" in line
+
+
+def test_a_missing_corpus_fails(monkeypatch, tmp_path):
+    monkeypatch.setattr("slmlab.corpus.data_path", lambda *_: tmp_path / "corpus")
+    [line] = failures()
+    assert line.startswith("FAIL corpus: There is no corpus in")
+    assert "restore it" in line
+
+
+def test_an_altered_corpus_fails(monkeypatch, tmp_path):
+    folder = shutil.copytree(data_path("corpus"), tmp_path / "corpus")
+    (folder / "pdf_utils.py").write_text("print('changed')\n")
+    monkeypatch.setattr("slmlab.corpus.data_path", lambda *_: folder)
+    [line] = failures()
+    assert line.startswith("FAIL corpus: ")
+    assert "pdf_utils.py is not the file" in line
+
+
+def test_every_failure_is_listed(monkeypatch, tmp_path):
+    have(monkeypatch, gigabytes=0.1, threads=9, cores=1)
+    monkeypatch.setattr("slmlab.corpus.data_path", lambda *_: tmp_path)
+    monkeypatch.setattr("slmlab.tokenizer.data_path", lambda *_: tmp_path / "table")
+    assert [line.split(":")[0] for line in failures()] == [
+        "FAIL threads",
+        "FAIL memory",
+        "FAIL tokenizer file",
+        "FAIL corpus",
+    ]

@@ -1,0 +1,176 @@
+"""The command line: each command does its work, and bad input gets one sentence."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import slmlab as lab
+from slmlab.__main__ import main
+from slmlab.files import data_path
+
+
+def slmlab(*arguments, folder=None, **variables):
+    """Run `python -m slmlab …` as a reader would."""
+    package = folder or Path(lab.__file__).parent.parent
+    environment = os.environ | {"PYTHONPATH": str(package), "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(
+        [sys.executable, "-m", "slmlab", *map(str, arguments)],
+        cwd=package,
+        env=environment | variables,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def saved(finished, tmp_path):
+    return finished.save(tmp_path / "run")
+
+
+def test_check_prints_a_line_for_each_check():
+    result = slmlab("check")
+    lines = result.stdout.splitlines()
+    assert len(lines) == 6
+    assert all(line.startswith(("OK   ", "FAIL ")) for line in lines)
+    assert result.returncode == any(line.startswith("FAIL") for line in lines)
+    assert result.stderr == ""
+
+
+def test_phases_prints_the_table(capsys):
+    assert main(["phases"]) == 0
+    table = capsys.readouterr().out
+    for line, phase in zip(table.splitlines()[1:], lab.PHASES, strict=False):
+        assert phase.name in line
+        assert str(phase.dataset_tokens) in line.split()
+    assert "-0.17" in table  # signed, unlike the published 0.17
+
+
+def test_run_trains_prints_the_panel_and_saves(tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ["--vocabulary", "right-sized", "--seconds", "1", "--seed", "5", "--out", str(out)]
+    assert main(["run", "1", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "phase-1-right-sized-seed-5" in printed
+    assert "gap (validation − training)" in printed
+    assert f"Saved to {out}" in printed
+    run = lab.Run.load(out)
+    assert run.state.status == "finished"
+    assert run.config.seed == 5
+    assert run.state.optimizer is not None
+
+
+def test_run_keeps_a_record_with_samples_of_every_evaluation(tmp_path):
+    out = tmp_path / "run"
+    options = ["--vocabulary", "right-sized", "--seconds", "0.5", "--out", str(out)]
+    assert main(["run", "1", *options, "--keep", "record", "--sample-often"]) == 0
+    assert not (out / "best.safetensors").exists()
+    run = lab.Run.load(out)
+    steps = {sample["step"] for sample in run.samples}
+    assert steps == set(run.history["step"])
+
+
+def test_sample_continues_a_prompt(saved, capsys):
+    assert main(["sample", str(saved), "The old", "--tokens", "8"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("The old")
+    assert len(text.strip()) > len("The old")
+    assert main(["sample", str(saved), "The old", "--tokens", "8"]) == 0
+    assert capsys.readouterr().out == text
+
+
+def test_sample_with_temperature_zero_is_greedy(saved, finished, capsys):
+    assert main(["sample", str(saved), "The old", "--temperature", "0"]) == 0
+    assert capsys.readouterr().out == finished.sample("The old", 30, temperature=0) + "\n"
+
+
+def one_sentence(text):
+    return text.count("\n") == 1 and "Traceback" not in text and text.rstrip().endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["run", "1", "--seconds", "-1"], "seconds is -1.0; it must be a number above 0."),
+        (["run", "1", "--seconds", "0"], "seconds is 0.0"),
+        (["run", "1", "--seconds", "nan"], "seconds is nan"),
+        (["sample", "nowhere", "hello"], "There is no run in nowhere"),
+        (["sample", "RUN", ""], "The prompt is empty"),
+        (["sample", "RUN", "hello", "--tokens", "0"], "max_new_tokens is 0"),
+        (["sample", "RUN", "hello", "--tokens", "-5"], "max_new_tokens is -5"),
+        (["sample", "RUN", "hello", "--temperature", "-1"], "temperature is -1.0"),
+        (["sample", "RUN/run.json", "hello"], "a saved run is a folder"),
+    ],
+)
+def test_bad_input_gets_one_sentence(saved, capsys, arguments, part):
+    assert main([argument.replace("RUN", str(saved)) for argument in arguments]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert part in output.err
+    assert one_sentence(output.err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["train"],
+        ["run"],
+        ["run", "7"],
+        ["run", "one"],
+        ["run", "1", "--vocabulary", "words"],
+        ["run", "1", "--keep", "nothing"],
+        ["sample"],
+    ],
+    ids=" ".join,
+)
+def test_unknown_arguments_show_the_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage: python -m slmlab" in capsys.readouterr().err
+
+
+def test_a_damaged_run_gets_one_sentence_and_no_traceback(saved):
+    (saved / "best.safetensors").write_bytes(b"")
+    result = slmlab("sample", saved, "hello")
+    assert result.returncode == 1
+    assert "best.safetensors has changed since the run was saved" in result.stderr
+    assert one_sentence(result.stderr)
+
+
+def test_a_place_where_nothing_can_be_saved_is_told_in_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    out = str(tmp_path / "file" / "run")
+    options = ["--vocabulary", "right-sized", "--seconds", "0.2", "--out", out]
+    assert main(["run", "1", *options]) == 1
+    assert "could not be saved" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_run_without_weights_writes_nothing(tmp_path, capsys):
+    data = lab.corpus_dataset(1000, "right-sized")
+    model = lab.GPT(lab.GPTConfig(data.tokenizer.n_vocab, 16, 1, 2, 8))
+    run = lab.train(model, data, lab.TrainConfig(4, 1e-2, max_steps=2), progress=False)
+    folder = run.save(tmp_path / "run", keep="record")
+    assert main(["sample", str(folder), "import"]) == 1
+    assert "weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["tokenizer/r50k_base.tiktoken", "published/phases.json"])
+@pytest.mark.parametrize("harm", ["missing", "truncated"])
+def test_a_damaged_data_file_gets_one_sentence(tmp_path, file, harm):
+    shutil.copytree(Path(lab.__file__).parent, tmp_path / "slmlab", dirs_exist_ok=True)
+    shutil.copytree(data_path(), tmp_path / "slmlab" / "data", dirs_exist_ok=True)
+    damaged = tmp_path / "slmlab" / "data" / file
+    content = damaged.read_bytes()
+    damaged.unlink()
+    if harm == "truncated":
+        damaged.write_bytes(content[: len(content) // 2])
+    result = slmlab("run", "1", "--seconds", "1", "--vocabulary", "right-sized", folder=tmp_path)
+    assert result.returncode == 1
+    assert damaged.name in result.stderr
+    assert one_sentence(result.stderr), result.stderr

@@ -1,0 +1,309 @@
+"""What a run's numbers mean, each measure against a hand-made case or brute force."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import slmlab as lab
+from slmlab import Dataset, TrainState, gap_band
+from slmlab.diagnosis import domain_hits, domain_identifiers, parses, repetition_rate
+
+
+@pytest.mark.parametrize(
+    ("gap", "name"),
+    [
+        (-9.0, "suspicious"),
+        (-0.17, "suspicious"),
+        (-1e-9, "suspicious"),
+        (0.0, "good"),
+        (0.4999, "good"),
+        (0.5, "acceptable"),
+        (0.9999, "acceptable"),
+        (1.0, "moderate"),
+        (2.9999, "moderate"),
+        (3.0, "severe"),
+        (4.9999, "severe"),
+        (5.0, "catastrophic"),
+        (6.9, "catastrophic"),
+        (1e9, "catastrophic"),
+    ],
+)
+def test_bands_are_the_published_ones(gap, name):
+    assert gap_band(gap).name == name
+
+
+def test_bands_touch_without_overlap():
+    for below, above in pairwise(lab.GAP_BANDS):
+        assert below.high == above.low
+    assert lab.GAP_BANDS[0].low == -math.inf
+    assert lab.GAP_BANDS[-1].high == math.inf
+
+
+def test_a_gap_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="no finite losses"):
+        gap_band(math.nan)
+
+
+def test_perplexity_is_the_number_of_equally_likely_tokens():
+    assert lab.perplexity(math.log(50)) == pytest.approx(50)
+    assert lab.perplexity(0) == 1
+    assert math.isfinite(lab.perplexity(1e6))
+
+
+def test_bits_per_byte_of_a_hand_made_case(gpt2):
+    data = Dataset(torch.tensor([0, 1]), torch.tensor(gpt2.encode("say hello world")), gpt2)
+    assert len(data.val) == 3
+    in_bits = 2 * 3.0 / math.log(2)
+    assert lab.bits_per_byte(3.0, data) == pytest.approx(in_bits / len(" hello world"))
+
+
+def test_bits_per_byte_of_random_bytes_is_eight(text):
+    data = Dataset.from_text(text, lab.train_bpe(text, 256))
+    assert lab.bits_per_byte(math.log(256), data) == pytest.approx(8)
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_bits_per_byte_counts_bytes_also_inside_a_letter(shift):
+    letters = "x" * shift + "数é🙂" * 30
+    data = Dataset.from_text(letters, lab.train_bpe(letters, 256), val_fraction=0.31)
+    assert lab.bits_per_byte(math.log(256), data) == pytest.approx(8)
+
+
+def test_bits_per_byte_does_not_depend_on_the_vocabulary(text, gpt2):
+    """A loss that is the same for each byte is the same number, however the bytes are cut."""
+    for tokenizer in (gpt2, lab.right_size(gpt2, text), lab.train_bpe(text, 400)):
+        data = Dataset.from_text(text, tokenizer)
+        n_bytes = len(tokenizer.decode(data.val[1:].tolist()).encode())
+        loss = n_bytes * math.log(256) / (len(data.val) - 1)
+        assert lab.bits_per_byte(loss, data) == pytest.approx(8)
+
+
+@pytest.mark.parametrize("length", [2, 16, 17, 18, 100])
+def test_token_accuracy_equals_a_loop_written_by_hand(finished, length):
+    model, ids = finished.model, finished.dataset.val[:length]
+    block, right = model.config.block_size, 0
+    with torch.no_grad():
+        for start in range(0, length - 1, block):
+            window = ids[start : start + block + 1]
+            right += int((model(window[None, :-1])[0].argmax(-1) == window[1:]).sum())
+    assert lab.token_accuracy(model, ids) == right / (length - 1)
+
+
+def contains(text, part):
+    return any(text[i : i + len(part)] == part for i in range(len(text) - len(part) + 1))
+
+
+def longest_by_brute_force(ids, training):
+    parts = (ids[a:b] for a in range(len(ids)) for b in range(a + 1, len(ids) + 1))
+    return max((len(part) for part in parts if contains(training, part)), default=0)
+
+
+few = st.lists(st.integers(0, 3), max_size=14)
+
+
+@given(ids=few, training=few)
+def test_longest_match_equals_brute_force(ids, training):
+    assert lab.longest_match(ids, training) == longest_by_brute_force(ids, training)
+
+
+def test_longest_match_knows_tokens_from_digits():
+    assert lab.longest_match([1, 2], [12]) == 0
+    assert lab.longest_match([50256, 7], [3, 50256, 7, 3]) == 2
+
+
+@given(ids=few, training=few, n=st.integers(1, 5))
+def test_copy_rate_equals_brute_force(ids, training, n):
+    parts = [ids[i : i + n] for i in range(len(ids) - n + 1)]
+    rate = lab.copy_rate(ids, training, n)
+    if parts:
+        assert rate == pytest.approx(sum(contains(training, part) for part in parts) / len(parts))
+    else:
+        assert math.isnan(rate)
+
+
+@given(ids=few, n=st.integers(1, 5))
+def test_repetition_equals_brute_force(ids, n):
+    parts = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    rate = repetition_rate(ids, n)
+    if parts:
+        seen_before = sum(part in parts[:i] for i, part in enumerate(parts))
+        assert rate == pytest.approx(seen_before / len(parts))
+    else:
+        assert math.isnan(rate)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = 1\n",
+        "import chromadb\n\ndef f():\n    return 1\nprin",
+        "def main():",
+        "def main():\n",
+        "def main():\n    x = [1,\n    2",
+        "for i in range(3):\n    print(i)\n    if",
+        "collection.add(",
+        "collection.add(\n    ids=[1],\n    doc",
+        'text = """one\ntwo\nthr',
+        "# File: a.py\n\nimport os\n",
+        "x = 1\nthis line is cut off and not judg",
+        "if x:\n    pass\nelse:\n",
+        'pattern = "\\d"\nx',
+    ],
+)
+def test_code_that_is_valid_so_far_parses(code):
+    assert parses(code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = = 1\nx",
+        "def f(:\n    pass\nx",
+        "return)\nx",
+        "import chromadb.'\nlogging",
+        "def f()\nimport logging\nx",
+        "print(1\n  x y z)\nx",
+        "    x = 1\n  y = 2\nz",
+        "x = 'open\ny = 1\nz",
+        "x = 1)\ny\nz",
+        "\x00\nx",
+    ],
+)
+def test_code_that_can_never_become_valid_does_not_parse(code):
+    assert not parses(code)
+
+
+@given(st.text("(){}[]:=.,'\"\\# \n\tabdefinrx01#@*+-"))
+def test_judging_a_sample_never_fails(code):
+    assert parses(code) in (True, False)
+
+
+@pytest.mark.parametrize("part", ["-", "1+", "(", "["])
+def test_judging_endless_repetition_never_fails(part):
+    assert parses(part * 20_000 + "\nx") in (True, False)
+
+
+def test_domain_hits_counts_different_names():
+    names = frozenset({"collection", "upsert", "pdf_file_path"})
+    assert domain_hits("collection.upsert(collection)", names) == 2
+    assert domain_hits("collections.upserts(pdf_file_paths)", names) == 0
+    assert domain_hits("", names) == 0
+
+
+def test_domain_identifiers_are_those_of_the_corpus():
+    names = domain_identifiers()
+    assert {"chromadb", "embeddings_utils", "collection", "pdf_file_path"} <= names
+    assert not names & {"print", "def", "return", "self", "len", "import", "f", "df"}
+
+
+def changed(run, *, train=2.0, val=2.5, best=None, model=None, dataset=None):
+    last = replace(run.state.history[-1], train_loss=train, val_loss=val)
+    state = TrainState("finished", 60, history=[last], best_step=40, best_val_loss=best or val)
+    state.best_weights = run.state.best_weights
+    return replace(
+        run, state=state, model=model or run.model, dataset=dataset or run.dataset, samples=[]
+    )
+
+
+@pytest.fixture
+def modest(finished):
+    """A run that nothing can be said against: a small model, plenty of text."""
+    train = finished.dataset.train.repeat(10)
+    return replace(finished, dataset=replace(finished.dataset, train=train))
+
+
+def test_nothing_stands_out_in_a_healthy_run(modest):
+    assert lab.advice(changed(modest)) == []
+
+
+def test_a_vocabulary_far_too_wide_is_noticed(modest):
+    wide = lab.GPT(lab.GPTConfig(50257, 8, 1, 1, 1))
+    advice = lab.advice(changed(modest, model=wide))
+    assert any("50,257 rows" in line and "right-size" in line for line in advice)
+
+
+def test_a_model_too_large_for_its_text_is_noticed(finished):
+    [line] = lab.advice(changed(finished))
+    assert "parameters for each training token" in line
+
+
+def test_memorising_is_noticed(modest):
+    [line] = lab.advice(changed(modest, train=1.0, val=2.1))
+    assert "below half the validation loss" in line
+    assert lab.advice(changed(modest, train=1.05, val=2.1)) == []
+
+
+def test_a_negative_gap_is_an_alarm_that_names_the_overlap(modest):
+    leaky = replace(modest.dataset, val=modest.dataset.train[:300])
+    [line] = lab.advice(changed(modest, train=2.0, val=1.9, dataset=leaky))
+    assert "gap -0.10" in line
+    assert "100%" in line
+
+
+def test_training_past_the_best_step_is_noticed(modest):
+    [line] = lab.advice(changed(modest, val=2.5, best=2.2))
+    assert "lowest at step 40" in line
+
+
+@given(st.lists(st.integers(100, 10**10), min_size=2, max_size=2).map(sorted))
+def test_more_text_never_recommends_a_smaller_model(amounts):
+    smaller, larger = (lab.recommend(n).parameters for n in amounts)
+    assert smaller <= larger
+
+
+@given(n_tokens=st.integers(100, 10**10), vocab_size=st.integers(2, 60_000))
+def test_recommendations_keep_their_word(n_tokens, vocab_size):
+    advice = lab.recommend(n_tokens, vocab_size)
+    assert advice.parameters == advice.config.n_params
+    assert advice.config.vocab_size == vocab_size
+    assert f"{n_tokens:,} tokens" in advice.reasons[0]
+    if "or more per parameter" in advice.reasons[1]:
+        assert n_tokens >= 20 * advice.parameters
+    else:
+        assert n_tokens < 20 * advice.parameters
+        assert advice.parameters == lab.recommend(100, vocab_size).parameters
+
+
+def test_a_wide_vocabulary_is_named_as_the_main_cost():
+    assert any("vocabulary" in reason for reason in lab.recommend(23_000, 50257).reasons)
+    assert not any("vocabulary" in reason for reason in lab.recommend(10**10, 500).reasons)
+
+
+@pytest.mark.parametrize("n_tokens", [-1, 0, 99])
+def test_too_little_text_is_refused(n_tokens):
+    with pytest.raises(ValueError, match=f"{n_tokens} tokens are too few"):
+        lab.recommend(n_tokens)
+
+
+def test_a_vocabulary_of_one_is_refused():
+    with pytest.raises(ValueError, match="vocab_size is 1; it must be at least 2"):
+        lab.recommend(1000, 1)
+
+
+def test_the_scorecard_has_a_row_for_each_prompt(finished):
+    card = lab.scorecard(finished)
+    assert list(card.index) == list(lab.PROMPTS)
+    assert list(card.columns) == ["parses", "repetition", "domain hits", "copied", "longest match"]
+
+
+def test_the_scorecard_judges_the_last_samples_and_not_the_prompt(finished):
+    prompt = "import chromadb"
+    copied = finished.dataset.tokenizer.decode(finished.dataset.train[:40].tolist())
+    samples = [
+        {"step": 10, "prompt": prompt, "text": prompt + copied},
+        {"step": 60, "prompt": prompt, "text": prompt + "\nx = 1\n" + "y = 2\n" * 9},
+    ]
+    [row] = lab.scorecard(replace(finished, samples=samples)).to_dict("records")
+    assert row["parses"]
+    assert row["domain hits"] == 0
+    assert row["copied"] == 0
+    assert row["repetition"] > 0.5
+
+    [row] = lab.scorecard(replace(finished, samples=samples[:1])).to_dict("records")
+    assert row["copied"] == 1
+    assert row["longest match"] == 40

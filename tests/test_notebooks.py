@@ -1,0 +1,73 @@
+"""Every notebook is stored run, clean and small, so that comparing its outputs means something."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MACHINE_PATH = re.compile(r"(?<![\w/.])/(?:home|root|tmp|Users|usr|work|content)/|[A-Z]:\\\\?Users")
+
+pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def outputs(path):
+    return [output for cell in code_cells(path) for output in cell.outputs]
+
+
+def test_it_is_a_valid_notebook(path):
+    nbformat.validate(read(path))
+
+
+def test_it_opens_with_a_title(path):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+
+
+def test_every_code_cell_was_run_in_order(path):
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_no_stored_output_is_an_error_or_a_warning(path):
+    assert [o for o in outputs(path) if o.output_type == "error"] == []
+    assert [o for o in outputs(path) if o.get("name") == "stderr"] == []
+
+
+def test_it_shows_something(path):
+    assert outputs(path)
+
+
+def test_pictures_are_png_and_not_svg(path):
+    kinds = {kind for output in outputs(path) for kind in output.get("data", {})}
+    assert "image/svg+xml" not in kinds
+
+
+def test_cells_are_short(path):
+    for cell in code_cells(path):
+        assert len(cell.source.splitlines()) <= 15, cell.source
+
+
+def test_it_is_small(path):
+    assert path.stat().st_size < 1_000_000
+
+
+def test_it_names_no_path_of_a_machine(path):
+    for cell in read(path).cells:
+        assert not MACHINE_PATH.search(cell.source), cell.source
+    for output in outputs(path):
+        texts = [output.get("text", "")]
+        texts += [v for k, v in output.get("data", {}).items() if k.startswith("text/")]
+        for text in texts:
+            assert not MACHINE_PATH.search(text), text

@@ -1,0 +1,584 @@
+"""The training loop: the same seed gives the same losses, and every promise of `fit` holds."""
+
+import copy
+import math
+import signal
+import threading
+import warnings
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+import slmlab as lab
+from slmlab import Dataset, Run, TrainConfig, TrainState, fit, mean_loss
+from slmlab.training import VocabularyWarning, loss_windows, make_optimizer, train_sample_starts
+
+CONFIG = TrainConfig(4, 3e-3, max_steps=20, eval_interval=5)
+FULL = replace(CONFIG, warmup_steps=4, cosine=True, label_smoothing=0.1, grad_clip=0.5)
+
+
+def fitted(model, dataset, config, stop_after=None):
+    """Train, stopping after some step; what was reported, and the state."""
+    state, reports = TrainState(), []
+    for report in fit(model, dataset, config, state):
+        reports.append(report)
+        if report.step == stop_after:
+            break
+    return reports, state
+
+
+def losses(reports):
+    return [(r.step, r.batch_loss, r.train_loss, r.val_loss) for r in reports]
+
+
+def watched(dataset, watch):
+    """The dataset again, but it calls `watch(inputs, targets)` for each batch it hands out."""
+
+    class Watched(Dataset):
+        def batch(self, *arguments):
+            inputs, targets = super().batch(*arguments)
+            watch(inputs, targets)
+            return inputs, targets
+
+    return Watched(dataset.train, dataset.val, dataset.tokenizer, dataset.source)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_same_seed_gives_the_same_losses_to_the_bit(tiny, dataset, dropout):
+    first, _ = fitted(tiny(dropout=dropout), dataset, FULL)
+    torch.rand(3)  # other random numbers in between change nothing
+    second, _ = fitted(tiny(dropout=dropout), dataset, FULL)
+    assert losses(first) == losses(second)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_another_seed_gives_other_losses(tiny, dataset, dropout):
+    first, _ = fitted(tiny(dropout=dropout), dataset, CONFIG)
+    other, _ = fitted(tiny(dropout=dropout), dataset, replace(CONFIG, seed=1))
+    assert losses(first)[0] == losses(other)[0]
+    assert losses(first)[1:] != losses(other)[1:]
+
+
+def test_batches_depend_on_the_seed_and_the_step(tiny, dataset):
+    def batches(seed):
+        seen = []
+        data = watched(dataset, lambda inputs, _: seen.append(inputs))
+        fitted(tiny(), data, replace(CONFIG, seed=seed))
+        return torch.stack(seen)
+
+    first = batches(0)
+    assert len(first) == 20
+    assert len(first.unique(dim=0)) == 20
+    assert torch.equal(first, batches(0))
+    assert not torch.equal(first, batches(1))
+
+
+def test_training_leaves_the_global_generator_alone(tiny, dataset):
+    model = tiny(dropout=0.2)
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    fitted(model, dataset, CONFIG)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_training_learns(tiny, dataset):
+    reports, _ = fitted(tiny(), dataset, replace(CONFIG, max_steps=60, learning_rate=1e-2))
+    assert reports[-1].train_loss < reports[0].train_loss - 2
+
+
+def test_progress_tells_what_it_says(tiny, dataset):
+    reports, state = fitted(tiny(), dataset, CONFIG)
+    assert [r.step for r in reports] == list(range(21))
+    assert [r.step for r in reports if r.val_loss is not None] == [0, 5, 10, 15, 20]
+    assert [r.step for r in state.history] == [0, 5, 10, 15, 20]
+    assert reports[0].batch_loss is None
+    assert reports[0].tokens == 0
+    assert reports[-1].tokens == 20 * 4 * 16
+    assert reports[-1].epochs == pytest.approx(20 * 4 * 16 / len(dataset.train))
+    assert reports[-1].eta == 0
+    assert all(r.eta >= 0 for r in reports[1:])
+    assert all(a.seconds <= b.seconds for a, b in pairwise(reports))
+    assert state.status == "finished"
+
+
+def test_the_default_is_ten_evaluations(tiny, dataset):
+    _, state = fitted(tiny(), dataset, replace(CONFIG, max_steps=40, eval_interval=None))
+    assert [p.step for p in state.history] == list(range(0, 41, 4))
+
+
+def test_the_last_step_is_always_evaluated(tiny, dataset):
+    _, state = fitted(tiny(), dataset, replace(CONFIG, max_steps=7))
+    assert [p.step for p in state.history] == [0, 5, 7]
+
+
+def same_weights(a, b):
+    ours, theirs = a.state_dict(), b.state_dict()
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("config", [CONFIG, FULL], ids=["plain", "warm-up, cosine, smoothing"])
+def test_a_resumed_run_equals_one_that_never_stopped(tiny, dataset, tmp_path, dropout, config):
+    whole_model, part_model = tiny(dropout=dropout), tiny(dropout=dropout)
+    _, whole = fitted(whole_model, dataset, config)
+    _, part = fitted(part_model, dataset, config, stop_after=8)
+    Run(part_model, dataset, config, part).save(tmp_path / "part")
+
+    resumed = Run.load(tmp_path / "part").resume(progress=False)
+
+    assert losses(resumed.state.history) == losses(whole.history)
+    assert same_weights(resumed.model, whole_model)
+    assert resumed.state.status == "finished"
+    assert resumed.state.best_step == whole.best_step
+    assert resumed.state.best_val_loss == whole.best_val_loss
+    assert all(torch.equal(w, resumed.state.best_weights[k]) for k, w in whole.best_weights.items())
+
+
+def test_a_finished_run_can_be_prolonged(tiny, dataset, tmp_path):
+    long_model, short_model = tiny(), tiny()
+    _, long = fitted(long_model, dataset, replace(CONFIG, max_steps=30))
+    _, short = fitted(short_model, dataset, CONFIG)
+    Run(short_model, dataset, CONFIG, short).save(tmp_path / "short")
+
+    longer = replace(CONFIG, max_steps=30)
+    prolonged = Run.load(tmp_path / "short").resume(longer, progress=False)
+
+    assert losses(prolonged.state.history) == losses(long.history)
+    assert same_weights(prolonged.model, long_model)
+
+
+def test_resuming_a_finished_run_changes_nothing(tiny, dataset):
+    model = tiny()
+    _, state = fitted(model, dataset, CONFIG)
+    before = copy.deepcopy(model)
+    run = Run(model, dataset, CONFIG, state).resume(progress=False)
+    assert run.state.step == 20
+    assert run.state.status == "finished"
+    assert same_weights(model, before)
+
+
+def by_hand(model, ids):
+    """Mean loss of every token but the first, window after window."""
+    block, total = model.config.block_size, 0.0
+    with torch.no_grad():
+        for start in range(0, len(ids) - 1, block):
+            window = ids[start : start + block + 1]
+            logits = model(window[None, :-1])[0]
+            total += F.cross_entropy(logits, window[1:], reduction="sum").item()
+    return total / (len(ids) - 1)
+
+
+@pytest.mark.parametrize("length", [2, 3, 15, 16, 17, 18, 33, 200])
+def test_evaluation_equals_a_loop_written_by_hand(finished, dataset, length):
+    model, ids = finished.model, dataset.val[:length]
+    assert mean_loss(model, ids) == pytest.approx(by_hand(model, ids), abs=1e-5)
+
+
+@given(n=st.integers(2, 90), block=st.integers(1, 20), rows=st.integers(1, 60))
+def test_windows_predict_every_token_once(n, block, rows):
+    windows = list(loss_windows(torch.arange(n), block, rows))
+    predicted = sorted(i for _, targets in windows for i in targets.flatten().tolist())
+    assert predicted == list(range(1, n))
+    assert all(torch.equal(inputs + 1, targets) for inputs, targets in windows)
+    assert all(inputs.shape[1] <= block for inputs, _ in windows)
+
+
+def test_evaluation_ignores_dropout_and_restores_the_mode(tiny, dataset):
+    model, plain = tiny(dropout=0.5).train(), tiny().eval()
+    assert mean_loss(model, dataset.val) == mean_loss(plain, dataset.val)
+    assert model.training
+    mean_loss(plain, dataset.val)
+    assert not plain.training
+
+
+def test_reported_losses_are_those_of_the_model(tiny, dataset):
+    model = tiny()
+    reports, _ = fitted(model, dataset, CONFIG)
+    assert reports[-1].val_loss == mean_loss(model, dataset.val)
+    starts = train_sample_starts(len(dataset.train), len(dataset.val), 16)
+    assert reports[-1].train_loss == mean_loss(model, dataset.train, starts)
+
+
+def test_a_validation_set_shorter_than_the_context_works(gpt2, text):
+    data = Dataset.from_text(text[:900], lab.right_size(gpt2, text[:900]))
+    model = lab.GPT(lab.GPTConfig(data.tokenizer.n_vocab, 64, 1, 2, 8))
+    assert len(data.val) < 64
+    reports, state = fitted(model, data, replace(CONFIG, max_steps=3))
+    assert state.status == "finished"
+    assert reports[-1].val_loss == pytest.approx(by_hand(model.eval(), data.val), abs=1e-5)
+
+
+def test_a_loss_needs_two_tokens(finished, dataset):
+    with pytest.raises(ValueError, match="at least 2 tokens; got 1"):
+        mean_loss(finished.model, dataset.val[:1])
+
+
+@given(n_train=st.integers(2, 30_000), n_val=st.integers(2, 3000), data=st.data())
+def test_the_train_sample_is_disjoint_and_in_range(n_train, n_val, data):
+    block = data.draw(st.integers(1, min(n_train - 1, 300)))
+    starts = train_sample_starts(n_train, n_val, block)
+    assert starts[0] >= 0
+    assert starts[-1] + block + 1 <= n_train
+    assert all(b - a >= block for a, b in pairwise(starts))
+    wanted = min(max(n_val, 1000), n_train - 1)
+    assert len(starts) * block <= wanted + block
+    assert len(starts) * block > wanted - block
+
+
+def contrary(dataset):
+    """A dataset whose validation half is the training text backwards, so it soon gets worse."""
+    return Dataset(dataset.train, dataset.train[:200].flip(0), dataset.tokenizer)
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_training_stops_early_and_keeps_the_best_weights(tiny, dataset, patience):
+    data = contrary(dataset)
+    config = replace(CONFIG, max_steps=2000, learning_rate=2e-2, patience=patience)
+    model = tiny()
+    reports, state = fitted(model, data, config)
+
+    assert state.status == "stopped early"
+    assert reports[-1].step == state.step < 2000
+    evaluated = [p.val_loss for p in state.history]
+    assert state.best_val_loss == min(evaluated)
+    assert evaluated.index(min(evaluated)) == len(evaluated) - 1 - patience
+    assert reports[-1].val_loss == mean_loss(model, data.val) > state.best_val_loss
+
+    best = Run(model, data, config, state).best_model
+    assert mean_loss(best, data.val) == state.best_val_loss
+
+
+def test_best_weights_reproduce_the_best_loss(finished):
+    best = finished.best_model
+    assert mean_loss(best, finished.dataset.val) == finished.state.best_val_loss
+    assert finished.state.best_val_loss == finished.history["val_loss"].min()
+
+
+def test_a_time_budget_is_planned_and_kept(tiny, dataset):
+    config = TrainConfig(4, 3e-3, seconds=1.0, eval_interval=1000)
+    reports, state = fitted(tiny(), dataset, config)
+    assert state.status == "finished"
+    assert state.step >= 1
+    assert reports[-1].val_loss is not None
+    assert state.planned_steps is None or state.step <= state.planned_steps
+    assert reports[-1].eta == 0
+
+
+def test_a_hopeless_time_budget_still_makes_one_step(tiny, dataset):
+    reports, state = fitted(tiny(), dataset, TrainConfig(4, 3e-3, seconds=1e-6))
+    assert state.status == "finished"
+    assert [r.step for r in reports] == [0, 1]
+
+
+def test_label_smoothing_changes_training_but_not_evaluation(tiny, dataset):
+    plain, _ = fitted(tiny(), dataset, CONFIG)
+    smooth, _ = fitted(tiny(), dataset, replace(CONFIG, label_smoothing=0.3))
+    assert plain[0].val_loss == smooth[0].val_loss
+    assert plain[20].val_loss != smooth[20].val_loss
+
+    model, (inputs, targets) = tiny(), dataset.batch(4, 16, seed=9)
+    expected = F.cross_entropy(
+        model(inputs).flatten(0, 1), targets.flatten(), label_smoothing=0.3
+    ).item()
+    assert model.loss(inputs, targets, 0.3).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_weight_decay_is_for_matrices_only(tiny):
+    model = tiny()
+    optimizer = make_optimizer(model, replace(CONFIG, weight_decay=0.25))
+    decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    for _, parameter in model.named_parameters():
+        assert decay.pop(id(parameter)) == (0.25 if parameter.dim() == 2 else 0.0)
+    assert not decay
+
+
+def test_weight_decay_shrinks_matrices(tiny):
+    model = tiny()
+    before = copy.deepcopy(model.state_dict())
+    optimizer = make_optimizer(model, replace(CONFIG, learning_rate=0.1, weight_decay=0.5))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, weight in model.state_dict().items():
+        factor = 0.95 if weight.dim() == 2 else 1.0
+        torch.testing.assert_close(weight, factor * before[name])
+
+
+def rates(**options):
+    config = TrainConfig(4, 1.0, max_steps=100, **options)
+    return [config.learning_rate_at(step, 100) for step in range(1, 101)]
+
+
+def test_the_learning_rate_is_constant_by_default():
+    assert set(rates()) == {1.0}
+
+
+def test_the_learning_rate_warms_up_from_zero():
+    assert rates(warmup_steps=10)[:11] == pytest.approx([i / 10 for i in range(1, 11)] + [1.0])
+
+
+def test_the_cosine_falls_to_a_tenth():
+    shape = rates(warmup_steps=20, cosine=True)
+    assert max(shape) == shape[19] == 1.0
+    assert all(a > b for a, b in pairwise(shape[19:]))
+    assert shape[59] == pytest.approx(0.55)
+    assert shape[-1] == pytest.approx(0.1)
+
+
+def test_the_reported_learning_rate_is_the_one_used(tiny, dataset):
+    config = replace(CONFIG, warmup_steps=4, cosine=True)
+    state = TrainState()
+    for report in fit(tiny(), dataset, config, state):
+        if report.step:
+            used = {group["lr"] for group in state.optimizer.param_groups}
+            assert used == {report.learning_rate}
+
+
+def test_a_loss_that_explodes_ends_the_run_with_the_best_weights(tiny, dataset):
+    model = tiny()
+    config = replace(CONFIG, learning_rate=1e30, grad_clip=0.0, eval_interval=1)
+    with pytest.warns(UserWarning, match="finite number .* Lower the learning rate"):
+        reports, state = fitted(model, dataset, config)
+    assert state.status == "diverged"
+    assert all(math.isfinite(r.val_loss) for r in reports)
+    assert all(torch.equal(w, state.best_weights[k]) for k, w in model.state_dict().items())
+    assert mean_loss(model, dataset.val) == state.best_val_loss
+
+
+def test_a_run_that_diverged_comes_back_whole(tiny, dataset, tmp_path):
+    config = replace(CONFIG, learning_rate=1e30, grad_clip=0.0)
+    with pytest.warns(UserWarning, match="Lower the learning rate"):
+        run = lab.train(tiny(), dataset, config, progress=False)
+    assert run.state.status == "diverged"
+    assert len(run.samples) == 8
+    again = Run.load(run.save(tmp_path / "run"))
+    assert again.state.status == "diverged"
+    assert same_weights(again.model, run.model)
+
+
+def test_resuming_a_run_that_diverged_says_why_not(tiny, dataset):
+    config = replace(CONFIG, learning_rate=1e30, grad_clip=0.0)
+    with pytest.warns(UserWarning, match="Lower the learning rate"):
+        run = lab.train(tiny(), dataset, config, progress=False)
+    with pytest.raises(ValueError, match="diverged"):
+        run.resume(progress=False)
+
+
+def test_a_model_that_starts_broken_is_told_in_a_sentence(tiny, dataset):
+    model = tiny()
+    with torch.no_grad():
+        model.ln_f.weight[0] = torch.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            _, state = fitted(model, dataset, CONFIG)
+        except ValueError as error:
+            assert "finite" in str(error)
+        else:
+            assert state.status == "diverged"
+
+
+def interrupting(dataset, at):
+    """A dataset that presses Ctrl-C while batch number `at` is made."""
+    count = iter(range(1, 10**6))
+
+    def press(*_):
+        if next(count) == at:
+            signal.raise_signal(signal.SIGINT)
+
+    return watched(dataset, press)
+
+
+def test_an_interrupt_gives_back_the_run_so_far(tiny, dataset):
+    handler = signal.getsignal(signal.SIGINT)
+    run = lab.train(tiny(), interrupting(dataset, at=7), CONFIG, progress=False)
+    assert run.state.status == "interrupted"
+    assert run.state.step == 7
+    assert [p.step for p in run.state.history] == [0, 5]
+    assert {sample["step"] for sample in run.samples} == {7}
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_an_interrupted_run_resumes_exactly(tiny, dataset, tmp_path):
+    whole_model = tiny(dropout=0.1)
+    _, whole = fitted(whole_model, dataset, FULL)
+    part = lab.train(tiny(dropout=0.1), interrupting(dataset, at=7), FULL, progress=False)
+
+    loaded = Run.load(part.save(tmp_path / "part"))
+    assert loaded.state.status == "interrupted"
+    resumed = loaded.resume(progress=False)
+
+    assert losses(resumed.state.history) == losses(whole.history)
+    assert same_weights(resumed.model, whole_model)
+
+
+def test_an_interrupted_run_resumes_in_memory_too(tiny, dataset):
+    whole_model = tiny()
+    _, whole = fitted(whole_model, dataset, CONFIG)
+    run = lab.train(tiny(), interrupting(dataset, at=3), CONFIG, progress=False)
+    run.resume(progress=False)
+    assert losses(run.state.history) == losses(whole.history)
+    assert same_weights(run.model, whole_model)
+
+
+def test_an_interrupt_in_the_last_step_comes_too_late(tiny, dataset):
+    run = lab.train(tiny(), interrupting(dataset, at=20), CONFIG, progress=False)
+    assert run.state.step == 20
+    assert run.state.status == "finished"
+
+
+def test_a_second_interrupt_does_not_wait(tiny, dataset):
+    def press_twice(*_):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        lab.train(tiny(), watched(dataset, press_twice), CONFIG, progress=False)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_training_works_in_a_thread(tiny, dataset):
+    runs = []
+    thread = threading.Thread(
+        target=lambda: runs.append(lab.train(tiny(), dataset, CONFIG, progress=False))
+    )
+    thread.start()
+    thread.join()
+    assert runs[0].state.status == "finished"
+
+
+def test_the_progress_bar_reaches_the_end(tiny, dataset, capsys):
+    lab.train(tiny(), dataset, CONFIG, name="a short run")
+    shown = capsys.readouterr().err
+    assert "a short run" in shown
+    assert "20/20" in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"max_steps": None}, "Give either max_steps or a budget in seconds"),
+        ({"seconds": 3.0}, "Give either max_steps or a budget in seconds"),
+        ({"max_steps": 0}, "max_steps is 0; it must be a whole number of at least 1"),
+        ({"max_steps": -1}, "max_steps is -1"),
+        ({"max_steps": 2.5}, "max_steps is 2.5"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": -3}, "batch_size is -3"),
+        ({"eval_interval": 0}, "eval_interval is 0"),
+        ({"patience": 0}, "patience is 0"),
+        ({"learning_rate": 0}, "learning_rate is 0; it must be a number above 0"),
+        ({"learning_rate": -1e-3}, "learning_rate is -0.001"),
+        ({"learning_rate": math.nan}, "learning_rate is nan"),
+        ({"learning_rate": math.inf}, "learning_rate is inf"),
+        ({"max_steps": None, "seconds": 0}, "seconds is 0; it must be a number above 0"),
+        ({"max_steps": None, "seconds": -1.0}, "seconds is -1.0"),
+        ({"max_steps": None, "seconds": math.nan}, "seconds is nan"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1; it must be 0 or more"),
+        ({"weight_decay": math.nan}, "weight_decay is nan"),
+        ({"grad_clip": -1.0}, "grad_clip is -1.0"),
+        ({"warmup_steps": -1}, "warmup_steps is -1"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+        ({"label_smoothing": -0.1}, "label_smoothing is -0.1"),
+    ],
+)
+def test_values_out_of_range_are_refused(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        TrainConfig(**{"batch_size": 4, "learning_rate": 1e-3, "max_steps": 10} | change)
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:77"])
+def test_a_device_that_is_not_there_is_refused(tiny, dataset, device):
+    with pytest.raises(ValueError, match=device):
+        fitted(tiny(), dataset, replace(CONFIG, device=device))
+
+
+def test_ids_beyond_the_vocabulary_are_refused(dataset):
+    vocab = int(torch.cat([dataset.train, dataset.val]).max())
+    model = lab.GPT(lab.GPTConfig(vocab, 16, 1, 1, 8))
+    needed = dataset.tokenizer.n_vocab
+    with pytest.raises(ValueError, match=f"ends at {vocab - 1}; .* vocab_size={needed}"):
+        fitted(model, dataset, CONFIG)
+
+
+def test_a_vocabulary_far_too_wide_is_warned_about(dataset):
+    model = lab.GPT(lab.GPTConfig(50257, 16, 1, 1, 8))
+    with pytest.warns(VocabularyWarning, match="50,257 vocabulary rows"):
+        fitted(model, dataset, replace(CONFIG, max_steps=1))
+
+
+def test_a_fitting_vocabulary_gives_no_warning(tiny, dataset):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(tiny(), dataset, replace(CONFIG, max_steps=1))
+
+
+def test_a_right_sized_vocabulary_is_never_called_too_wide(gpt2):
+    data = Dataset.from_text("one two three " * 40, lab.right_size(gpt2, "one two three " * 40))
+    model = lab.GPT(lab.GPTConfig(data.tokenizer.n_vocab, 8, 1, 1, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(model, data, replace(CONFIG, max_steps=1))
+
+
+@pytest.mark.parametrize("block", [16, 17, 100])
+def test_a_context_longer_than_the_training_text_is_refused(dataset, block):
+    short = Dataset(dataset.train[:16], dataset.val[:16], dataset.tokenizer)
+    model = lab.GPT(lab.GPTConfig(dataset.tokenizer.n_vocab, block, 1, 1, 8))
+    with pytest.raises(ValueError, match=rf"context of {block} tokens .*\(16 tokens\); use"):
+        fitted(model, short, CONFIG)
+
+
+def test_the_longest_context_that_fits_works(dataset):
+    short = Dataset(dataset.train[:17], dataset.val, dataset.tokenizer)
+    model = lab.GPT(lab.GPTConfig(dataset.tokenizer.n_vocab, 16, 1, 1, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VocabularyWarning)
+        _, state = fitted(model, short, replace(CONFIG, max_steps=2))
+    assert state.status == "finished"
+
+
+def plain_loop(model, batches, config):
+    """Training as a textbook writes it: all logits at once, PyTorch's own loss and optimiser."""
+    matrices = [p for p in model.parameters() if p.dim() == 2]
+    vectors = [p for p in model.parameters() if p.dim() == 1]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+    found = []
+    for inputs, targets in batches:
+        loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+        optimizer.step()
+        found.append(loss.item())
+    return found
+
+
+def test_fifty_steps_equal_a_plain_loop(tiny, dataset):
+    batches = []
+    data = watched(dataset, lambda *batch: batches.append(batch))
+    config = replace(CONFIG, max_steps=50)
+    reports, _ = fitted(tiny(), data, config)
+    expected = plain_loop(tiny(), batches, config)
+    assert [r.batch_loss for r in reports[1:]] == pytest.approx(expected, abs=1e-3)
+
+
+def test_fifty_steps_of_phase_1_as_published_equal_a_plain_loop():
+    phase = lab.PHASES[1]
+    batches = []
+    data = watched(phase.dataset(), lambda *batch: batches.append(batch))
+    config = replace(phase.training, max_steps=50)
+    with pytest.warns(VocabularyWarning):
+        reports, _ = fitted(phase.model(), data, config)
+    expected = plain_loop(phase.model(), batches, config)
+    assert [r.batch_loss for r in reports[1:]] == pytest.approx(expected, abs=1e-3)
