@@ -5,7 +5,6 @@ collisions from always adding up, and the result is scaled to unit length.
 """
 
 import hashlib
-import itertools
 import math
 import re
 
@@ -52,8 +51,8 @@ def trim_data(value, width=50):
 
 
 if __name__ == "__main__":
-    phrases = ("tall temple tower", "busy harbour trade", "temple trade and tower")
-    vectors = dict(zip(phrases, get_text_embeddings(phrases), strict=True))
-    for left, right in itertools.combinations(phrases, 2):
-        cosine = sum(a * b for a, b in zip(vectors[left], vectors[right], strict=True))
-        print(f"{left!r} and {right!r}: cosine similarity {cosine:+.2f}")
+    pdf_file_path = "user_data/cholas.pdf"
+    for page in get_pdf_page_embeddings(pdf_file_path):
+        print(f"Page Number :{page['page_number']}")
+        print(f"\tPage Text :{trim_data(page['text'])}")
+        print(f"\tText Embedding :{page['text-embedding'][:5]}")
