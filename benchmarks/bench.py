@@ -47,14 +47,19 @@ def prepare(folder: str) -> dict:
     for phase in lab.PHASES:
         dataset, config = phase.dataset(), phase.training
         path = Path(folder) / str(phase.number)
-        settings = phase.shape | {
-            "vocab_size": dataset.tokenizer.n_vocab,
+        shape = dict(phase.shape)
+        settings = {
+            "model": {
+                "vocab_size": dataset.tokenizer.n_vocab,
+                "n_positions": shape.pop("block_size"),
+                **shape,
+            },
             "learning_rate": config.learning_rate,
             "grad_clip": config.grad_clip,
         }
         path.with_suffix(".json").write_text(json.dumps(settings))
-        shape = (config.batch_size, phase.shape["block_size"])
-        batches = [torch.stack(dataset.batch(*shape, seed)) for seed in range(1, BATCHES + 1)]
+        size = (config.batch_size, phase.shape["block_size"])
+        batches = [torch.stack(dataset.batch(*size, seed)) for seed in range(1, BATCHES + 1)]
         np.save(path.with_suffix(".npy"), torch.stack(batches).numpy())
     for number, vocabulary in GENERATED:
         theirs = _generator(number, vocabulary).to_huggingface()
@@ -106,11 +111,7 @@ def peer(number: int, folder: str, steps: int) -> dict:
     settings = json.loads(path.with_suffix(".json").read_text())
     batches = torch.from_numpy(np.load(path.with_suffix(".npy")))
     config = GPT2Config(
-        vocab_size=settings["vocab_size"],
-        n_positions=settings["block_size"],
-        n_layer=settings["n_layer"],
-        n_head=settings["n_head"],
-        n_embd=settings["n_embd"],
+        **settings["model"],
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
@@ -317,33 +318,49 @@ def measure(quick: bool, rounds: int, all_parity: bool) -> str:
             training.append([_train(number, folder, quick, gflops) for number in PHASES])
             texts.append((_work("generate_ours", repeats), _work("generate_peer", folder, repeats)))
     compared = PHASES if all_parity else PHASES[1:2] if quick else PHASES[1:4]
-    parities = {n: _work("parity", n, 5 if quick else PARITY_STEPS) for n in compared}
-    phases = [_medians([done[number] for done in training]) for number in PHASES]
-    generations = {key: _generation(key, texts) for key in texts[0][0]}
-    head = [
-        "# Results of `make bench`\n",
-        f"{machine['machine']}; {machine['threads']} threads; {machine['versions']}. "
-        f"Matrix products reach {phases[0]['gflops']:.0f} GFLOP/s in fp32. "
-        f"Medians of {rounds} rounds.\n",
-    ]
-    if load > 0.5:
-        head.append(
-            f"**The machine was busy when this began (load {load:.1f}): do not trust the times.**\n"
-        )
-    return "\n".join(
-        head
-        + _targets_table(phases, parities, generations)
-        + _training_tables(phases)
-        + _parity_table(parities)
-        + _generation_table(generations)
+    steps = 5 if quick else PARITY_STEPS
+    parities = [_work("parity", number, steps) | {"phase": number} for number in compared]
+    phases = [_medians([done[n] for done in training]) | {"phase": n} for n in PHASES]
+    generations = [_generation(key, texts) for key in texts[0][0]]
+    busy = (
+        f" **Busy at the start (load {load:.1f}): do not trust the times.**" if load > 0.5 else ""
     )
+    loops = (
+        "| {phase} | {x vocab:,.0f} | {x ms:,.1f} | {x ratio:.2f} | {x share:.0%} | {x mb:,.0f} "
+    )
+    loops += "| {peer ms:,.1f} | {peer mb:,.0f} |"
+    head = "| phase | vocabulary | ms | × peer | of GEMM peak | peak MB | peer ms | peer MB |"
+    parts = [
+        "# Results of `make bench`\n",
+        f"{machine['machine']}; {machine['threads']} threads; {machine['versions']}. Matrix "
+        f"products reach {phases[0]['gflops']:.0f} GFLOP/s. Medians of {rounds} rounds.{busy}\n",
+        _targets(phases, parities, generations),
+        _table("A step, vocabulary of 50,257", head, loops.replace("x ", "gpt2 "), phases),
+        _table("A step, right-sized (not the peer)", head, loops.replace("x ", "right "), phases),
+        _table(
+            f"Losses of the first {steps} steps, beside a loop that holds all logits",
+            "| phase | first | last | largest difference |",
+            "| {phase} | {first:.4f} | {last:.4f} | {difference:.1e} |",
+            parities,
+        ),
+        _table(
+            "Greedy text to 128 tokens, tokens a second",
+            "| phase, vocabulary | ours | ours, recomputed | peer | peer, recomputed "
+            "| gain by cache | × peer | same text | distinct ids |",
+            "| {key} | {ours cached:,.0f} | {ours recomputed:,.0f} | {peer cached:,.0f} "
+            "| {peer recomputed:,.0f} | {gain:.1f} | {ratio:.1f} | {same} | {distinct} |",
+            generations,
+        ),
+    ]
+    return "\n".join(parts)
 
 
 def _work(name: str, *arguments: object) -> dict:
     """Run a worker in a process of its own; returns what it found."""
     print("…", name, *arguments, file=sys.stderr, flush=True)
     command = [sys.executable, __file__, "--worker", json.dumps([name, *arguments])]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    quiet = os.environ | {"TQDM_DISABLE": "1"}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=quiet)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -362,7 +379,7 @@ def _train(number: int, folder: str, quick: bool, gflops: float) -> dict[str, fl
     return found | {"gflops": gflops}
 
 
-def _generation(key: str, rounds: list[tuple[dict, dict]]) -> dict[str, float]:
+def _generation(key: str, rounds: list[tuple[dict, dict]]) -> dict:
     """Medians of one model's tokens a second in four ways; whether all texts are the same."""
     rates, texts = [], []
     for ours, peer in rounds:
@@ -372,21 +389,22 @@ def _generation(key: str, rounds: list[tuple[dict, dict]]) -> dict[str, float]:
         rate["ratio"] = rate["ours cached"] / rate["peer cached"]
         rates.append(rate)
         texts += [tuple(w["tokens"]) for way in ways.values() for w in way.values()]
-    return _medians(rates) | {"same": len(set(texts)) == 1, "distinct": len(set(texts[0]))}
+    same = "yes" if len(set(texts)) == 1 else "no"
+    return _medians(rates) | {"key": key, "same": same, "distinct": len(set(texts[0]))}
 
 
 def _medians(rounds: list[dict[str, float]]) -> dict[str, float]:
     return {key: median(done[key] for done in rounds) for key in rounds[0]}
 
 
-def _targets_table(phases: list[dict], parities: dict, generations: dict) -> list[str]:
+def _targets(phases: list[dict], parities: list[dict], generations: list[dict]) -> str:
     wide, narrow = "vocabulary of 50,257", "right-sized"
     speed = [p["gpt2 ratio"] for p in phases]
     twin = geometric_mean(p["right ratio"] for p in phases[1:])
-    difference = max(p["difference"] for p in parities.values())
-    compared = ", ".join(map(str, parities))
-    gain = min(g["gain"] for g in generations.values())
-    same = sum(g["same"] for g in generations.values())
+    difference = max(p["difference"] for p in parities)
+    compared = ", ".join(str(p["phase"]) for p in parities)
+    gain = min(g["gain"] for g in generations)
+    same = sum(g["same"] == "yes" for g in generations)
     rows = [  # what, found, its format, the least (≥) or most (≤) it may be
         (f"{wide}: times the peer's speed, mean of five", geometric_mean(speed), ".2f", "≥", 1.6),
         (f"{wide}: times the peer's speed, lowest of five", min(speed), ".2f", "≥", 1.0),
@@ -401,68 +419,18 @@ def _targets_table(phases: list[dict], parities: dict, generations: dict) -> lis
     cells = []
     for what, found, form, sign, bound in rows:
         met = found >= bound if sign == "≥" else found <= bound
-        cells.append((what, f"{found:{form}}", f"{sign} {bound:{form}}", "pass" if met else "miss"))
-    return _table("Targets", ("", "found", "target", ""), cells)
+        target = f"{sign} {bound:{form}}"
+        cells.append([what, f"{found:{form}}", target, "pass" if met else "miss"])
+    return _table(
+        "Targets", "| | found | target | |", "| {0[0]} | {0[1]} | {0[2]} | {0[3]} |", cells
+    )
 
 
-def _training_tables(phases: list[dict]) -> list[str]:
-    def rows(name: str) -> Iterator[tuple]:
-        for number, p in enumerate(phases):
-            yield (
-                number,
-                f"{p[f'{name} vocab']:,.0f}",
-                f"{p[f'{name} ms']:.1f}",
-                f"{p['peer ms']:.1f}",
-                f"{p[f'{name} ratio']:.2f}",
-                f"{p[f'{name} share']:.0%}",
-                f"{p[f'{name} mb']:,.0f}",
-                f"{p['peer mb']:,.0f}",
-            )
-
-    columns = ("phase", "vocabulary", "ours ms", "peer ms", "ratio", "of GEMM peak", "ours MB")
-    return [
-        *_table("A step, published settings", (*columns, "peer MB"), rows("gpt2")),
-        *_table(
-            "A step, right-sized vocabulary (the peer keeps 50,257)",
-            (*columns, "peer MB"),
-            rows("right"),
-        ),
-    ]
-
-
-def _parity_table(parities: dict[int, dict]) -> list[str]:
-    rows = [
-        (n, f"{p['first']:.4f}", f"{p['last']:.4f}", f"{p['difference']:.1e}")
-        for n, p in parities.items()
-    ]
-    title = f"Losses beside a loop with all logits, {PARITY_STEPS} steps"
-    return _table(title, ("phase", "first loss", "last loss", "largest difference"), rows)
-
-
-def _generation_table(generations: dict[str, dict]) -> list[str]:
-    rows = [
-        (
-            key,
-            *(
-                f"{g[f'{who} {how}']:.0f}"
-                for who in ("ours", "peer")
-                for how in ("cached", "recomputed")
-            ),
-            f"{g['gain']:.1f}",
-            f"{g['ratio']:.1f}",
-            "yes" if g["same"] else "no",
-            g["distinct"],
-        )
-        for key, g in generations.items()
-    ]
-    columns = ("model", "ours", "ours, recomputed", "peer", "peer, recomputed")
-    ratios = ("cache gain", "ours / peer", "same text", "distinct tokens")
-    return _table("Greedy generation to 128 tokens, tokens/s", (*columns, *ratios), rows)
-
-
-def _table(title: str, header: tuple, rows: Iterator | list) -> list[str]:
-    lines = [header, ("---",) + ("---:",) * (len(header) - 1), *rows]
-    return [f"## {title}\n", *("| " + " | ".join(map(str, line)) + " |" for line in lines), ""]
+def _table(title: str, header: str, row: str, found: list) -> str:
+    """A Markdown table with a row for each thing found: a dictionary, or a list as `{0}`."""
+    line = "|---" + "|---:" * (header.count("|") - 2) + "|"
+    lines = [row.format_map(f) if isinstance(f, dict) else row.format(f) for f in found]
+    return "\n".join([f"## {title}\n", header, line, *lines, ""])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-MACHINE_PATH = re.compile(r"(?<![\w/.])/(?:home|root|tmp|Users|usr|work|content)/|[A-Z]:\\\\?Users")
+MACHINE_PATH = re.compile(r"(?<![\w/.])/(?:home|root|tmp|Users|work)/|[A-Z]:\\\\?Users")
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
