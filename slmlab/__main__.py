@@ -16,8 +16,8 @@ from slmlab.runs import Run
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (1 for bad input, told in one sentence)."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         return options.command(options)
     except (DataError, ValueError) as error:
         print(error, file=sys.stderr)

@@ -5,13 +5,13 @@ import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 import torch
 
 from slmlab.corpus import load_corpus
 from slmlab.files import DataError
+from slmlab.phases import PHASES
 from slmlab.tokenizer import gpt2_tokenizer
 
 MIN_PYTHON = (3, 10)
@@ -40,6 +40,7 @@ def run_checks() -> list[Check]:
         _memory(),
         _data("tokenizer file", lambda: f"{gpt2_tokenizer().n_vocab:,} tokens, hash as expected"),
         _data("corpus", lambda: f"{len(load_corpus().documents)} files, hashes as expected"),
+        _data("published results", lambda: f"{len(PHASES)} phases"),
     ]
 
 
@@ -76,11 +77,3 @@ def _data(name: str, load: Callable[[], str]) -> Check:
         return Check(name, True, load())
     except DataError as error:
         return Check(name, False, str(error))
-
-
-def package_version() -> str:
-    """The installed version of slmlab, or a word that it is not installed."""
-    try:
-        return version("slmlab")
-    except PackageNotFoundError:
-        return "not installed"

@@ -1,7 +1,6 @@
 """Text to train on: the course's corpus, and datasets of train and validation tokens."""
 
 import ast
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from slmlab.files import DataError, data_path, read_verified, sha256
+from slmlab.files import DataError, data_path, read_published, read_verified, sha256
 from slmlab.tokenizer import Tokenizer, gpt2_tokenizer, right_size
 
 
@@ -58,7 +57,7 @@ class Corpus:
             "functions": sum(isinstance(n, ast.FunctionDef) for n in nodes),
             "ChromaDB operations": sum(_is_chromadb_call(n) for n in nodes),
         }
-        published = json.loads(data_path("published", "corpus.json").read_text())
+        published = read_published("corpus.json")
         return pd.DataFrame({"ours": ours, "published": published})
 
 
@@ -84,7 +83,12 @@ def load_corpus(folder: Path | None = None) -> Corpus:
             f"There is no corpus in {folder} (SHA256SUMS cannot be read); restore it with "
             "`git checkout -- data` or reinstall the package."
         ) from error
-    expected = dict(reversed(line.split(maxsplit=1)) for line in sums)
+    expected = {name: digest for digest, _, name in (line.partition("  ") for line in sums)}
+    if not {path.name for path in folder.glob("*.py")} <= expected.keys():
+        raise DataError(
+            f"{folder / 'SHA256SUMS'} does not list every script beside it; restore it with "
+            "`git checkout -- data` or reinstall the package."
+        )
     return Corpus(
         tuple(
             Document(name, read_verified(folder / name, digest).decode().strip() + "\n")

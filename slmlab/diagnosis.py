@@ -63,7 +63,7 @@ def perplexity(loss: float) -> float:
 
 def bits_per_byte(loss: float, dataset: Dataset) -> float:
     """A loss in bits per byte of the validation text: comparable across vocabularies."""
-    n_bytes = len(dataset.tokenizer.decode(dataset.val[1:].tolist()).encode())
+    n_bytes = sum(len(dataset.tokenizer.token_bytes(i)) for i in dataset.val[1:].tolist())
     return loss * (len(dataset.val) - 1) / math.log(2) / n_bytes
 
 
@@ -118,8 +118,10 @@ def parses(code: str) -> bool:
         except (SyntaxError, ValueError):
             try:
                 return codeop.compile_command(code, symbol="exec") is None
-            except (SyntaxError, ValueError, OverflowError):
+            except (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError):
                 return False
+        except (MemoryError, RecursionError):  # nested too deeply for the parser
+            return False
     return True
 
 
@@ -143,6 +145,7 @@ def domain_identifiers() -> frozenset[str]:
                 names.add(node.attr)
             elif isinstance(node, ast.Import | ast.ImportFrom):
                 names |= {alias.name for alias in node.names}
+                names |= {node.module} if isinstance(node, ast.ImportFrom) else set()
     common = set(keyword.kwlist) | set(dir(builtins)) | {"main", "self", "path", "name"}
     return frozenset(name for name in names - common if len(name) > 2 and name.isidentifier())
 

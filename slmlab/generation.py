@@ -28,6 +28,8 @@ def generate(
     """
     if not prompt:
         raise ValueError("The prompt is empty; give at least one character to continue from.")
+    if isinstance(stop, str):
+        raise ValueError(f"stop is {stop!r}; give a list of strings, such as [{stop!r}].")
     ids = tokenizer.encode(prompt)
     start = len(ids)
     for token in generate_tokens(model, ids, max_new_tokens, **options):
@@ -69,6 +71,11 @@ def generate_tokens(
         raise ValueError(f"max_new_tokens is {max_new_tokens!r}; it must be at least 1.")
     check_options(temperature, top_k, top_p, repetition_penalty)
     text = list(ids)
+    if max(text) >= model.config.vocab_size:
+        raise ValueError(
+            f"The prompt has token id {max(text)}, but the model's vocabulary ends at "
+            f"{model.config.vocab_size - 1}; use the tokenizer that the model was trained with."
+        )
     block, device = model.config.block_size, model.wte.weight.device
     generator = torch.Generator().manual_seed(seed)
     cache = None

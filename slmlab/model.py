@@ -273,6 +273,9 @@ class GPT(nn.Module):
             c.activation_function != "gelu_new"
             or not c.tie_word_embeddings
             or c.n_inner not in (None, 4 * c.n_embd)
+            or c.layer_norm_epsilon != 1e-5
+            or not c.scale_attn_weights
+            or c.scale_attn_by_inverse_layer_idx
         ):
             raise ValueError(
                 "This GPT-2 variant cannot be converted: it needs the gelu_new activation, tied "

@@ -1,14 +1,15 @@
 """The five phases of the published experiment, as data and as something to run."""
 
-import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from slmlab.corpus import Dataset, corpus_dataset
-from slmlab.files import data_path
+from slmlab.files import read_published
 from slmlab.model import GPT, GPTConfig
 from slmlab.runs import Run, recorded, train
 from slmlab.training import TrainConfig, VocabularyWarning
@@ -109,7 +110,7 @@ class Phase:
 
 
 def _load_phases() -> tuple[Phase, ...]:
-    records = json.loads(data_path("published", "phases.json").read_text(encoding="utf-8"))
+    records = read_published("phases.json")
     phases = []
     for record in records:
         config = dict(record["config"])
@@ -130,4 +131,18 @@ def _load_phases() -> tuple[Phase, ...]:
     return tuple(phases)
 
 
-PHASES = _load_phases()
+class _Phases(Sequence[Phase]):
+    """The phases, read from the published data when one is first asked for."""
+
+    @cached_property
+    def _phases(self) -> tuple[Phase, ...]:
+        return _load_phases()
+
+    def __getitem__(self, index):
+        return self._phases[index]
+
+    def __len__(self) -> int:
+        return len(self._phases)
+
+
+PHASES = _Phases()

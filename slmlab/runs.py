@@ -9,9 +9,9 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +44,16 @@ PROMPTS = (
 SAMPLE_TOKENS = 30  # tokens in a sample
 SAMPLE_OPTIONS = {"temperature": 0.8, "top_k": 40, "seed": 0}
 FORMAT = 1  # of a saved run
+FILES = {  # all that a saved run may hold
+    "SHA256SUMS",
+    "run.json",
+    "samples.json",
+    "history.csv",
+    "tokenizer.json",
+    "dataset.safetensors",
+    "best.safetensors",
+    "resume.safetensors",
+}
 STATE_FACTS = ("status", "step", "planned_steps", "seconds", "best_step", "best_val_loss")
 
 
@@ -72,7 +82,8 @@ class Run:
     @property
     def history(self) -> pd.DataFrame:
         """One row per evaluation, with the columns of `Progress`; losses in nats per token."""
-        return pd.DataFrame([asdict(p) for p in self.state.history]).drop(columns="eta")
+        columns = [f.name for f in fields(Progress) if f.name != "eta"]
+        return pd.DataFrame([asdict(p) for p in self.state.history], columns=columns)
 
     @property
     def gap(self) -> float:
@@ -120,6 +131,11 @@ class Run:
         A `config` with more steps prolongs the run; the default goes on with the run's own.
         Raises `ValueError` if the run was saved without the optimiser's state.
         """
+        if self.state.status == "diverged":
+            raise ValueError(
+                "This run diverged, so there is nothing to go on from; train again with a lower "
+                "learning rate."
+            )
         if self.state.step and self.state.optimizer is None:
             raise ValueError(
                 'This run was saved without its training state; only a run saved with keep="all" '
@@ -141,6 +157,10 @@ class Run:
         """
         folder = Path(folder)
         contents = self._contents(keep)
+        if folder.is_file() or (folder.is_dir() and not _may_replace(folder)):
+            raise DataError(
+                f"{folder} exists and is not a saved run, so it was left alone; choose another."
+            )
         sums = {name: sha256(content) for name, content in contents.items()}
         contents["SHA256SUMS"] = "".join(f"{v}  {k}\n" for k, v in sums.items()).encode()
         try:
@@ -163,6 +183,11 @@ class Run:
     def _contents(self, keep: str) -> dict[str, bytes]:
         if keep not in ("all", "best", "record"):
             raise ValueError(f'keep is {keep!r}; it must be "all", "best" or "record".')
+        if keep == "record" and self.dataset.source.get("kind") != "corpus":
+            raise ValueError(
+                'Only a run on the corpus can be kept as a "record", which does not hold its '
+                'text; use keep="best".'
+            )
         state = self.state
         facts = {
             "format": FORMAT,
@@ -209,7 +234,14 @@ class Run:
             return cls._from_contents(contents)
         except DataError:
             raise
-        except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as e:
+        except (
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            safetensors.SafetensorError,
+        ) as e:
             raise DataError(
                 f"{folder} is not a run that this version of SLM Lab can read ({e}); make it "
                 "again, or use the version that saved it."
@@ -230,8 +262,8 @@ class Run:
             dataset = corpus_dataset(n_train + n_val, source["vocabulary"])
             if dataset.source["sha256"] != source["sha256"]:
                 raise ValueError("the corpus has changed since it was made")
-        model = GPT(GPTConfig(**facts["model"]))
         config = TrainConfig(**facts["training"])
+        model = GPT(GPTConfig(**facts["model"]), config.seed)
         rows = csv.DictReader(StringIO(contents["history.csv"].decode()))
         state = TrainState(history=[_progress_from_csv(row) for row in rows])
         for key in STATE_FACTS:
@@ -283,7 +315,7 @@ def _drive(run: Run, progress: bool, sample_often: bool) -> Run:
                 bar.set_postfix_str(f"train {report.train_loss:.2f} · val {report.val_loss:.2f}")
                 if sample_often:
                     _take_samples(run)
-            if interrupted.is_set():
+            if interrupted.is_set() and state.status == "running":
                 state.status = "interrupted"
                 break
     if not run.samples or run.samples[-1]["step"] != state.step:
@@ -323,11 +355,18 @@ def environment() -> dict[str, Any]:
     packages = ("slmlab", "torch", "tiktoken", "numpy")
     return {
         "python": platform.python_version(),
-        **{package: version(package) for package in packages},
+        **{package: _version(package) for package in packages},
         "threads": torch.get_num_threads(),
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # on the path without being installed
+        return "not installed"
 
 
 def _processor() -> str:
@@ -345,7 +384,9 @@ def recorded(name: str) -> Run:
     """
     folder = data_path("runs", name)
     if not folder.is_dir():
-        known = ", ".join(sorted(p.name for p in data_path("runs").glob("*/"))) or "none"
+        runs = data_path("runs")
+        folders = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
+        known = ", ".join(sorted(folders)) or "none"
         raise DataError(f"There is no recorded run {name!r}; the recorded runs are: {known}.")
     return Run.load(folder)
 
@@ -378,6 +419,9 @@ def _verified_contents(folder: Path) -> dict[str, bytes]:
         sums = (folder / "SHA256SUMS").read_text().splitlines()
         expected = dict(reversed(line.split("  ", 1)) for line in sums)
         contents = {name: (folder / name).read_bytes() for name in expected}
+        unlisted = {path.name for path in folder.iterdir()} & FILES - {"SHA256SUMS", *expected}
+        if unlisted:
+            raise ValueError(f"SHA256SUMS does not list {', '.join(sorted(unlisted))}")
     except (OSError, ValueError) as error:
         raise DataError(
             f"{folder} is not a complete run ({error}); it was half-written or a file was "
@@ -392,17 +436,23 @@ def _verified_contents(folder: Path) -> dict[str, bytes]:
     return contents
 
 
+def _may_replace(folder: Path) -> bool:
+    """Whether a folder holds nothing but a saved run, or nothing at all."""
+    return {path.name for path in folder.iterdir()} <= FILES
+
+
 def _replace_folder(new: Path, target: Path) -> None:
     """Put `new` in the place of `target`, which is set aside until the new one stands."""
     if not target.exists():
         new.replace(target)
         return
     old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
-    target.replace(old / target.name)
     try:
-        new.replace(target)
-    except OSError:
-        (old / target.name).replace(target)
-        raise
+        target.replace(old / target.name)
+        try:
+            new.replace(target)
+        except OSError:
+            (old / target.name).replace(target)
+            raise
     finally:
         shutil.rmtree(old, ignore_errors=True)

@@ -29,6 +29,9 @@ class Tokenizer(Protocol):
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids; bytes that are not valid UTF-8 become U+FFFD."""
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that one token stands for."""
+
     def spec(self) -> dict[str, Any]:
         """All that `tokenizer_from_spec` needs to build this tokenizer again, as JSON."""
 

@@ -151,8 +151,11 @@ def fit(
     """
     check_fit(model, dataset)
     state = state if state is not None else TrainState()
-    model.to(resolve_device(config.device)).train()
+    device = resolve_device(config.device)
+    model.to(device).train()
     state.optimizer = state.optimizer or make_optimizer(model, config)
+    for moments in state.optimizer.state.values():  # a loaded run's are on the CPU
+        moments.update({name: tensor.to(device) for name, tensor in moments.items()})
     state.planned_steps = config.max_steps or state.planned_steps
     state.status = "running" if state.step < (state.planned_steps or math.inf) else "finished"
     pace = _Pace(config, state)
@@ -202,7 +205,8 @@ def _step(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainState) 
 def _give_up(model: GPT, config: TrainConfig, state: TrainState) -> None:
     """The loss is infinite or not a number: put the best weights back and say what to change."""
     state.status = "diverged"
-    model.load_state_dict(state.best_weights)
+    if state.best_weights:
+        model.load_state_dict(state.best_weights)
     state.optimizer = None  # its moments are spoilt
     warnings.warn(
         f"The loss stopped being a finite number after step {state.step}, so training ended; the "
@@ -322,7 +326,7 @@ def check_fit(model: GPT, dataset: Dataset) -> None:
             f"({len(dataset.train)} tokens); use block_size below that, or more text."
         )
     distinct = len(ids.unique())
-    if vocab > FAR_TOO_WIDE * distinct:
+    if vocab > FAR_TOO_WIDE * distinct and vocab > distinct + 256:  # the bytes are always kept
         warnings.warn(
             f"The model has {vocab:,} vocabulary rows, but only {distinct:,} tokens occur in the "
             "data; a right-sized vocabulary trains faster.",
@@ -399,6 +403,10 @@ def resolve_device(name: str) -> torch.device:
     """The device of a name; "auto" is CUDA if present, else the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f'There is no device {name!r} here; use "auto", or "cpu".') from error
     return torch.device(name)
 
 
