@@ -152,7 +152,10 @@ def parity(number: int, steps: int) -> dict:
 
     phase = lab.PHASES[number]
     dataset, model, config = phase.dataset(), phase.model(), phase.training
-    optimizer = lab.training.make_optimizer(model, config)
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors}]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0)
     differences = []
     for step, ours in enumerate(losses, start=1):
         inputs, targets = dataset.batch(config.batch_size, model.config.block_size, seed=step)
@@ -416,21 +419,19 @@ def _targets(phases: list[dict], parities: list[dict], generations: list[dict]) 
         ("generation: times as fast with a cache, lowest of four", gain, ".1f", "≥", 5),
         ("generation: models with the same greedy text in every way", same, "d", "≥", 4),
     ]
-    cells = []
+    targets = []
     for what, found, form, sign, bound in rows:
         met = found >= bound if sign == "≥" else found <= bound
-        target = f"{sign} {bound:{form}}"
-        cells.append([what, f"{found:{form}}", target, "pass" if met else "miss"])
-    return _table(
-        "Targets", "| | found | target | |", "| {0[0]} | {0[1]} | {0[2]} | {0[3]} |", cells
-    )
+        cells = {"what": what, "found": f"{found:{form}}", "bound": f"{sign} {bound:{form}}"}
+        targets.append(cells | {"met": "pass" if met else "miss"})
+    row = "| {what} | {found} | {bound} | {met} |"
+    return _table("Targets", "| | found | target | |", row, targets)
 
 
-def _table(title: str, header: str, row: str, found: list) -> str:
-    """A Markdown table with a row for each thing found: a dictionary, or a list as `{0}`."""
+def _table(title: str, header: str, row: str, found: list[dict]) -> str:
+    """A Markdown table; `row` is the format of a row, filled with each of the things found."""
     line = "|---" + "|---:" * (header.count("|") - 2) + "|"
-    lines = [row.format_map(f) if isinstance(f, dict) else row.format(f) for f in found]
-    return "\n".join([f"## {title}\n", header, line, *lines, ""])
+    return "\n".join([f"## {title}\n", header, line, *map(row.format_map, found), ""])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """SLM Lab: train five small GPTs on a laptop, and learn when a model memorises."""
 
 import os
+from importlib import import_module
 
 # Both are read once, when PyTorch loads, so they come before any import of it.
 # Waiting threads sleep instead of spinning: with another program on the same cores, a step of a
@@ -26,8 +27,6 @@ from slmlab.files import DataError
 from slmlab.generation import generate, generate_tokens, next_distribution
 from slmlab.model import GPT, GPTConfig
 from slmlab.phases import PHASES, Phase
-from slmlab.plots import loss_curves, parameter_breakdown
-from slmlab.report import report
 from slmlab.runs import PROMPTS, Run, recorded, train
 from slmlab.tokenizer import gpt2_tokenizer, right_size, train_bpe
 from slmlab.training import Progress, TrainConfig, TrainState, fit, mean_loss
@@ -71,3 +70,17 @@ __all__ = [
     "train",
     "train_bpe",
 ]
+
+# What draws is loaded when it is first asked for: matplotlib costs a script that only trains
+# 26 MB and most of a second.
+_DRAWS = {
+    "loss_curves": "slmlab.plots",
+    "parameter_breakdown": "slmlab.plots",
+    "report": "slmlab.panel",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _DRAWS:
+        raise AttributeError(f"module 'slmlab' has no attribute {name!r}")
+    return getattr(import_module(_DRAWS[name]), name)

@@ -9,8 +9,8 @@ import pandas as pd
 
 from slmlab.check import run_checks
 from slmlab.files import DataError
+from slmlab.panel import report
 from slmlab.phases import PHASES
-from slmlab.report import report
 from slmlab.runs import Run
 
 

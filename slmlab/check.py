@@ -15,7 +15,7 @@ from slmlab.phases import PHASES
 from slmlab.tokenizer import gpt2_tokenizer
 
 MIN_PYTHON = (3, 10)
-MIN_TORCH = (2, 2)
+MIN_TORCH = (2, 4)
 MIN_FREE_GB = 1.2  # Phase 0, the largest, needs about 1
 
 
@@ -54,7 +54,7 @@ def _torch() -> Check:
     found = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     ok = found >= MIN_TORCH
     detail = torch.__version__
-    return Check("torch", ok, detail if ok else f"{detail}; run `pip install 'torch>=2.2'`")
+    return Check("torch", ok, detail if ok else f"{detail}; run `pip install 'torch>=2.4'`")
 
 
 def _threads() -> Check:

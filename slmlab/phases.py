@@ -125,7 +125,7 @@ def _load_phases() -> tuple[Phase, ...]:
                 training=TrainConfig(**config),
                 published=record["result"],
                 curve=pd.DataFrame(record["curve"]),
-                samples=record["samples"],
+                samples=[{"prompt": s["prompt"], "text": s["output"]} for s in record["samples"]],
             )
         )
     return tuple(phases)

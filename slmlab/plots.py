@@ -56,7 +56,7 @@ def loss_curves(
     axes.annotate(
         f"best: step {state.best_step:,}",
         (state.best_step, state.best_val_loss),
-        xytext=(-8 if late else 8, 10),
+        xytext=(-8 if late else 8, -16),
         textcoords="offset points",
         ha="right" if late else "left",
         color=VAL,

@@ -28,7 +28,7 @@ from slmlab.files import DataError, data_path, sha256
 from slmlab.generation import generate
 from slmlab.model import GPT, GPTConfig
 from slmlab.tokenizer import tokenizer_from_spec
-from slmlab.training import Progress, TrainConfig, TrainState, fit, make_optimizer
+from slmlab.training import AdamW, Progress, TrainConfig, TrainState, fit
 
 # The prompts that the experiment tried on every model, in its order.
 PROMPTS = (
@@ -211,9 +211,8 @@ class Run:
             contents["best.safetensors"] = safetensors.torch.save(_plain(state.best_weights))
         if keep == "all" and state.optimizer is not None:
             tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-            for name, parameter in self.model.named_parameters():
-                for key, value in state.optimizer.state[parameter].items():
-                    tensors[f"adam.{key}.{name}"] = value
+            for name, moments in state.optimizer.moments.items():
+                tensors |= {f"adam.{key}.{name}": value for key, value in moments.items()}
             contents["resume.safetensors"] = safetensors.torch.save(_plain(tensors))
         return contents
 
@@ -274,10 +273,9 @@ class Run:
         if "resume.safetensors" in contents:
             tensors = safetensors.torch.load(contents["resume.safetensors"])
             model.load_state_dict({k: tensors[f"model.{k}"] for k in model.state_dict()})
-            state.optimizer = make_optimizer(model, config)
-            for name, parameter in model.named_parameters():
-                for key in ("step", "exp_avg", "exp_avg_sq"):
-                    state.optimizer.state[parameter][key] = tensors[f"adam.{key}.{name}"]
+            state.optimizer = AdamW(model, config.weight_decay)
+            for name, moments in state.optimizer.moments.items():
+                moments |= {key: tensors[f"adam.{key}.{name}"] for key in moments}
         samples = json.loads(contents["samples.json"])
         environment = facts["environment"]
         return cls(model.eval(), dataset, config, state, samples, environment, facts["name"])

@@ -41,7 +41,6 @@ class BytePairTokenizer:
 
     def __init__(self, name: str, ranks: dict[bytes, int], special: dict[str, int]) -> None:
         self.name = name
-        self._ranks = ranks
         self._encoding = tiktoken.Encoding(
             name, pat_str=WORDS, mergeable_ranks=ranks, special_tokens=special
         )
@@ -55,7 +54,7 @@ class BytePairTokenizer:
 
     def id_of_byte(self, byte: int) -> int:
         """The id of the token that is this single byte."""
-        return self._ranks[bytes([byte])]
+        return self._encoding.encode_single_token(bytes([byte]))
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that one token stands for."""
@@ -64,7 +63,7 @@ class BytePairTokenizer:
     def spec(self) -> dict[str, Any]:
         if self.name == "gpt2":
             return {"kind": "gpt2"}
-        tokens = sorted(self._ranks, key=self._ranks.__getitem__)
+        tokens = (self.token_bytes(i) for i in range(self.n_vocab))
         return {"kind": "bpe", "tokens": [base64.b64encode(t).decode() for t in tokens]}
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 import torch.nn as nn
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from slmlab.corpus import Dataset
 from slmlab.model import GPT
@@ -20,7 +21,7 @@ from slmlab.model import GPT
 T = TypeVar("T")
 
 BETAS = (0.9, 0.999)  # AdamW's usual values
-EVALUATION_ROWS = 1024  # tokens in one batch of an evaluation
+EVALUATION_ROWS = 512  # tokens in one batch of an evaluation
 MIN_TRAIN_SAMPLE = 1000  # tokens of training text in an evaluation, at least
 EVALUATIONS = 10  # in a run whose eval_interval is not given
 FAR_TOO_WIDE = 10  # times the tokens that occur: a vocabulary that deserves a warning
@@ -112,6 +113,54 @@ class Progress:
     eta: float | None
 
 
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), on matrices only.
+
+    The arithmetic is PyTorch's own, by its functional interface: the class `torch.optim.AdamW`
+    would load PyTorch's compiler, which costs 74 MB and a second and is not used here.
+
+    Attributes:
+        moments: for each parameter's name its `step`, `exp_avg` and `exp_avg_sq`.
+    """
+
+    def __init__(self, model: GPT, weight_decay: float) -> None:
+        self.weight_decay = weight_decay
+        self.parameters = dict(model.named_parameters())
+        self.moments = {
+            name: {
+                "step": torch.zeros((), device=p.device),
+                "exp_avg": torch.zeros_like(p),
+                "exp_avg_sq": torch.zeros_like(p),
+            }
+            for name, p in self.parameters.items()
+        }
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Change the parameters by their gradients, and forget the gradients."""
+        matrices = [name for name, p in self.parameters.items() if p.dim() >= 2]
+        vectors = [name for name, p in self.parameters.items() if p.dim() < 2]
+        for names, decay in ((matrices, self.weight_decay), (vectors, 0.0)):
+            adamw(
+                [self.parameters[name] for name in names],
+                [self.parameters[name].grad for name in names],
+                [self.moments[name]["exp_avg"] for name in names],
+                [self.moments[name]["exp_avg_sq"] for name in names],
+                [],
+                [self.moments[name]["step"] for name in names],
+                fused=True,
+                amsgrad=False,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                lr=learning_rate,
+                weight_decay=decay,
+                eps=1e-8,
+                maximize=False,
+            )
+        for p in self.parameters.values():
+            p.grad = None
+
+
 class VocabularyWarning(UserWarning):
     """The model's vocabulary is far wider than what occurs in its data."""
 
@@ -132,7 +181,7 @@ class TrainState:
     best_step: int = 0
     best_val_loss: float = math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
-    optimizer: torch.optim.AdamW | None = None
+    optimizer: AdamW | None = None
 
 
 def fit(
@@ -153,9 +202,9 @@ def fit(
     state = state if state is not None else TrainState()
     device = resolve_device(config.device)
     model.to(device).train()
-    state.optimizer = state.optimizer or make_optimizer(model, config)
-    for moments in state.optimizer.state.values():  # a loaded run's are on the CPU
-        moments.update({name: tensor.to(device) for name, tensor in moments.items()})
+    state.optimizer = state.optimizer or AdamW(model, config.weight_decay)
+    for moments in state.optimizer.moments.values():  # a loaded run's are on the CPU
+        moments.update({key: tensor.to(device) for key, tensor in moments.items()})
     state.planned_steps = config.max_steps or state.planned_steps
     state.status = "running" if state.step < (state.planned_steps or math.inf) else "finished"
     pace = _Pace(config, state)
@@ -195,10 +244,7 @@ def _step(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainState) 
         loss.backward()
         if config.grad_clip:
             nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
-        for group in state.optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(step, state.planned_steps)
-        state.optimizer.step()
-    state.optimizer.zero_grad()
+        state.optimizer.step(config.learning_rate_at(step, state.planned_steps))
     return loss.item()
 
 
@@ -333,17 +379,6 @@ def check_fit(model: GPT, dataset: Dataset) -> None:
             VocabularyWarning,
             stacklevel=3,
         )
-
-
-def make_optimizer(model: GPT, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) that decays matrices, not biases and norms."""
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    vectors = [p for p in model.parameters() if p.dim() < 2]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, fused=True)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ FLOORS = [
     "diagnosis",
     "phases",
     "plots",
-    "report",
+    "panel",
     "check",
     "__main__",
 ]

@@ -22,7 +22,9 @@ def test_settings_are_the_published_ones(phase):
         assert getattr(phase.training, name) == config[name]
     assert phase.published == record["result"]
     assert phase.curve.to_dict("records") == record["curve"]
-    assert phase.samples == record["samples"]
+    assert [(s["prompt"], s["text"]) for s in phase.samples] == [
+        (s["prompt"], s["output"]) for s in record["samples"]
+    ]
 
 
 @pytest.mark.parametrize("phase", lab.PHASES, ids=lambda phase: phase.title)
