@@ -4,9 +4,9 @@ import os
 from importlib import import_module
 
 # Both are read once, when PyTorch loads, so they come before any import of it.
-# Waiting threads sleep instead of spinning: with another program on the same cores, a step of a
-# small model otherwise takes a hundred times as long (`benchmarks/README.md`).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A waiting thread spins for microseconds, then sleeps (GNU OpenMP, so Linux). By default it spins
+# for milliseconds: with another program on the same cores, steps then take ten times as long.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # Large tensors on large memory pages (Linux): fewer page faults for 50,257-wide logits.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 

@@ -9,7 +9,7 @@ from slmlab import check
 from slmlab.__main__ import main
 from slmlab.files import data_path
 
-NAMES = ["Python", "torch", "threads", "memory", "tokenizer file", "corpus"]
+NAMES = ["Python", "torch", "threads", "memory", "tokenizer file", "corpus", "published results"]
 
 
 @pytest.fixture(autouse=True)
@@ -43,14 +43,14 @@ def test_an_old_python_fails(monkeypatch):
     assert "install Python 3.10 or newer" in line
 
 
-@pytest.mark.parametrize("version", ["2.1.2", "1.13.1+cu117", "2.1.0a0+git1"])
+@pytest.mark.parametrize("version", ["2.3.1", "1.13.1+cu117", "2.3.0a0+git1"])
 def test_an_old_torch_fails(monkeypatch, version):
     monkeypatch.setattr("slmlab.check.torch.__version__", version)
     [line] = failures()
     assert line.startswith(f"FAIL torch: {version}; run `pip install")
 
 
-@pytest.mark.parametrize("version", ["2.2.0", "2.13.0+cpu", "3.0.0", "2.14.0a0+git1", "2.3"])
+@pytest.mark.parametrize("version", ["2.4.0", "2.13.0+cpu", "3.0.0", "2.14.0a0+git1", "2.4"])
 def test_a_new_torch_is_well(monkeypatch, version):
     monkeypatch.setattr("slmlab.check.torch.__version__", version)
     assert failures() == []

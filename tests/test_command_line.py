@@ -35,7 +35,7 @@ def saved(finished, tmp_path):
 def test_check_prints_a_line_for_each_check():
     result = slmlab("check")
     lines = result.stdout.splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert all(line.startswith(("OK   ", "FAIL ")) for line in lines)
     assert result.returncode == any(line.startswith("FAIL") for line in lines)
     assert result.stderr == ""

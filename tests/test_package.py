@@ -101,13 +101,13 @@ def test_every_module_has_its_floor():
     assert modules == {*FLOORS, "__init__"}
 
 
-def test_importing_the_package_sets_threads_to_wait_quietly():
-    code = "import os, slmlab; print(os.environ['OMP_WAIT_POLICY'])"
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+def test_importing_the_package_bounds_how_long_threads_spin():
+    code = "import os, slmlab; print(os.environ['GOMP_SPINCOUNT'])"
+    environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
     result = subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True
     )
-    assert result.stdout.strip() == "PASSIVE", result.stderr
+    assert result.stdout.strip() == "10000", result.stderr
 
 
 def test_every_public_name_is_explained():
