@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8888
+FIRST := /lab/tree/notebooks/00_phase_0_disaster.ipynb
 
 .PHONY: lab test lint bench clean
 
@@ -24,7 +25,7 @@ $(VENV)/test: $(VENV)/lab
 	@touch $@
 
 lab: $(VENV)/lab
-	$(BIN)/jupyter lab --port $(PORT) $(JUPYTER_FLAGS) notebooks/00_phase_0_disaster.ipynb
+	$(BIN)/jupyter lab --port $(PORT) --LabApp.default_url=$(FIRST) $(JUPYTER_FLAGS)
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
