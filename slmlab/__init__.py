@@ -5,7 +5,7 @@ from importlib import import_module
 
 # Both are read once, when PyTorch loads, so they come before any import of it.
 # A waiting thread spins for microseconds, then sleeps (GNU OpenMP, so Linux). By default it spins
-# for milliseconds: with another program on the same cores, steps then take ten times as long.
+# for milliseconds, which slows every step badly when another program is on the same cores.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # Large tensors on large memory pages (Linux): fewer page faults for 50,257-wide logits.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -71,8 +71,8 @@ __all__ = [
     "train_bpe",
 ]
 
-# What draws is loaded when it is first asked for: matplotlib costs a script that only trains
-# 26 MB and most of a second.
+# What draws is loaded when it is first asked for, so that a script that only trains does not
+# pay for matplotlib.
 _DRAWS = {
     "loss_curves": "slmlab.plots",
     "parameter_breakdown": "slmlab.plots",

@@ -35,11 +35,6 @@ class Corpus:
         """The whole stream."""
         return "\n\n".join(f"# File: {d.name}\n\n{d.source}" for d in self.documents)
 
-    @cached_property
-    def sha256(self) -> str:
-        """Identifies the stream: runs record it, so that a changed corpus is noticed."""
-        return sha256(self.text.encode())
-
     def inspect(self) -> pd.DataFrame:
         """The statistics that the experiment published, beside those of this corpus.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from slmlab.corpus import Dataset, load_corpus, ngrams
 from slmlab.model import GPT, GPTConfig
 from slmlab.runs import Run
-from slmlab.training import FAR_TOO_WIDE, loss_windows
+from slmlab.training import far_too_wide, loss_windows
 
 COPY_NGRAM = 8  # tokens in a row that count as copied: a line of code, more or less
 REPEAT_NGRAM = 4  # as in seq-rep-4 (Welleck et al. 2020, arXiv:1908.04319)
@@ -237,7 +237,7 @@ def advice(run: Run) -> list[str]:
     last = run.state.history[-1]
     distinct = len(torch.cat([run.dataset.train, run.dataset.val]).unique())
     vocab = run.model.config.vocab_size
-    if vocab > FAR_TOO_WIDE * distinct:
+    if far_too_wide(vocab, distinct):
         found.append(
             f"The vocabulary has {vocab:,} rows, but only {distinct:,} tokens occur in this data: "
             "right-size it."

@@ -117,7 +117,7 @@ class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), on matrices only.
 
     The arithmetic is PyTorch's own, by its functional interface: the class `torch.optim.AdamW`
-    would load PyTorch's compiler, which costs 74 MB and a second and is not used here.
+    would also load PyTorch's compiler, memory and start-up time that nothing here needs.
 
     Attributes:
         moments: for each parameter's name its `step`, `exp_avg` and `exp_avg_sq`.
@@ -357,6 +357,11 @@ class _Pace:
         return statistics.median(self.steps) * (self.state.planned_steps - self.state.step)
 
 
+def far_too_wide(vocab: int, distinct: int) -> bool:
+    """Whether a vocabulary is out of proportion to the tokens that occur and the 256 bytes."""
+    return vocab > FAR_TOO_WIDE * distinct and vocab > distinct + 256
+
+
 def check_fit(model: GPT, dataset: Dataset) -> None:
     """Refuse, or warn about, a model and a dataset that do not go together (see `fit`)."""
     vocab, block = model.config.vocab_size, model.config.block_size
@@ -372,7 +377,7 @@ def check_fit(model: GPT, dataset: Dataset) -> None:
             f"({len(dataset.train)} tokens); use block_size below that, or more text."
         )
     distinct = len(ids.unique())
-    if vocab > FAR_TOO_WIDE * distinct and vocab > distinct + 256:  # the bytes are always kept
+    if far_too_wide(vocab, distinct):
         warnings.warn(
             f"The model has {vocab:,} vocabulary rows, but only {distinct:,} tokens occur in the "
             "data; a right-sized vocabulary trains faster.",
