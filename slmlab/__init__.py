@@ -18,6 +18,7 @@ from slmlab.diagnosis import (
     copy_rate,
     gap_band,
     longest_match,
+    overlap_losses,
     perplexity,
     recommend,
     scorecard,
@@ -43,6 +44,7 @@ __all__ = [
     "Phase",
     "Progress",
     "Run",
+    "Scrubber",
     "TrainConfig",
     "TrainState",
     "advice",
@@ -59,6 +61,7 @@ __all__ = [
     "loss_curves",
     "mean_loss",
     "next_distribution",
+    "overlap_losses",
     "parameter_breakdown",
     "perplexity",
     "recommend",
@@ -71,16 +74,19 @@ __all__ = [
     "train_bpe",
 ]
 
-# What draws is loaded when it is first asked for, so that a script that only trains does not
-# pay for matplotlib.
+# What draws is loaded when it is first asked for, and pandas where a table is made, so that a
+# script that only trains does not pay for them (pandas alone: 34 MB).
 _DRAWS = {
     "loss_curves": "slmlab.plots",
     "parameter_breakdown": "slmlab.plots",
     "report": "slmlab.panel",
+    "Scrubber": "slmlab.widgets",
 }
 
 
 def __getattr__(name: str) -> object:
+    if name in ("audit", "plots"):
+        return import_module(f"slmlab.{name}")
     if name not in _DRAWS:
         raise AttributeError(f"module 'slmlab' has no attribute {name!r}")
     return getattr(import_module(_DRAWS[name]), name)

@@ -1,4 +1,4 @@
-"""The command line: `python -m slmlab check | phases | run | sample`."""
+"""The command line: `python -m slmlab check | phases | run | sample | record`."""
 
 import argparse
 import sys
@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from slmlab.check import run_checks
-from slmlab.files import DataError
+from slmlab.files import DataError, data_path
 from slmlab.panel import report
 from slmlab.phases import PHASES
+from slmlab.records import WHAT, check, record
 from slmlab.runs import Run
 
 
@@ -72,6 +73,22 @@ def _sample(options: argparse.Namespace) -> int:
     return 0
 
 
+def _record(options: argparse.Namespace) -> int:
+    if options.check:
+        problems = check(options.folder)
+        print(
+            *(problems or ["Every record is complete and fits its settings and texts."]), sep="\n"
+        )
+        return 1 if problems else 0
+    try:
+        made = record(options.folder, tuple(options.what or WHAT), options.jobs, options.backend)
+    except KeyboardInterrupt:
+        print("Stopped; what is finished is saved. Run the same command to go on.")
+        return 1
+    print(f"{made} runs made; the others were there already.")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m slmlab", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -104,6 +121,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--tokens", type=int, default=30)
     command.add_argument("--temperature", type=float, default=0.8)
     command.set_defaults(command=_sample)
+
+    command = commands.add_parser("record", help="make the runs that the course carries, or check")
+    command.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(WHAT)} (all)")
+    command.add_argument("--folder", type=Path, default=data_path("runs"), help="where they lie")
+    command.add_argument("--jobs", type=int, default=1, help="processes for the experiments (1)")
+    command.add_argument("--backend", default="loky", help="of joblib, such as dask or ray (loky)")
+    command.add_argument("--check", action="store_true", help="only check what is there")
+    command.set_defaults(command=_record)
     return parser
 
 

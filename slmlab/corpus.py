@@ -1,16 +1,19 @@
 """Text to train on: the course's corpus, and datasets of train and validation tokens."""
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from slmlab.files import DataError, data_path, read_published, read_verified, sha256
 from slmlab.tokenizer import Tokenizer, gpt2_tokenizer, right_size
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,14 @@ class Corpus:
         """The whole stream."""
         return "\n\n".join(f"# File: {d.name}\n\n{d.source}" for d in self.documents)
 
-    def inspect(self) -> pd.DataFrame:
+    def inspect(self) -> "pd.DataFrame":
         """The statistics that the experiment published, beside those of this corpus.
 
         A ChromaDB operation is a call such as `collection.add(…)`: a method of the names
         `chromadb`, `client` or `collection`.
         """
+        import pandas as pd
+
         ids = gpt2_tokenizer().encode(self.text)
         trees = [ast.parse(d.source) for d in self.documents]
         nodes = [node for tree in trees for node in ast.walk(tree)]
@@ -93,18 +98,27 @@ def load_corpus(folder: Path | None = None) -> Corpus:
     )
 
 
+def load_held_out() -> Corpus:
+    """Five more scripts of the same project, which no model of the course trains on.
+
+    Raises `DataError` if a script is missing, truncated or altered.
+    """
+    return load_corpus(data_path("held_out"))
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Token ids to train on and to validate on, and the tokenizer they come from.
 
-    `train` and `val` are 1-D int64 tensors. `source` says where the text came from, with the
-    SHA-256 of what was used of it; runs store it.
+    `train`, `val` and, if there is one, `test` are 1-D int64 tensors. `source` says where the text
+    came from, with the SHA-256 of what was used of it; runs store it.
     """
 
     train: Tensor
     val: Tensor
     tokenizer: Tokenizer
     source: dict = field(default_factory=dict)
+    test: Tensor | None = None
 
     @classmethod
     def from_text(
@@ -142,6 +156,11 @@ class Dataset:
         used = tokenizer.decode(ids[:n_tokens].tolist())
         source = {"sha256": sha256(used.encode()), "n_tokens": n_tokens} | (source or {})
         return cls(ids[:n_train], ids[n_train:n_tokens], tokenizer, source)
+
+    def with_test(self, text: str) -> "Dataset":
+        """The same dataset with a test text, whose loss is reported at every evaluation."""
+        ids = torch.tensor(self.tokenizer.encode(text))
+        return replace(self, test=ids, source=self.source | {"test_sha256": sha256(text.encode())})
 
     def batch(self, batch_size: int, block_size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Random windows of the training tokens: inputs and next tokens, (batch, block) each."""

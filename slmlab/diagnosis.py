@@ -9,16 +9,19 @@ import re
 import warnings
 from dataclasses import dataclass
 from statistics import mean
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from slmlab.corpus import Dataset, load_corpus, ngrams
 from slmlab.model import GPT, GPTConfig
 from slmlab.runs import Run
 from slmlab.training import far_too_wide, loss_windows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COPY_NGRAM = 8  # tokens in a row that count as copied: a line of code, more or less
 REPEAT_NGRAM = 4  # as in seq-rep-4 (Welleck et al. 2020, arXiv:1908.04319)
@@ -79,6 +82,47 @@ def token_accuracy(model: GPT, ids: Tensor) -> float:
         total += targets.numel()
     model.train(was_training)
     return right / total
+
+
+@torch.no_grad()
+def token_losses(model: GPT, ids: Tensor) -> Tensor:
+    """Cross-entropy of every token but the first, in nats: ids (N,) → (N − 1,).
+
+    Each is predicted once, in the windows of `loss_windows`; the mean is that of `mean_loss`.
+    """
+    was_training = model.training
+    model.eval()
+    losses = []
+    for inputs, targets in loss_windows(ids, model.config.block_size, rows=256):
+        logits = model(inputs.to(model.wte.weight.device)).flatten(0, 1).cpu()
+        losses.append(F.cross_entropy(logits, targets.flatten(), reduction="none"))
+    model.train(was_training)
+    return torch.cat(losses)
+
+
+def overlap_losses(model: GPT, dataset: Dataset, n: int = COPY_NGRAM) -> "pd.DataFrame":
+    """The validation loss, split by whether the training text has the same passage.
+
+    A token counts as "in the training text" if the n tokens that end with it stand there. Columns:
+    `tokens`, `share` of all, mean `loss` in nats per token. Raises `ValueError` if the validation
+    text has fewer than n tokens.
+    """
+    import pandas as pd
+
+    if len(dataset.val) < n:
+        raise ValueError(f"The validation text has {len(dataset.val)} tokens; it needs {n}.")
+    seen = set(ngrams(dataset.train.tolist(), n))
+    copied = torch.tensor([gram in seen for gram in ngrams(dataset.val.tolist(), n)])
+    losses = token_losses(model, dataset.val)[n - 2 :]  # the first n - 1 tokens end no passage
+    rows = {
+        name: {
+            "tokens": int(which.sum()),
+            "share": which.float().mean().item(),
+            "loss": losses[which].mean().item(),
+        }
+        for name, which in (("in the training text", copied), ("new", ~copied))
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def longest_match(ids: list[int], training: list[int]) -> int:
@@ -150,19 +194,22 @@ def domain_identifiers() -> frozenset[str]:
     return frozenset(name for name in names - common if len(name) > 2 and name.isidentifier())
 
 
-def scorecard(run: Run) -> pd.DataFrame:
-    """One row per prompt: how good, and how much copied, is what the model wrote last?
+def scorecard(run: Run, step: int | None = None) -> "pd.DataFrame":
+    """One row per prompt: how good, and how much copied, is what the model wrote at a step (last)?
 
     Columns: `parses` (see `parses`), `repetition` (share of repeated 4-token sequences),
     `domain hits` (different identifiers of the corpus), `copied` (share of 8-token sequences
     found in the training text) and `longest match` (tokens in a row found there). All but
     `parses` look at the continuation only, not at the prompt.
     """
+    import pandas as pd
+
     training = run.dataset.train.tolist()
     identifiers = domain_identifiers()
-    last = max((s["step"] for s in run.samples), default=0)
+    if step is None:
+        step = max((s["step"] for s in run.samples), default=0)
     rows = {}
-    for sample in (s for s in run.samples if s["step"] == last):
+    for sample in (s for s in run.samples if s["step"] == step):
         continuation = sample["text"][len(sample["prompt"]) :]
         ids = run.dataset.tokenizer.encode(continuation)
         rows[sample["prompt"]] = {

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,26 @@ def data_path(*parts: str) -> Path:
     if not root.is_dir():
         root = _PACKAGE.parent / "data"
     return root.joinpath(*parts)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that at any moment it holds either the old content or all of the new.
+
+    Raises `DataError` if it cannot be written; the old content then still stands.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"{path} could not be written ({error.strerror}); free some space or choose a folder "
+            "you may write to."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sha256(content: bytes) -> str:

@@ -10,13 +10,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
+    import pandas as pd
     import transformers
 
 # Rows of the (tokens × vocabulary) logits that exist at a time: at V = 50,257, 256 rows are 51 MB.
@@ -74,20 +74,18 @@ class Attention(nn.Module):
         B, T, C = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head).unbind(2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # each (B, H, T, C/H)
-        mask = None
-        if cache is not None:
+        if cache is None:
+            y = self.attend(q, k, v, is_causal=True)
+        else:
             mask = cache.mask(T)
-            k, v = cache.append(k, v)
-        y = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=cache is None,
-        )
+            y = self.attend(q, *cache.append(k, v), attn_mask=mask)
         y = y.transpose(1, 2).reshape(B, T, C)
         return F.dropout(self.proj(y), self.dropout, self.training)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, **mask: Tensor | bool | None) -> Tensor:
+        """The values, weighted by how well each query matches the keys: (B, H, T, C/H)."""
+        dropout = self.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, **mask)
 
 
 class MLP(nn.Module):
@@ -217,8 +215,10 @@ class GPT(nn.Module):
         """Number of parameters; the shared embedding counts once, positions count."""
         return sum(p.numel() for p in self.parameters())
 
-    def parameter_table(self) -> pd.DataFrame:
+    def parameter_table(self) -> "pd.DataFrame":
         """Where the parameters sit: one row per kind, with its count and its share of the total."""
+        import pandas as pd
+
         counts = dict.fromkeys(
             ("token embedding (= output head)", "positions", "attention", "MLP", "norms"), 0
         )

@@ -4,9 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from slmlab.corpus import Dataset, corpus_dataset
 from slmlab.files import read_published
@@ -14,10 +12,13 @@ from slmlab.model import GPT, GPTConfig
 from slmlab.runs import Run, recorded, train
 from slmlab.training import TrainConfig, VocabularyWarning
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @dataclass(frozen=True)
 class Phase:
-    """One published set-up. `published` holds its results, `curve` its losses, `samples` its texts.
+    """One published set-up, with what was published of it: results, losses, samples.
 
     What the experiment did not state is set to common values: no dropout, weight decay 0.01 on
     matrices, gradients clipped at norm 1, a constant learning rate.
@@ -30,12 +31,19 @@ class Phase:
     shape: dict[str, int]
     training: TrainConfig
     published: dict[str, Any]
-    curve: pd.DataFrame
+    losses: list[dict[str, float]]
     samples: list[dict[str, str]]
 
     @property
     def title(self) -> str:
         return f"Phase {self.number}: {self.name}"
+
+    @property
+    def curve(self) -> "pd.DataFrame":
+        """The published losses, one row per evaluation, in nats per token."""
+        import pandas as pd
+
+        return pd.DataFrame(self.losses)
 
     def dataset(self, vocabulary: str = "gpt2") -> Dataset:
         """The first `dataset_tokens` tokens of the corpus; "gpt2" or "right-sized" ids."""
@@ -51,14 +59,16 @@ class Phase:
         seconds: float | None = None,
         seed: int = 0,
         *,
+        dataset: Dataset | None = None,
         progress: bool = True,
         sample_often: bool = False,
     ) -> Run:
         """Train the phase with its published settings; `seconds` stops it at a time budget.
 
         The vocabulary is "gpt2", as published, or "right-sized", which is many times faster.
+        `dataset` replaces the phase's own.
         """
-        dataset = self.dataset(vocabulary)
+        dataset = dataset or self.dataset(vocabulary)
         model = self.model(dataset.tokenizer.n_vocab, seed)
         config = replace(self.training, seed=seed)
         if seconds is not None:
@@ -75,11 +85,13 @@ class Phase:
                 sample_often=sample_often,
             )
 
-    def compare(self, run: Run) -> pd.DataFrame:
+    def compare(self, run: Run) -> "pd.DataFrame":
         """The published figures of this phase beside those of a run, as text for a table.
 
         The gap is signed, validation − training; losses are in nats per token.
         """
+        import pandas as pd
+
         last, state = run.state.history[-1], run.state
         theirs = self.published
         losses = [
@@ -124,7 +136,7 @@ def _load_phases() -> tuple[Phase, ...]:
                 shape=shape,
                 training=TrainConfig(**config),
                 published=record["result"],
-                curve=pd.DataFrame(record["curve"]),
+                losses=record["curve"],
                 samples=[{"prompt": s["prompt"], "text": s["output"]} for s in record["samples"]],
             )
         )

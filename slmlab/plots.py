@@ -31,11 +31,13 @@ def loss_curves(
     recorded: Run | None = None,
     published: Phase | None = None,
     guess: float | None = None,
+    marked: int | None = None,
 ) -> Chart:
     """Training and validation loss against the step, the gap between them shaded.
 
     `recorded` adds a stored full run (thin lines), `published` the experiment's curves (dots);
-    `guess` marks a predicted final gap as a bar at the right edge, on top of the training loss.
+    `guess` marks a predicted final gap as a bar at the right edge, on top of the training loss;
+    `marked` draws a line at a step.
     """
     chart = Chart()
     axes = chart.subplots()
@@ -71,6 +73,8 @@ def loss_curves(
             solid_capstyle="butt",
             label=f"your guess: gap {guess:+.1f}",
         )
+    if marked is not None:
+        axes.axvline(marked, color=MUTED, linewidth=1.5)
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
     axes.set_ylim(bottom=0)

@@ -14,21 +14,23 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from slmlab.corpus import Dataset, corpus_dataset
+from slmlab.corpus import Dataset, corpus_dataset, load_held_out
 from slmlab.files import DataError, data_path, sha256
 from slmlab.generation import generate
 from slmlab.model import GPT, GPTConfig
 from slmlab.tokenizer import tokenizer_from_spec
 from slmlab.training import AdamW, Progress, TrainConfig, TrainState, fit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The prompts that the experiment tried on every model, in its order.
 PROMPTS = (
@@ -80,8 +82,10 @@ class Run:
     name: str = "run"
 
     @property
-    def history(self) -> pd.DataFrame:
+    def history(self) -> "pd.DataFrame":
         """One row per evaluation, with the columns of `Progress`; losses in nats per token."""
+        import pandas as pd
+
         columns = [f.name for f in fields(Progress) if f.name != "eta"]
         return pd.DataFrame([asdict(p) for p in self.state.history], columns=columns)
 
@@ -125,7 +129,12 @@ class Run:
                 "and training it again brings the weights back."
             )
 
-    def resume(self, config: TrainConfig | None = None, progress: bool = True) -> "Run":
+    def resume(
+        self,
+        config: TrainConfig | None = None,
+        progress: bool = True,
+        sample_often: bool = False,
+    ) -> "Run":
         """Train on from where the run stopped, exactly as if it had never stopped.
 
         A `config` with more steps prolongs the run; the default goes on with the run's own.
@@ -143,7 +152,7 @@ class Run:
             )
         self.config = config or self.config
         self.__dict__.pop("best_model", None)
-        return _drive(self, progress=progress, sample_often=False)
+        return _drive(self, progress, sample_often)
 
     def save(self, folder: Path | str, keep: Literal["all", "best", "record"] = "all") -> Path:
         """Write the run to a folder, replacing an older one there in one step.
@@ -207,6 +216,8 @@ class Run:
         if keep != "record":
             contents["tokenizer.json"] = _json(self.dataset.tokenizer.spec())
             ids = {"train": self.dataset.train.int(), "val": self.dataset.val.int()}
+            if self.dataset.test is not None:
+                ids["test"] = self.dataset.test.int()
             contents["dataset.safetensors"] = safetensors.torch.save(ids)
             contents["best.safetensors"] = safetensors.torch.save(_plain(state.best_weights))
         if keep == "all" and state.optimizer is not None:
@@ -256,10 +267,13 @@ class Run:
         if "dataset.safetensors" in contents:
             ids = safetensors.torch.load(contents["dataset.safetensors"])
             tokenizer = tokenizer_from_spec(json.loads(contents["tokenizer.json"]))
-            dataset = Dataset(ids["train"].long(), ids["val"].long(), tokenizer, source)
+            ids = {name: tensor.long() for name, tensor in ids.items()}
+            dataset = Dataset(**ids, tokenizer=tokenizer, source=source)
         else:
             dataset = corpus_dataset(n_train + n_val, source["vocabulary"])
-            if dataset.source["sha256"] != source["sha256"]:
+            if "test_sha256" in source:
+                dataset = dataset.with_test(load_held_out().text)
+            if dataset.source != source:
                 raise ValueError("the corpus has changed since it was made")
         config = TrainConfig(**facts["training"])
         model = GPT(GPTConfig(**facts["model"]), config.seed)

@@ -99,7 +99,8 @@ class Progress:
     """Where training stands after a step. Losses are in nats per token.
 
     `train_loss` and `val_loss` are exact evaluations, made every `eval_interval` steps (None in
-    between); `batch_loss` is the loss of the batch just trained on (None at step 0).
+    between), and so is `test_loss` where the dataset has a test text; `batch_loss` is the loss of
+    the batch just trained on (None at step 0).
     """
 
     step: int
@@ -111,6 +112,7 @@ class Progress:
     seconds: float
     learning_rate: float
     eta: float | None
+    test_loss: float | None = None
 
 
 class AdamW:
@@ -262,8 +264,11 @@ def _give_up(model: GPT, config: TrainConfig, state: TrainState) -> None:
     )
 
 
-def _evaluate(model: GPT, dataset: Dataset, state: TrainState) -> tuple[float, float]:
-    """Train and validation loss now; remembers the weights if no validation loss was lower."""
+def _evaluate(model: GPT, dataset: Dataset, state: TrainState) -> tuple[float, ...]:
+    """Train, validation and perhaps test loss; remembers the weights of the best validation loss.
+
+    The test loss decides nothing.
+    """
     starts = train_sample_starts(len(dataset.train), len(dataset.val), model.config.block_size)
     train_loss = mean_loss(model, dataset.train, starts)
     val_loss = mean_loss(model, dataset.val)
@@ -273,7 +278,9 @@ def _evaluate(model: GPT, dataset: Dataset, state: TrainState) -> tuple[float, f
             state.best_weights = {k: torch.empty_like(v) for k, v in model.state_dict().items()}
         for name, weight in model.state_dict().items():
             state.best_weights[name].copy_(weight)
-    return train_loss, val_loss
+    if dataset.test is None:
+        return train_loss, val_loss
+    return train_loss, val_loss, mean_loss(model, dataset.test)
 
 
 def _report(
@@ -282,11 +289,11 @@ def _report(
     state: TrainState,
     model: GPT,
     batch_loss: float | None,
-    losses: tuple[float, float] | None,
+    losses: tuple[float, ...] | None,
     pace: "_Pace",
 ) -> Progress:
     tokens = state.step * config.batch_size * model.config.block_size
-    train_loss, val_loss = losses or (None, None)
+    train_loss, val_loss, test_loss = (*(losses or (None, None)), None)[:3]
     report = Progress(
         step=state.step,
         batch_loss=batch_loss,
@@ -297,6 +304,7 @@ def _report(
         seconds=state.seconds,
         learning_rate=config.learning_rate_at(max(1, state.step), state.planned_steps),
         eta=pace.eta(),
+        test_loss=test_loss,
     )
     if losses:
         state.history.append(report)
