@@ -1,7 +1,10 @@
 """Every figure of the course. Colours are Okabe and Ito's, safe for colour-blind readers."""
 
+from collections.abc import Callable
 from io import BytesIO
+from itertools import product
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -10,6 +13,7 @@ from slmlab.phases import Phase
 from slmlab.runs import Run
 
 TRAIN, VAL, GUESS, MUTED = "#0072B2", "#D55E00", "#009E73", "#888888"
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 KINDS = ("#0072B2", "#56B4E9", "#E69F00", "#009E73", "#999999")
 
 
@@ -79,10 +83,7 @@ def loss_curves(
     axes.set_ylabel("loss (nats per token)")
     axes.set_ylim(bottom=0)
     axes.set_title(f"Loss: the gap ends at {last['val_loss'] - last['train_loss']:+.2f}")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return chart
+    return _finished(chart, axes)
 
 
 def _curve_pair(axes, table: pd.DataFrame, suffix: str, **style) -> None:
@@ -106,4 +107,167 @@ def parameter_breakdown(model: GPT) -> Chart:
     axes.set_yticks([])
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.1))
+    return chart
+
+
+def exam_curves(runs: dict[str, list[Run]]) -> Chart:
+    """Loss on the held-out test text against the share of training done; one colour per group.
+
+    Every run is a thin line; the dots mark each run's last evaluation.
+    """
+    chart = Chart()
+    axes = chart.subplots()
+    for (name, group), colour in zip(runs.items(), SERIES, strict=False):
+        for i, run in enumerate(group):
+            table = run.history
+            done = 100 * table["step"] / table["step"].max()
+            label = name if i == 0 else None
+            axes.plot(done, table["test_loss"], color=colour, linewidth=1.3, label=label)
+            axes.plot(100, table["test_loss"].iloc[-1], "o", color=colour, markersize=5)
+    axes.set_xlabel("share of the training done (%)")
+    axes.set_ylabel("loss on the held-out files (nats per token)")
+    axes.set_title("One exam for all five phases, three seeds each")
+    return _finished(chart, axes)
+
+
+def grid_map(table: pd.DataFrame, value: str, title: str) -> Chart:
+    """A map of the grid: `value` over training tokens and parameters.
+
+    Each field shows the mean over the seeds and, below it, half the range between them.
+    """
+    cells = table.groupby(["params", "train_tokens"])[value].agg(["mean", "min", "max"])
+    mean = cells["mean"].unstack()
+    half = ((cells["max"] - cells["min"]) / 2).unstack()
+    chart = Chart(height=3.6)
+    axes = chart.subplots()
+    image = axes.imshow(mean, cmap="cividis", aspect="auto", origin="lower")
+    middle = (mean.min(axis=None) + mean.max(axis=None)) / 2
+    for row, column in product(range(mean.shape[0]), range(mean.shape[1])):
+        axes.text(
+            column,
+            row,
+            f"{mean.iat[row, column]:.2f}\n±{half.iat[row, column]:.2f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if mean.iat[row, column] < middle else "black",
+        )
+    axes.set_xticks(range(mean.shape[1]), [f"{n:,}" for n in mean.columns])
+    axes.set_yticks(range(mean.shape[0]), [f"{n:,}" for n in mean.index])
+    axes.set_xlabel("training tokens")
+    axes.set_ylabel("parameters")
+    axes.set_title(title)
+    chart.colorbar(image, label="nats per token")
+    return chart
+
+
+def fitted(
+    table: pd.DataFrame, x: str, y: str, lines: dict[str, tuple[pd.DataFrame, Callable]], **labels
+) -> Chart:
+    """Points of several groups and the curve fitted to each, on logarithmic axes.
+
+    `lines` maps a group's name to its rows and its fitted function; `labels` are the axes' title
+    and labels (`title`, `xlabel`, `ylabel`).
+    """
+    chart = Chart()
+    axes = chart.subplots()
+    ends = np.array([table[x].min(), table[x].max()])
+    for (name, (rows, curve)), colour in zip(lines.items(), SERIES, strict=False):
+        axes.plot(rows[x], rows[y], "o", color=colour, markersize=4, alpha=0.7)
+        axes.plot(ends, curve(ends), color=colour, linewidth=1.5, label=name)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,g}")
+        axis.set_minor_formatter("")
+    axes.set(**labels)
+    return _finished(chart, axes)
+
+
+def gap_against(table: pd.DataFrame) -> Chart:
+    """The gap of every evaluation of the grid, against epochs and against parameters per token.
+
+    Colours tell the amount of training text.
+    """
+    chart = Chart(width=9.0)
+    left, right = chart.subplots(1, 2, sharey=True)
+    rows = table[table["step"] > 0]
+    for (tokens, group), colour in zip(rows.groupby("train_tokens"), SERIES, strict=False):
+        style = {"color": colour, "markersize": 3, "alpha": 0.5, "linestyle": "none"}
+        left.plot(group["epochs"], group["gap"], marker="o", **style)
+        right.plot(group["params_per_token"], group["gap"], marker="o", **style)
+        right.plot([], [], "o", color=colour, label=f"{tokens:,} tokens")
+    left.set_xlabel("epochs (times the text was read)")
+    left.set_ylabel("gap (nats per token)")
+    right.set_xlabel("parameters per training token")
+    left.set_title("Gap against epochs")
+    right.set_title("Gap against the ratio of the rule")
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    right.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return chart
+
+
+def suspect_perplexities(table: pd.DataFrame) -> Chart:
+    """The perplexity that each suspect reports, one dot per seed, on a logarithmic axis."""
+    chart = Chart(width=8.0, height=3.8)
+    axes = chart.subplots()
+    columns = ["mask", "validation", "vocabulary", "labels"]
+    groups = list(table.groupby(columns, sort=False))
+    groups.sort(key=lambda group: -group[1]["perplexity"].mean())
+    names = []
+    for place, ((mask, validation, vocabulary, labels), rows) in enumerate(groups):
+        faults = [
+            name
+            for name, is_so in (
+                ("no mask", mask == "missing"),
+                ("leaked validation", validation == "leaked"),
+                ("32,000 rows", vocabulary == "32,000"),
+                ("unshifted labels", labels == "unshifted"),
+            )
+            if is_so
+        ]
+        names.append(" + ".join(faults) or "no fault")
+        axes.plot(rows["perplexity"], [place] * len(rows), "o", color=VAL, alpha=0.7)
+    axes.axvline(1, color=MUTED, linewidth=1)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.set_xlabel("reported validation perplexity (1 = never surprised)")
+    axes.set_title("Which fault makes a perplexity near 1?")
+    return _finished(chart, axes, legend=False)
+
+
+def correlation_intervals(table: pd.DataFrame) -> Chart:
+    """Rank correlations with their 95 % intervals; one group of bars per outcome."""
+    chart = Chart(width=8.0, height=4.2)
+    axes = chart.subplots()
+    predictors = list(table["predictor"].unique())
+    place, ticks = 0, []
+    for outcome, rows in table.groupby("outcome", sort=False):
+        ticks.append((place + (len(rows) - 1) / 2, outcome))
+        for row in rows.itertuples():
+            colour = SERIES[predictors.index(row.predictor)]
+            label = row.predictor if outcome == table["outcome"].iloc[0] else None
+            axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2)
+            axes.plot(row.correlation, place, "o", color=colour, label=label)
+            place += 1
+        place += 1
+    axes.axvline(0, color=MUTED, linewidth=1)
+    axes.set_yticks(*zip(*ticks, strict=True))
+    axes.invert_yaxis()
+    axes.set_xlim(-1.05, 1.05)
+    axes.set_xlabel("Spearman's rank correlation (0 = no relation, ±1 = same order)")
+    axes.set_title("What goes with the quality of the samples?")
+    return _finished(chart, axes)
+
+
+def _finished(chart: Chart, axes, legend: bool = True) -> Chart:
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if legend:
+        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return chart

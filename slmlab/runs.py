@@ -83,10 +83,14 @@ class Run:
 
     @property
     def history(self) -> "pd.DataFrame":
-        """One row per evaluation, with the columns of `Progress`; losses in nats per token."""
+        """One row per evaluation, with the columns of `Progress`; losses in nats per token.
+
+        There is a `test_loss` only if the dataset has a test text.
+        """
         import pandas as pd
 
-        columns = [f.name for f in fields(Progress) if f.name != "eta"]
+        unused = {"eta", "test_loss"} if self.dataset.test is None else {"eta"}
+        columns = [f.name for f in fields(Progress) if f.name not in unused]
         return pd.DataFrame([asdict(p) for p in self.state.history], columns=columns)
 
     @property

@@ -3,7 +3,6 @@
 from html import escape
 
 import ipywidgets
-from IPython.display import display
 
 from slmlab.plots import loss_curves
 from slmlab.runs import PROMPTS, Run
@@ -56,6 +55,8 @@ class Scrubber:
         self.text.value = _sample(self._texts[self.step.value, self.prompt.value])
 
     def _ipython_display_(self) -> None:
+        from IPython.display import display
+
         view = self.panel._repr_mimebundle_() or {}
         display(view | {"text/plain": "", "text/html": self._static()}, raw=True)
 

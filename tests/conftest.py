@@ -61,3 +61,11 @@ def finished(dataset, tiny):
 @pytest.fixture(scope="session")
 def corpus():
     return lab.load_corpus()
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What a notebook would be shown."""
+    things = []
+    monkeypatch.setattr("IPython.display.display", lambda thing, **_: things.append(thing))
+    return things

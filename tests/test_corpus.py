@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import slmlab as lab
 from slmlab import DataError, Dataset
-from slmlab.corpus import Corpus, Document
+from slmlab.corpus import Corpus, Document, ngrams
 from slmlab.files import data_path, sha256
 
 
@@ -196,3 +196,17 @@ def test_contamination_counts_the_shared_sequences():
 
 def test_contamination_of_a_very_short_side_is_unknown():
     assert math.isnan(made_of(list(range(10)), [1, 2, 3]).contamination())
+
+
+def test_a_test_text_is_kept_apart_and_named_by_its_hash(dataset):
+    tested = dataset.with_test("Seven lanterns hang by the river.")
+    assert dataset.test is None
+    assert tested.tokenizer.decode(tested.test.tolist()) == "Seven lanterns hang by the river."
+    assert len(tested.source["test_sha256"]) == 64
+
+
+def test_the_held_out_files_share_less_than_half_with_the_corpus(corpus, gpt2):
+    ids, held_out = gpt2.encode(corpus.text), gpt2.encode(lab.load_held_out().text)
+    seen = set(ngrams(ids, 8))
+    shared = [gram in seen for gram in ngrams(held_out, 8)]
+    assert 0.2 < sum(shared) / len(shared) < 0.5

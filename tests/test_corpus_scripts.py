@@ -1,4 +1,7 @@
-"""The 31 scripts of the corpus really run, each alone, and all of them one after the other."""
+"""The 31 scripts of the corpus really run, each alone, and all of them one after the other.
+
+So do the held-out scripts, beside the corpus's modules.
+"""
 
 import os
 import shutil
@@ -13,6 +16,7 @@ pytest.importorskip("chromadb", reason="the scripts need the `rag` extra: pip in
 pytest.importorskip("pypdf", reason="the scripts need the `rag` extra: pip install -e .[rag]")
 
 SCRIPTS = sorted(path.name for path in data_path("corpus").glob("*.py"))
+HELD_OUT = sorted(path.name for path in data_path("held_out").glob("*.py"))
 
 
 @pytest.fixture
@@ -60,3 +64,11 @@ def test_script_runs_alone_in_a_fresh_copy(script, folder, tmp_path):
 def test_all_scripts_run_in_name_order_in_one_copy(folder):
     result = run(folder, "-c", ONE_BY_ONE, *SCRIPTS)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_held_out_scripts_run_beside_the_modules_of_the_corpus(folder):
+    for script in HELD_OUT:
+        shutil.copy(data_path("held_out", script), folder)
+    result = run(folder, "-c", ONE_BY_ONE, *HELD_OUT)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("\n") > 20

@@ -22,8 +22,12 @@ FLOORS = [
     "runs",
     "diagnosis",
     "phases",
+    "experiments",
+    "records",
+    "audit",
     "plots",
     "panel",
+    "widgets",
     "check",
     "__main__",
 ]

@@ -8,14 +8,6 @@ import slmlab as lab
 from slmlab.plots import Chart
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """What a notebook would be shown."""
-    things = []
-    monkeypatch.setattr("IPython.display.display", things.append)
-    return things
-
-
 def test_the_panel_prints_its_facts(finished):
     text = str(lab.report(finished))
     assert text.startswith("tiny\n")

@@ -430,3 +430,25 @@ def test_history_has_a_row_for_each_evaluation(finished):
 def test_the_copy_of_a_run_loads_anywhere(saved, finished, tmp_path):
     moved = shutil.move(saved, tmp_path / "elsewhere")
     assert_same_story(Run.load(moved), finished)
+
+
+def test_a_test_loss_is_reported_saved_and_resumed(dataset, tiny, tmp_path):
+    tested = dataset.with_test("The potter counts seven lanterns under the stairs. " * 5)
+    config = lab.TrainConfig(4, 3e-3, max_steps=20, eval_interval=10)
+    run = lab.train(tiny(), tested, config, progress=False)
+    losses = run.history["test_loss"]
+    assert losses.notna().all()
+    assert losses.iloc[-1] == lab.mean_loss(run.model, tested.test)
+    loaded = Run.load(run.save(tmp_path / "run"))
+    assert loaded.history["test_loss"].tolist() == losses.tolist()
+    assert loaded.dataset.test.equal(tested.test)
+    longer = loaded.resume(replace(config, max_steps=30), progress=False)
+    assert longer.history["test_loss"].notna().all()
+
+
+def test_the_test_loss_decides_nothing(dataset, tiny):
+    config = lab.TrainConfig(4, 3e-3, max_steps=20, eval_interval=10)
+    plain = lab.train(tiny(), dataset, config, progress=False)
+    tested = lab.train(tiny(), dataset.with_test("A blue kettle."), config, progress=False)
+    assert plain.history["val_loss"].tolist() == tested.history["val_loss"].tolist()
+    assert plain.state.best_step == tested.state.best_step

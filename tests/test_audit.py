@@ -1,0 +1,104 @@
+"""The audit's statistics on tables whose answers are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import slmlab as lab
+from slmlab import audit
+
+
+@pytest.fixture
+def table():
+    """30 runs of two evaluations, where y = 8 x^-0.5 up to 1 % of noise."""
+    noise = np.random.default_rng(0)
+    rows = []
+    for run in range(30):
+        x = float(2 ** (run % 5))
+        for step in (1, 2):
+            y = 8 * x**-0.5 * np.exp(noise.normal(0, 0.01))
+            rows.append({"run": run, "step": step, "x": x, "y": y, "flat": 1.0})
+    return pd.DataFrame(rows)
+
+
+def test_a_power_law_is_found_with_its_interval(table):
+    fit = audit.fit_power_law(table, "x", "y", ["run"])
+    assert fit.exponent == pytest.approx(-0.5, abs=0.01)
+    assert fit.low < fit.exponent < fit.high
+    assert fit(4.0) == pytest.approx(4.0, rel=0.02)
+    assert str(fit).startswith("-29")
+
+
+def test_a_power_law_needs_positive_values_that_vary(table):
+    with pytest.raises(ValueError, match="positive"):
+        audit.fit_power_law(table, "flat", "y", ["run"])
+    with pytest.raises(ValueError, match="positive"):
+        audit.fit_power_law(table.assign(y=-1.0), "x", "y", ["run"])
+
+
+def test_an_interval_is_always_the_same_and_holds_the_value(table):
+    intervals = [audit.bootstrap(table, lambda t: t["y"].mean(), ["run"]) for _ in range(2)]
+    assert intervals[0] == intervals[1]
+    assert intervals[0][0] < table["y"].mean() < intervals[0][1]
+
+
+def test_evaluations_of_one_run_stay_together(table):
+    sizes = set()
+    audit.bootstrap(table, lambda t: sizes.add(len(t)) or 0.0, ["run"])
+    assert sizes == {len(table)}
+
+
+def test_rank_correlation(table):
+    assert audit.rank_correlation(table, "x", "x") == pytest.approx(1)
+    assert audit.rank_correlation(table, "x", "y") < -0.9
+    assert np.isnan(audit.rank_correlation(table, "x", "flat"))
+    rows = audit.rank_correlations(table, ["x"], ["y"], ["run"])
+    assert rows["low"][0] <= rows["correlation"][0] <= rows["high"][0]
+
+
+def test_a_gap_that_follows_epochs_is_put_down_to_epochs():
+    rows = [
+        {"n_embd": w, "train_tokens": d, "seed": s, "step": e, "params": w * 100, "epochs": e / d}
+        for w in (8, 16, 32)
+        for d in (100, 200, 400)
+        for s in (0, 1)
+        for e in (100, 200, 400)
+    ]
+    made = pd.DataFrame(rows)
+    made["gap"] = 0.7 * np.log2(made["epochs"]) + 0.1 * np.log2(made["params"])
+    effects = audit.gap_per_doubling(made)
+    assert effects.loc["epochs", "effect"] == pytest.approx(0.7)
+    assert effects.loc["params", "effect"] == pytest.approx(0.1)
+    assert effects.loc["train_tokens", "effect"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_published_ratios_follow_from_the_published_counts():
+    table = audit.published()
+    assert table["params_per_token"].round().tolist() == [33328, 1816, 749, 391, 350]
+    assert table["epochs"].round().tolist() == [284, 36, 57, 114, 297]
+    assert table.loc[2, "gap"] == pytest.approx(-0.17)
+
+
+def test_a_model_is_examined_on_every_stretch_after_its_training_text():
+    run = lab.PHASES[1].run("right-sized", seconds=1, progress=False)
+    table = audit.stretches(run)
+    assert table["start"].iloc[0] == len(run.dataset.train)
+    assert table["overlap"].iloc[0] == pytest.approx(run.dataset.contamination())
+    last = run.state.history[-1]
+    assert table["loss"].iloc[0] == pytest.approx(last.val_loss, abs=1e-4)
+    assert len(table) == (23_174 - 900) // 100
+    assert table["overlap"].between(0, 1).all()
+
+
+def test_only_a_run_on_the_start_of_the_corpus_can_be_so_examined(finished):
+    with pytest.raises(ValueError, match="first tokens of the corpus"):
+        audit.stretches(finished)
+    with pytest.raises(ValueError, match="without weights"):
+        audit.stretches(lab.PHASES[1].recorded())
+
+
+def test_the_held_out_files_overlap_less_than_phase_2s_own_exam():
+    table = audit.held_out_overlap()
+    assert table.loc[2, "own_validation"] > 0.9
+    assert (table["held_out"] < 0.5).all()
+    assert table["held_out"].is_monotonic_increasing
