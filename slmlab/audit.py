@@ -99,12 +99,15 @@ def grid() -> "pd.DataFrame":
 
 
 def last_and_best(table: "pd.DataFrame") -> "pd.DataFrame":
-    """One row per run of the grid: its last evaluation, with `best_val_loss` and `best_step`."""
+    """One row per run of the grid: its last evaluation, and what it had at its best one.
+
+    Best is the lowest held-out loss: `best_val_loss`, `best_step`, `best_epochs`, `best_gap`.
+    """
     keys = ["n_embd", "train_tokens", "seed"]
     last = table.loc[table.groupby(keys)["step"].idxmax()].set_index(keys)
     best = table.loc[table.groupby(keys)["val_loss"].idxmin()].set_index(keys)
-    last["best_val_loss"], last["best_step"] = best["val_loss"], best["step"]
-    last["best_epochs"] = best["epochs"]
+    for column in ("val_loss", "step", "epochs", "gap"):
+        last[f"best_{column}"] = best[column]
     return last.reset_index()
 
 
@@ -266,3 +269,32 @@ def stretches(run: Run, length: int | None = None, n: int = 8) -> "pd.DataFrame"
         overlap = sum(gram in seen for gram in grams) / len(grams)
         rows.append({"start": start, "overlap": overlap, "loss": mean_loss(run.model, stretch)})
     return pd.DataFrame(rows)
+
+
+def decision_table(table: "pd.DataFrame") -> "pd.DataFrame":
+    """For each amount of training text in the grid: the size that did best, and when to stop.
+
+    The best size has the lowest mean of `best_val_loss` over the seeds. `as_good` lists the
+    parameters of all sizes within the range between that size's seeds; `stop_at_epochs` is the
+    mean epoch of the best evaluation; `gap_there` and `gap_at_end` the mean gaps then and at the
+    end; `cost_of_waiting` what the held-out loss rises in between (nats per token).
+    """
+    import pandas as pd
+
+    runs = last_and_best(table)
+    rows = {}
+    for tokens, group in runs.groupby("train_tokens"):
+        means = group.groupby("params")["best_val_loss"].mean()
+        best = group[group["params"] == means.idxmin()]
+        spread = best["best_val_loss"].max() - best["best_val_loss"].min()
+        rows[tokens] = {
+            "best_params": means.idxmin(),
+            "as_good": ", ".join(f"{p:,}" for p in means[means <= means.min() + spread].index),
+            "best_loss": means.min(),
+            "spread": spread,
+            "stop_at_epochs": best["best_epochs"].mean(),
+            "gap_there": best["best_gap"].mean(),
+            "gap_at_end": best["gap"].mean(),
+            "cost_of_waiting": (best["val_loss"] - best["best_val_loss"]).mean(),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("training tokens")

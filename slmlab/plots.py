@@ -265,9 +265,97 @@ def correlation_intervals(table: pd.DataFrame) -> Chart:
     return _finished(chart, axes)
 
 
+def seed_spread(groups: dict[str, list[float]], published: float | None = None) -> Chart:
+    """The gap of every run as a dot, in nats per token: one row per group, one dot per seed.
+
+    `published` draws a dotted line.
+    """
+    chart = Chart(height=1.2 + 0.6 * len(groups))
+    axes = chart.subplots()
+    for place, gaps in enumerate(groups.values()):
+        label = "ours, one seed" if place == 0 else None
+        axes.plot(gaps, [place] * len(gaps), "o", color=VAL, alpha=0.7, markersize=8, label=label)
+    if published is not None:
+        axes.axvline(published, color=MUTED, linestyle=":", label=f"published: {published:+.2f}")
+    axes.set_yticks(range(len(groups)), groups)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.set_xlim(left=min(0.0, *(gap for gaps in groups.values() for gap in gaps)))
+    axes.set_xlabel("gap, validation − training (nats per token)")
+    axes.set_title("The gap at the end, seed by seed")
+    return _finished(chart, axes)
+
+
+def two_exams(runs: list[Run]) -> Chart:
+    """Training, validation and held-out loss of one set-up against the step; a line per run.
+
+    Needs runs with a test text; its lowest mean over the runs is marked.
+    """
+    chart = Chart()
+    axes = chart.subplots()
+    columns = {"train_loss": "training", "val_loss": "validation", "test_loss": "held-out scripts"}
+    for (column, name), colour in zip(columns.items(), (TRAIN, VAL, GUESS), strict=True):
+        for i, run in enumerate(runs):
+            label = name if i == 0 else None
+            table = run.history
+            axes.plot(table["step"], table[column], color=colour, linewidth=1.4, label=label)
+    mean = pd.concat([run.history for run in runs]).groupby("step")["test_loss"].mean()
+    axes.plot(mean.idxmin(), mean.min(), "o", color=GUESS, markersize=8, fillstyle="none")
+    axes.annotate(
+        f"lowest: step {mean.idxmin():,}",
+        (mean.idxmin(), mean.min()),
+        xytext=(0, 12),
+        textcoords="offset points",
+        ha="center",
+        color=GUESS,
+    )
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss (nats per token)")
+    axes.set_ylim(bottom=0)
+    axes.set_title("The same models, two exams")
+    return _finished(chart, axes)
+
+
+def loss_against_overlap(stretches: pd.DataFrame, train_loss: float) -> Chart:
+    """Loss on stretches of text against how much of them stands in the training text.
+
+    `stretches` is what `audit.stretches` gives; its first row, the run's own validation text, is
+    marked. Losses in nats per token.
+    """
+    chart = Chart()
+    axes = chart.subplots()
+    own, others = stretches.iloc[0], stretches.iloc[1:]
+    for rows, name, style in (
+        (others, "other stretches", {"marker": "o", "color": TRAIN, "alpha": 0.7}),
+        (own, "the validation text", {"marker": "D", "color": VAL, "markersize": 9}),
+    ):
+        axes.plot(100 * rows["overlap"], rows["loss"], linestyle="none", label=name, **style)
+    axes.axhline(train_loss, color=MUTED, linestyle=":", label="training loss")
+    axes.set_xlim(0, 100)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("8-token sequences that stand in the training text (%)")
+    axes.set_ylabel("loss (nats per token)")
+    axes.set_title("One model, many exams: the loss follows the overlap")
+    return _finished(chart, axes)
+
+
 def _finished(chart: Chart, axes, legend: bool = True) -> Chart:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if legend:
         axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return chart
+
+
+def phase_gaps(published: pd.DataFrame, ours: dict[str, pd.DataFrame]) -> Chart:
+    """The final gap of every phase: published, and each of our runs (one dot per seed)."""
+    chart = Chart()
+    axes = chart.subplots()
+    axes.plot(published.index - 0.2, published["gap"], "D", color=MUTED, label="published")
+    for i, (name, table) in enumerate(ours.items()):
+        places = table["phase"] + 0.2 * i
+        axes.plot(places, table["gap"], "o", color=SERIES[i], alpha=0.7, label=name)
+    axes.axhline(0, color=MUTED, linewidth=1)
+    axes.set_xticks(published.index, [f"Phase {number}" for number in published.index])
+    axes.set_ylabel("validation − training loss (nats per token)")
+    axes.set_title("The gap of all five phases, each on its own validation text")
+    return _finished(chart, axes)
