@@ -1,0 +1,59 @@
+"""Run notebooks from a clean kernel, top to bottom: how long, and how much memory?
+
+    python benchmarks/notebooks.py                          # all of them, a table
+    python benchmarks/notebooks.py --save notebooks/00*     # store the new outputs as well
+
+Memory is the largest resident size of the notebook's kernel, in GB of 1,000,000,000 bytes.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, help="which (all)")
+    parser.add_argument("--save", action="store_true", help="store the outputs in the notebooks")
+    options = parser.parse_args()
+    notebooks = options.notebooks or sorted((ROOT / "notebooks").glob("*.ipynb"))
+    if len(notebooks) == 1:
+        print(run(notebooks[0], options.save))
+        return
+    print("| notebook | seconds | peak memory (GB) |\n|---|---:|---:|", flush=True)
+    for path in notebooks:  # each in a process of its own, which knows the peak of its children
+        save = ["--save"] if options.save else []
+        subprocess.run([sys.executable, __file__, str(path), *save], check=True)
+
+
+def run(path: Path, save: bool) -> str:
+    """Run one notebook and return its row of the table."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+    )
+    began = time.perf_counter()
+    client.execute()
+    seconds = time.perf_counter() - began
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e9
+    if save:
+        notebook.metadata.pop("widgets", None)  # the state of widgets: large, and stale at once
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)  # the time of day
+        temporary = path.with_suffix(".tmp")
+        nbformat.write(notebook, temporary)
+        temporary.replace(path)
+    return f"| {path.name} | {seconds:.0f} | {peak:.1f} |"
+
+
+if __name__ == "__main__":
+    main()
