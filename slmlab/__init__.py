@@ -10,7 +10,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # Large tensors on large memory pages (Linux): fewer page faults for 50,257-wide logits.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-from slmlab.corpus import Corpus, Dataset, corpus_dataset, load_corpus
+from slmlab.corpus import Corpus, Dataset, corpus_dataset, load_corpus, load_held_out
 from slmlab.diagnosis import (
     GAP_BANDS,
     advice,
@@ -57,6 +57,7 @@ __all__ = [
     "generate_tokens",
     "gpt2_tokenizer",
     "load_corpus",
+    "load_held_out",
     "longest_match",
     "loss_curves",
     "mean_loss",

@@ -120,23 +120,23 @@ def suspects() -> "pd.DataFrame":
 
 
 def bootstrap(
-    table: "pd.DataFrame", statistic: Callable[["pd.DataFrame"], float], by: Sequence[str]
-) -> tuple[float, float]:
+    table: "pd.DataFrame",
+    statistic: Callable[["pd.DataFrame"], float | np.ndarray],
+    by: Sequence[str],
+) -> np.ndarray:
     """A 95 % percentile interval of a statistic (Efron and Tibshirani 1993), always the same.
 
     Whole runs are drawn with replacement; `by` names the columns that tell runs apart, so that
-    the evaluations of one run, which resemble each other, stay together.
+    the evaluations of one run, which resemble each other, stay together. Returns (low, high), or
+    a column of them for each of the statistic's values: (2, k).
     """
-    import pandas as pd
-
-    runs = [rows for _, rows in table.groupby(list(by))]
+    runs = list(table.groupby(list(by)).indices.values())
     generator = np.random.default_rng(0)
     values = []
     for _ in range(RESAMPLES):
         drawn = generator.integers(len(runs), size=len(runs))
-        values.append(statistic(pd.concat([runs[i] for i in drawn])))
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return float(low), float(high)
+        values.append(statistic(table.iloc[np.concatenate([runs[i] for i in drawn])]))
+    return np.nanpercentile(values, [2.5, 97.5], axis=0)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def fit_power_law(table: "pd.DataFrame", x: str, y: str, by: Sequence[str]) -> P
 
     exponent, offset = line(table)
     low, high = bootstrap(table, lambda rows: line(rows)[0], by)
-    return PowerLaw(float(np.exp(offset)), float(exponent), low, high)
+    return PowerLaw(float(np.exp(offset)), float(exponent), float(low), float(high))
 
 
 def gap_per_doubling(table: "pd.DataFrame") -> "pd.DataFrame":
@@ -189,12 +189,10 @@ def gap_per_doubling(table: "pd.DataFrame") -> "pd.DataFrame":
 
     def effects(sample: "pd.DataFrame") -> np.ndarray:
         x = np.column_stack([np.log2(sample[names]), np.ones(len(sample))])
-        return np.linalg.lstsq(x, sample["gap"], rcond=None)[0]
+        return np.linalg.lstsq(x, sample["gap"], rcond=None)[0][:-1]
 
-    found = effects(rows)
-    keys = ["n_embd", "train_tokens", "seed"]
-    bounds = [bootstrap(rows, lambda s, i=i: effects(s)[i], keys) for i in range(len(names))]
-    columns = {"effect": found[:-1], "low": [b[0] for b in bounds], "high": [b[1] for b in bounds]}
+    low, high = bootstrap(rows, effects, ["n_embd", "train_tokens", "seed"])
+    columns = {"effect": effects(rows), "low": low, "high": high}
     return pd.DataFrame(columns, index=pd.Index(names, name="a doubling of"))
 
 

@@ -177,9 +177,10 @@ def fitted(
         axes.plot(ends, curve(ends), color=colour, linewidth=1.5, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:,g}")
-        axis.set_minor_formatter("")
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.yaxis.set_minor_formatter("{x:,g}")  # a range below a factor of 10 has no major tick
     axes.set(**labels)
     return _finished(chart, axes)
 
@@ -336,34 +337,6 @@ def loss_against_overlap(stretches: pd.DataFrame, train_loss: float) -> Chart:
     axes.set_ylabel("loss (nats per token)")
     axes.set_title("One model, many exams")
     return _finished(chart, axes)
-
-
-def memory_curves(histories: list[pd.DataFrame]) -> Chart:
-    """Losses, copying and names of the domain over the steps of training; a line per run.
-
-    `histories` are what `diagnosis.scorecard_history` gives. Losses in nats per token.
-    """
-    chart = Chart(height=6.4)
-    losses, copied, names = chart.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
-    columns = {"train_loss": "training", "val_loss": "validation", "test_loss": "held-out scripts"}
-    for i, table in enumerate(histories):
-        for (column, name), colour in zip(columns.items(), (TRAIN, VAL, GUESS), strict=True):
-            label = name if i == 0 and table[column].notna().any() else None
-            losses.plot(table.index, table[column], color=colour, linewidth=1.4, label=label)
-        copied.plot(table.index, 100 * table["copied"], color=SERIES[3], linewidth=1.4)
-        names.plot(table.index, table["domain hits"], color=SERIES[5], linewidth=1.4)
-    losses.set_ylabel("loss (nats per token)")
-    losses.set_title("What the last steps of training change")
-    copied.set_ylabel("copied (%)")
-    copied.set_ylim(0, 100)
-    names.set_ylabel("names per sample")
-    names.set_xlabel("step")
-    for axes in (losses, names):
-        axes.set_ylim(bottom=0)
-    for axes in (copied, names):
-        _finished(chart, axes, legend=False)
-    chart.align_ylabels()
-    return _finished(chart, losses)
 
 
 def _finished(chart: Chart, axes, legend: bool = True) -> Chart:

@@ -307,3 +307,19 @@ def test_the_scorecard_judges_the_last_samples_and_not_the_prompt(finished):
     [row] = lab.scorecard(replace(finished, samples=samples[:1])).to_dict("records")
     assert row["copied"] == 1
     assert row["longest match"] == 40
+
+
+def test_token_losses_average_to_the_mean_loss(finished):
+    losses = lab.diagnosis.token_losses(finished.model, finished.dataset.val)
+    assert len(losses) == len(finished.dataset.val) - 1
+    assert losses.mean().item() == pytest.approx(
+        lab.mean_loss(finished.model, finished.dataset.val), abs=1e-5
+    )
+
+
+def test_the_loss_is_split_by_what_the_training_text_has(finished):
+    table = lab.overlap_losses(finished.model, finished.dataset)
+    assert table["share"].sum() == pytest.approx(1)
+    assert table["share"].iloc[0] == pytest.approx(finished.dataset.contamination())
+    with pytest.raises(ValueError, match="it needs 8"):
+        lab.overlap_losses(finished.model, replace(finished.dataset, val=torch.tensor([1, 2])))

@@ -172,7 +172,7 @@ def test_the_command_line_records_and_checks(folder, capsys):
 
 def test_an_unknown_thing_to_record_gets_a_sentence(tmp_path, capsys):
     assert main(["record", "everything", "--folder", str(tmp_path)]) == 1
-    assert "no everything to record; there are phases, grid, suspects" in capsys.readouterr().err
+    assert "Cannot record everything; there are phases, grid, suspects" in capsys.readouterr().err
 
 
 def test_an_unknown_experiment_gets_a_sentence():

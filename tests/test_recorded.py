@@ -1,0 +1,77 @@
+"""The recorded runs have the shape that the notebooks describe, for every seed."""
+
+import pytest
+
+from slmlab import audit
+
+BANDS = {  # of the gap, in nats per token: published settings, then right-sized
+    "gpt2": {0: (5, 9), 1: (3, 5), 2: (-0.5, 0), 3: (1, 2), 4: (2.5, 4)},
+    "right-sized": {0: (5, 9), 1: (2.5, 4), 2: (-0.5, 0), 3: (1, 2), 4: (2.5, 4)},
+}
+
+
+@pytest.fixture(scope="module")
+def phases():
+    return {vocabulary: audit.phase_runs(vocabulary) for vocabulary in BANDS}
+
+
+@pytest.fixture(scope="module")
+def grid():
+    return audit.last_and_best(audit.grid())
+
+
+@pytest.mark.parametrize("vocabulary", BANDS)
+def test_every_gap_is_in_its_band(phases, vocabulary):
+    for row in phases[vocabulary].itertuples():
+        low, high = BANDS[vocabulary][row.phase]
+        assert low < row.gap < high, row
+
+
+@pytest.mark.parametrize("vocabulary", BANDS)
+def test_phases_0_and_4_are_best_well_before_the_end(phases, vocabulary):
+    rows = phases[vocabulary].query("phase in [0, 4]")
+    assert (rows["best_step"] <= 0.75 * rows["steps"]).all()
+
+
+@pytest.mark.parametrize("vocabulary", BANDS)
+def test_phase_2_is_still_falling_at_its_end(phases, vocabulary):
+    rows = phases[vocabulary].query("phase == 2")
+    assert (rows["best_step"] == rows["steps"]).all()
+
+
+def test_phases_differ_in_their_gap_by_more_than_the_seeds_do(phases):
+    groups = phases["right-sized"].groupby("phase")["gap"]
+    for smaller, larger in ((2, 3), (3, 4), (4, 0)):
+        assert groups.max()[smaller] < groups.min()[larger]
+
+
+def test_on_the_fair_exam_more_text_wins(phases):
+    groups = phases["right-sized"].groupby("phase")["test_loss"]
+    for better, worse in ((4, 3), (3, 2), (2, 1), (1, 0)):
+        assert groups.max()[better] < groups.min()[worse]
+
+
+def test_more_text_lowers_the_held_out_loss_at_every_size(grid):
+    means = grid.groupby(["n_embd", "train_tokens"])["best_val_loss"].mean().unstack()
+    assert (means.diff(axis=1).iloc[:, 1:] < 0).all(axis=None)
+
+
+def test_the_gap_shrinks_with_text_and_grows_with_size(grid):
+    means = grid.groupby(["n_embd", "train_tokens"])["gap"].mean().unstack()
+    assert (means.diff(axis=1).iloc[:, 1:] < 0).all(axis=None)
+    assert (means.loc[192] > means.loc[12] + 1).all()
+
+
+def test_only_leaking_inputs_make_a_perplexity_near_1():
+    rows = audit.suspects()
+    near = rows[rows["perplexity"] < 1.2]
+    assert set(near["mask"] + near["labels"]) == {"missingnext token", "causalunshifted"}
+    honest = rows[(rows["mask"] == "causal") & (rows["labels"] == "next token")]
+    assert (honest["perplexity"] > 4).all()
+
+
+def test_the_guide_names_a_size_for_every_amount_of_text():
+    guide = audit.decision_table(audit.grid())
+    assert guide.index.tolist() == [1_000, 2_200, 4_800, 10_500, 23_000]
+    assert (guide["cost_of_waiting"] > 0).all()
+    assert guide["best_loss"].is_monotonic_decreasing
