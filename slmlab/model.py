@@ -53,11 +53,29 @@ class GPTConfig:
             raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1.")
 
     @property
+    def parameter_counts(self) -> dict[str, int]:
+        """How many parameters such a model has of each kind, without building it."""
+        C = self.n_embd
+        return {
+            "token embedding (= output head)": self.vocab_size * C,
+            "positions": self.block_size * C,
+            "attention": self.n_layer * (4 * C**2 + 4 * C),
+            "MLP": self.n_layer * (8 * C**2 + 5 * C),
+            "norms": self.n_layer * 4 * C + 2 * C,
+        }
+
+    @property
     def n_params(self) -> int:
         """Number of parameters of such a model, without building it."""
-        embeddings = (self.vocab_size + self.block_size) * self.n_embd
-        layer = 12 * self.n_embd**2 + 13 * self.n_embd  # attention 4C² + 4C, MLP 8C² + 5C, norms 4C
-        return embeddings + self.n_layer * layer + 2 * self.n_embd
+        return sum(self.parameter_counts.values())
+
+    def parameter_table(self) -> "pd.DataFrame":
+        """Where the parameters sit: one row per kind, with its count and its share of the total."""
+        import pandas as pd
+
+        table = pd.DataFrame({"parameters": pd.Series(self.parameter_counts)})
+        table["share"] = table["parameters"] / self.n_params
+        return table
 
 
 class Attention(nn.Module):
@@ -216,24 +234,8 @@ class GPT(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def parameter_table(self) -> "pd.DataFrame":
-        """Where the parameters sit: one row per kind, with its count and its share of the total."""
-        import pandas as pd
-
-        counts = dict.fromkeys(
-            ("token embedding (= output head)", "positions", "attention", "MLP", "norms"), 0
-        )
-        for name, parameter in self.named_parameters():
-            if name.startswith("wte"):
-                kind = "token embedding (= output head)"
-            elif name.startswith("wpe"):
-                kind = "positions"
-            else:
-                kind = next(k for k in ("attn", "mlp", "ln_") if k in name)
-                kind = {"attn": "attention", "mlp": "MLP", "ln_": "norms"}[kind]
-            counts[kind] += parameter.numel()
-        table = pd.DataFrame({"parameters": pd.Series(counts)})
-        table["share"] = table["parameters"] / self.n_params
-        return table
+        """Where the parameters sit: see `GPTConfig.parameter_table`."""
+        return self.config.parameter_table()
 
     def to_huggingface(self) -> "transformers.GPT2LMHeadModel":
         """The same model as a Hugging Face `GPT2LMHeadModel` (needs `pip install transformers`)."""

@@ -121,6 +121,32 @@ class Phase:
         return recorded(self.run_name(vocabulary, seed))
 
 
+def settings_table(phases: Sequence[Phase]) -> "pd.DataFrame":
+    """What was set in each phase, as text for a table: one column per phase, one row per setting.
+
+    The parameters count GPT-2's vocabulary; the text is the nine tenths that are trained on.
+    """
+    import pandas as pd
+
+    columns = {}
+    for phase in phases:
+        training, tokens = phase.training, phase.published["train_tokens"]
+        read = training.max_steps * training.batch_size * phase.shape["block_size"]
+        columns[phase.title] = {
+            "training tokens": f"{tokens:,}",
+            "parameters": f"{phase.published['parameters']:,}",
+            "layers (n_layer)": f"{phase.shape['n_layer']}",
+            "heads (n_head)": f"{phase.shape['n_head']}",
+            "width (n_embd)": f"{phase.shape['n_embd']}",
+            "context (block_size)": f"{phase.shape['block_size']}",
+            "sequences in a batch": f"{training.batch_size}",
+            "learning rate": f"{training.learning_rate:g}",
+            "steps": f"{training.max_steps:,}",
+            "times the text is read": f"{read / tokens:.0f}",
+        }
+    return pd.DataFrame(columns)
+
+
 def _load_phases() -> tuple[Phase, ...]:
     records = read_published("phases.json")
     phases = []

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 
 import slmlab as lab
 from slmlab import Dataset, TrainState, gap_band
-from slmlab.diagnosis import domain_hits, domain_identifiers, parses, repetition_rate
+from slmlab.diagnosis import (
+    domain_hits,
+    domain_identifiers,
+    early_stop,
+    line_completions,
+    parses,
+    repetition_rate,
+    scorecard_history,
+)
 
 
 @pytest.mark.parametrize(
@@ -323,3 +332,87 @@ def test_the_loss_is_split_by_what_the_training_text_has(finished):
     assert table["share"].iloc[0] == pytest.approx(finished.dataset.contamination())
     with pytest.raises(ValueError, match="it needs 8"):
         lab.overlap_losses(finished.model, replace(finished.dataset, val=torch.tensor([1, 2])))
+
+
+def test_the_scorecard_over_training_has_a_row_for_each_sampled_step():
+    run = lab.PHASES[1].recorded("right-sized")
+    table = scorecard_history(run)
+    assert list(table.index) == [report.step for report in run.state.history]
+    for column in ("train_loss", "val_loss", "test_loss"):
+        assert table[column].iloc[-1] == getattr(run.state.history[-1], column)
+    card = lab.scorecard(run)
+    assert table["copied"].iloc[-1] == pytest.approx(card["copied"].mean())
+    assert table["parses"].iloc[-1] == pytest.approx(card["parses"].mean())
+
+
+def test_the_scorecard_over_training_without_a_test_text(finished):
+    table = scorecard_history(finished)
+    assert list(table.index) == [60]  # sampled at the end only
+    assert math.isnan(table["test_loss"].iloc[0])
+
+
+class Parrot(torch.nn.Module):
+    """A stand-in for a model: it knows the ids of one text, and continues them at each place."""
+
+    def __init__(self, ids, vocab_size, block_size):
+        super().__init__()
+        self.config = lab.GPTConfig(vocab_size, block_size, 1, 1, 2)
+        self.wte = torch.nn.Embedding(1, 1)
+        self.after = {tuple(ids[max(0, i - 3) : i]): ids[i] for i in range(1, len(ids))}
+
+    def forward(self, inputs):
+        logits = torch.zeros(*inputs.shape, self.config.vocab_size)
+        for row, ids in enumerate(inputs.tolist()):
+            for i in range(len(ids)):
+                guess = self.after.get(tuple(ids[max(0, i - 2) : i + 1]))
+                if guess is not None:
+                    logits[row, i, guess] = 1.0
+        return logits
+
+
+def test_known_lines_are_finished_by_who_knows_them(gpt2):
+    study = "def area(width, height):\n    return width * height\n\ndef edge(box):\n    pass\n"
+    new = "def area(width, height):\n    return height - width * 2\n\nx = 1\n"
+    tokenizer = lab.right_size(gpt2, study + new)
+    ids = tokenizer.encode(study)
+    dataset = Dataset(torch.tensor(ids), torch.tensor(tokenizer.encode(new)), tokenizer)
+    parrot = Parrot(ids, tokenizer.n_vocab, block_size=16)
+    table = line_completions(parrot, dataset, new)
+    assert table["line"].tolist() == ["def area(width, height):", "return height - width * 2"]
+    assert table["known"].tolist() == [True, False]  # "x = 1" is too short to count
+    assert table["exact"].tolist() == [True, False]
+    assert line_completions(parrot, dataset, study)["exact"].all()
+
+
+def test_a_line_longer_than_the_context_is_asked_as_far_as_it_reaches(finished, text):
+    table = line_completions(finished.model, finished.dataset, text.replace("\n", " ") + "\n")
+    assert len(table) == 1
+    assert not table["known"].item()
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=30), st.integers(1, 5))
+def test_early_stopping_after_the_fact_is_what_patience_would_have_done(losses, patience):
+    history = [
+        lab.Progress(i, None, 1.0, float(x), 0, 0.0, 0.0, 1e-3, None) for i, x in enumerate(losses)
+    ]
+    stop = early_stop(SimpleNamespace(state=TrainState(history=history)), patience)
+    best, since = 0, 0  # what a loop with patience does, step by step
+    for i, loss in enumerate(losses):
+        best, since = (i, 0) if i == 0 or loss < losses[best] else (best, since + 1)
+        if since == patience:
+            break
+    assert (stop["best step"], stop["stops"]) == (best, i)
+    assert stop["validation at best"] == min(losses[: i + 1])
+    assert stop["validation at the end"] == losses[-1]
+    assert "held-out at best" not in stop
+
+
+def test_early_stopping_after_the_fact_is_the_run_that_stops(dataset, tiny):
+    config = lab.TrainConfig(4, 3e-2, max_steps=60, eval_interval=3, patience=2)
+    stopped = lab.train(tiny(), dataset, config, progress=False)
+    full = lab.train(tiny(), dataset, replace(config, patience=None), progress=False)
+    assert stopped.state.status == "stopped early"
+    stop = early_stop(full, 2)
+    assert stop["stops"] == stopped.state.step
+    assert stop["best step"] == stopped.state.best_step
+    assert stop["validation at best"] == stopped.state.best_val_loss

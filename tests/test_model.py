@@ -67,6 +67,10 @@ def test_parameter_table_adds_up(config):
     assert table["parameters"].sum() == model.n_params == config.n_params
     assert table["share"].sum() == pytest.approx(1)
     assert (table["parameters"] > 0).all()
+    built = {"wte": 0, "wpe": 0, "attn": 0, "mlp": 0, "ln_": 0}
+    for name, parameter in model.named_parameters():
+        built[next(kind for kind in built if kind in name)] += parameter.numel()
+    assert table["parameters"].tolist() == list(built.values())
 
 
 def test_parameter_table_of_phase_2_has_the_rows_worked_out_by_hand():

@@ -6,6 +6,7 @@ import pytest
 
 import slmlab as lab
 from slmlab.files import data_path
+from slmlab.phases import settings_table
 
 PUBLISHED = json.loads(data_path("published", "phases.json").read_text(encoding="utf-8"))
 
@@ -88,3 +89,10 @@ def test_a_phase_that_was_not_recorded_says_what_there_is(tmp_path, monkeypatch)
     monkeypatch.setattr("slmlab.runs.data_path", tmp_path.joinpath)
     with pytest.raises(lab.DataError, match="no recorded run 'phase-1-gpt2-seed-77'"):
         lab.PHASES[1].recorded(seed=77)
+
+
+def test_the_table_of_settings_has_a_column_for_each_phase():
+    table = settings_table(lab.PHASES[2:4])
+    assert list(table.columns) == ["Phase 2: Tiny config", "Phase 3: Small config"]
+    assert table.loc["times the text is read"].tolist() == ["57", "114"]
+    assert table.loc["parameters", "Phase 3: Small config"] == "5,278,368"

@@ -1,14 +1,13 @@
-"""Panels to play with, of core ipywidgets only. No training logic lives here."""
-
-from html import escape
+"""A slider through a recorded run."""
 
 import ipywidgets
 
 from slmlab.plots import loss_curves
 from slmlab.runs import PROMPTS, Run
+from slmlab.widgets.parts import LABEL, Panel, framed, sample_html
 
 
-class Scrubber:
+class Scrubber(Panel):
     """A slider over the evaluations of a run: where the curves stood, and what it wrote then.
 
     Where no kernel is attached, a table of a few of its steps stands in its place.
@@ -24,10 +23,11 @@ class Scrubber:
     """
 
     def __init__(self, run: Run) -> None:
-        if not run.samples:
+        # Before training a model writes random tokens of its vocabulary, rude ones among them.
+        self._texts = {(s["step"], s["prompt"]): s["text"] for s in run.samples if s["step"] > 0}
+        if not self._texts:
             raise ValueError(f"{run.name} has no samples to look through; take a recorded run.")
         self.run = run
-        self._texts = {(s["step"], s["prompt"]): s["text"] for s in run.samples}
         steps = sorted({step for step, _ in self._texts})
         prompts = [p for p in PROMPTS if (steps[0], p) in self._texts]
         wide = ipywidgets.Layout(width="520px")
@@ -36,8 +36,11 @@ class Scrubber:
             value=steps[-1],
             description="step",
             layout=wide,
+            style=LABEL,
         )
-        self.prompt = ipywidgets.Dropdown(options=prompts, description="prompt", layout=wide)
+        self.prompt = ipywidgets.Dropdown(
+            options=prompts, description="prompt", layout=wide, style=LABEL
+        )
         self.text = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="150px"))
         self.curves = ipywidgets.Image(format="png", width=700)
         self.step.observe(self._draw, "value")
@@ -45,35 +48,21 @@ class Scrubber:
         self.prompt.observe(self._write, "value")
         self._draw()
         self._write()
-        self.panel = ipywidgets.VBox([self.step, self.prompt, self.curves, self.text])
-        self.panel.add_class("slm-scrubber")
+        self.panel = framed("scrubber", self.step, self.prompt, self.curves, self.text)
 
     def _draw(self, _: object = None) -> None:
         self.curves.value = loss_curves(self.run, marked=self.step.value)._repr_png_()
 
     def _write(self, _: object = None) -> None:
-        self.text.value = _sample(self._texts[self.step.value, self.prompt.value])
+        self.text.value = sample_html(self._texts[self.step.value, self.prompt.value])
 
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        view = self.panel._repr_mimebundle_() or {}
-        display(view | {"text/plain": "", "text/html": self._static()}, raw=True)
-
-    def _static(self) -> str:
-        """Four steps of the run, for pages without a kernel."""
+    def static(self) -> str:
+        """Four steps of the run."""
         steps = [value for _, value in self.step.options]
         chosen = [steps[round(i * (len(steps) - 1) / 3)] for i in range(4)]
         rows = "".join(
             f"<tr><td style='vertical-align:top'>step {step:,}</td><td style='text-align:left'>"
-            f"{_sample(self._texts[step, self.prompt.value])}</td></tr>"
+            f"{sample_html(self._texts[step, self.prompt.value])}</td></tr>"
             for step in dict.fromkeys(chosen)
         )
         return f"<table>{rows}</table>"
-
-
-def _sample(text: str) -> str:
-    return (
-        "<pre style='border-left:4px solid #0072B2;padding:6px 12px;white-space:pre-wrap'>"
-        f"{escape(text)}</pre>"
-    )
