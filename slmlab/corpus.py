@@ -2,7 +2,7 @@
 
 import ast
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from slmlab.files import DataError, data_path, read_published, read_verified, sha256
-from slmlab.tokenizer import Tokenizer, gpt2_tokenizer, right_size
+from slmlab.tokenizer import Tokenizer, gpt2_tokenizer, right_size, train_bpe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,16 +185,30 @@ def ngrams(ids: list[int], n: int) -> list[tuple[int, ...]]:
 
 
 def corpus_dataset(n_tokens: int, vocabulary: str = "gpt2") -> Dataset:
-    """The first `n_tokens` GPT-2 tokens of the course's corpus, split 90 / 10 as published.
+    """The first `n_tokens` tokens of the course's corpus, split 90 / 10 as published.
 
-    `vocabulary` is "gpt2" (50,257 tokens) or "right-sized" (the tokens of the whole corpus and
-    the 256 bytes). Raises `ValueError` for another name or more tokens than the corpus has.
+    `vocabulary` is "gpt2" (50,257 tokens), "right-sized" (those of the whole corpus and the 256
+    bytes; the same text is cut into the same tokens) or "bpe-N", such as "bpe-500" (N tokens,
+    trained on the whole corpus). Raises `ValueError` for another name, or more tokens than the
+    corpus has.
     """
-    corpus = load_corpus()
-    tokenizer = gpt2_tokenizer()
-    if vocabulary == "right-sized":
-        tokenizer = right_size(tokenizer, corpus.text)
-    elif vocabulary != "gpt2":
-        raise ValueError(f'vocabulary is {vocabulary!r}; it must be "gpt2" or "right-sized".')
+    text = load_corpus().text
     source = {"kind": "corpus", "vocabulary": vocabulary}
-    return Dataset.from_text(corpus.text, tokenizer, n_tokens, source=source)
+    tokenizer = corpus_tokenizer(text, vocabulary)
+    return Dataset.from_text(text, tokenizer, n_tokens, source=source)
+
+
+@lru_cache(maxsize=8)
+def corpus_tokenizer(text: str, vocabulary: str) -> Tokenizer:
+    """The tokenizer of a vocabulary of `corpus_dataset`, for that text."""
+    if vocabulary == "gpt2":
+        return gpt2_tokenizer()
+    if vocabulary == "right-sized":
+        return right_size(gpt2_tokenizer(), text)
+    kind, _, size = vocabulary.partition("-")
+    if kind == "bpe" and size.isdecimal():
+        return train_bpe(text, int(size))
+    raise ValueError(
+        f'vocabulary is {vocabulary!r}; it must be "gpt2", "right-sized", or "bpe-" and a number '
+        'of tokens, such as "bpe-500".'
+    )

@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from slmlab.model import GPT
+from slmlab.model import GPT, LayerCache
 from slmlab.tokenizer import Tokenizer
+
+EMPTY_PROMPT = "The prompt is empty; give at least one character to continue from."
 
 
 def generate(
@@ -27,7 +30,7 @@ def generate(
         ValueError: for an empty prompt, or an option out of range.
     """
     if not prompt:
-        raise ValueError("The prompt is empty; give at least one character to continue from.")
+        raise ValueError(EMPTY_PROMPT)
     if isinstance(stop, str):
         raise ValueError(f"stop is {stop!r}; give a list of strings, such as [{stop!r}].")
     ids = tokenizer.encode(prompt)
@@ -78,33 +81,78 @@ def generate_tokens(
         )
     block, device = model.config.block_size, model.wte.weight.device
     generator = torch.Generator().manual_seed(seed)
-    cache = None
+    cache = model.new_cache()
     was_training = model.training
     model.eval()
     try:
         for _ in range(max_new_tokens):
             with torch.inference_mode():
-                if not use_cache:
+                if use_cache:
+                    logits = next_logits(model, text, cache)
+                else:
                     context = torch.tensor([text[-block:]], device=device)
                     logits = model(context)[0, -1]
-                else:
-                    # Beyond the context every position shifts, so the cache starts afresh.
-                    if cache is None or len(text) > block:
-                        cache, new = model.new_cache(), text[-block:]
-                    else:
-                        new = text[-1:]
-                    logits = model.next_logits(torch.tensor([new], device=device), cache)[0]
-                if temperature == 0:
-                    token = int(penalise(logits, text, repetition_penalty).argmax())
-                else:
-                    p = next_distribution(
-                        logits, text, temperature, top_k, top_p, repetition_penalty
-                    )
-                    token = int(torch.multinomial(p.cpu(), 1, generator=generator))
+                token = choose(
+                    logits, text, generator, temperature, top_k, top_p, repetition_penalty
+                )
             text.append(token)
             yield token
     finally:
         model.train(was_training)
+
+
+def next_logits(model: GPT, text: Sequence[int], cache: list[LayerCache]) -> Tensor:
+    """Logits (V,) of the token after the ids `text`, of which the model sees the last `block_size`.
+
+    `cache` holds any beginning of `text`, or of a longer text that began with it; what it lacks
+    is added.
+    """
+    block = model.config.block_size
+    if len(text) > block:  # every position shifts, so what was cached is of no use
+        cache = model.new_cache()
+    known = min(cache[0].length, len(text) - 1)
+    for layer in cache:
+        layer.length = known
+    new = torch.tensor([text[-block:][known:]], device=model.wte.weight.device)
+    return model.next_logits(new, cache)[0]
+
+
+def choose(
+    logits: Tensor,
+    text: Sequence[int],
+    generator: torch.Generator,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    repetition_penalty: float = 1.0,
+) -> int:
+    """The id of the next token, drawn from `next_distribution`; the arguments are the same."""
+    p = next_distribution(logits, text, temperature, top_k, top_p, repetition_penalty)
+    if temperature == 0:
+        return int(p.argmax())
+    return int(torch.multinomial(p.cpu(), 1, generator=generator))
+
+
+def filter_stages(
+    logits: Tensor,
+    text: Sequence[int],
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    repetition_penalty: float = 1.0,
+) -> dict[str, Tensor]:
+    """What each filter of `next_distribution` does: the probabilities (V,) after one more each time.
+
+    The first is the model's own distribution, the last is `next_distribution` with all options.
+    """
+    penalty = repetition_penalty
+    return {
+        "model": next_distribution(logits, text),
+        "penalty": next_distribution(logits, text, 1.0, None, None, penalty),
+        "temperature": next_distribution(logits, text, temperature, None, None, penalty),
+        "top-k": next_distribution(logits, text, temperature, top_k, None, penalty),
+        "top-p": next_distribution(logits, text, temperature, top_k, top_p, penalty),
+    }
 
 
 def next_distribution(
@@ -119,9 +167,12 @@ def next_distribution(
 
     In this order: the repetition penalty; the temperature; `top_k`, which keeps the k likeliest
     tokens; `top_p`, which keeps the likeliest tokens that together reach probability p (nucleus
-    sampling, Holtzman et al. 2020).
+    sampling, Holtzman et al. 2020). Temperature 0 leaves only the likeliest token.
     """
-    logits = penalise(logits, text, repetition_penalty) / temperature
+    logits = penalise(logits, text, repetition_penalty)
+    if temperature == 0:
+        return F.one_hot(logits.argmax(), len(logits)).to(logits.dtype)
+    logits = logits / temperature
     if top_k is not None and top_k < len(logits):
         smallest = logits.topk(top_k).values[-1]
         logits = logits.masked_fill(logits < smallest, -torch.inf)

@@ -1,0 +1,266 @@
+"""A model's next token: its probabilities, what each filter does to them, and what was drawn."""
+
+import codecs
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+import ipywidgets
+import torch
+from torch import Tensor
+
+from slmlab.corpus import ngrams
+from slmlab.diagnosis import REPEAT_NGRAM
+from slmlab.generation import EMPTY_PROMPT, choose, filter_stages, next_logits
+from slmlab.runs import Run
+from slmlab.widgets.parts import FULL, LABEL, Panel, framed, table_html
+
+ROWS = 12  # tokens in the table of probabilities, and in that of the last generated tokens
+SHADES = (  # background of a generated token whose probability is at least …
+    (0.5, "#8fc1e3", "50 % or more"),
+    (0.1, "#d3e7f4", "10 to 50 %"),
+    (0.01, "#fbe3c8", "1 to 10 %"),
+    (0.0, "#f2b083", "below 1 %"),
+)
+REPEATED = "border-bottom:3px solid #b3006b"
+SYMBOLS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
+
+
+class Generated(NamedTuple):
+    """One generated token."""
+
+    token: int
+    probability: float  # the model's own, before any filter
+    rank: int  # 1 is the model's likeliest token
+    random_state: Tensor  # of the random generator, before the token was drawn
+
+
+class NextTokenExplorer(Panel):
+    """Generation, one token at a time, with the probabilities that each token is drawn from.
+
+    The tokens are those of `generate_tokens` with the same options and seed. Another decoding
+    option changes only what comes next; another seed begins its random numbers at the next token;
+    another prompt starts again. Where no kernel is attached, the text so far and the table of
+    probabilities stand in the panel's place.
+
+    Attributes:
+        prompt: the text to continue.
+        penalty, temperature, top_k, top_p: sliders, in the order in which the filters act
+            (`top_k` is 0 where it is off).
+        seed: of the random numbers.
+        one, ten, undo, again: the buttons.
+        text: the prompt and the generated tokens, shaded by probability, as HTML.
+        status: how many of the generated tokens repeat, or what is wrong, as HTML.
+        distribution: the probabilities of the next token, before and after each filter, as HTML.
+        last: the last generated tokens, each with its probability and rank, as HTML.
+
+    Raises:
+        ValueError: for a run that was kept without its weights.
+    """
+
+    def __init__(self, run: Run, prompt: str = "collection.add(") -> None:
+        run._require_weights()
+        self.run = run
+        self._generator = torch.Generator()
+        self.prompt = ipywidgets.Text(prompt, description="prompt", layout=FULL, style=LABEL)
+        twentieths = [n / 20 for n in range(41)]
+        self.penalty = _slider("repetition penalty", twentieths[20:], 1.0, {1.0: "off"})
+        self.temperature = _slider("temperature", twentieths, 1.0, {0.0: "0: greedy"})
+        self.top_k = _slider("top-k", range(51), 0, {0: "off"})
+        self.top_p = _slider("top-p", twentieths[1:21], 1.0, {1.0: "off"})
+        self.seed = ipywidgets.BoundedIntText(
+            0, max=2**31 - 1, description="seed", style=LABEL, layout={"width": "240px"}
+        )
+        self.one, self.ten, self.undo, self.again = (
+            ipywidgets.Button(description=name, layout={"width": "104px"})
+            for name in ("Next token", "10 tokens", "Undo", "Start again")
+        )
+        self.text, self.status = _area("174px"), _area("46px")
+        self.distribution, self.last = _area("392px"), _area("392px")
+        self._restart()
+
+        for slider in (self.penalty, self.temperature, self.top_k, self.top_p):
+            slider.observe(self._draw_distribution, "value")
+        self.prompt.observe(self._restart, "value")
+        self.seed.observe(self._reseed, "value")
+        self.one.on_click(lambda _: self._generate(1))
+        self.ten.on_click(lambda _: self._generate(10))
+        self.undo.on_click(self._undo)
+        self.again.on_click(self._restart)
+        self.panel = framed(
+            "explorer",
+            self.prompt,
+            _row(self.penalty, self.temperature, self.top_k, self.top_p, self.seed),
+            _row(self.one, self.ten, self.undo, self.again),
+            self.text,
+            self.status,
+            _row(self.distribution, self.last),
+        )
+
+    @property
+    def options(self) -> dict[str, float | int | None]:
+        """The decoding options as they are set now, as `generate_tokens` takes them."""
+        return {
+            "temperature": self.temperature.value,
+            "top_k": self.top_k.value or None,
+            "top_p": self.top_p.value,
+            "repetition_penalty": self.penalty.value,
+        }
+
+    @property
+    def generated(self) -> list[int]:
+        """The ids of the tokens that were generated so far."""
+        return [step.token for step in self._steps]
+
+    def _restart(self, _: object = None) -> None:
+        self._ids = self.run.dataset.tokenizer.encode(self.prompt.value)
+        self._steps: list[Generated] = []
+        self._generator.manual_seed(self.seed.value)
+        self._read()
+        self._draw()
+
+    def _reseed(self, _: object) -> None:
+        state = self._generator.manual_seed(self.seed.value).get_state()
+        # The old seed's numbers must not come back when its tokens are undone.
+        self._steps = [step._replace(random_state=state) for step in self._steps]
+
+    def _generate(self, n: int) -> None:
+        if not self._ids:
+            return
+        for _ in range(n):
+            state = self._generator.get_state()
+            token = choose(self._logits, self._ids, self._generator, **self.options)
+            probability = self._logits.softmax(0)[token].item()
+            rank = 1 + int((self._logits > self._logits[token]).sum())
+            self._ids.append(token)
+            self._steps.append(Generated(token, probability, rank, state))
+            self._read()
+        self._draw()
+
+    def _undo(self, _: object) -> None:
+        if self._steps:
+            self._generator.set_state(self._steps.pop().random_state)
+            self._ids.pop()
+            self._read()
+            self._draw()
+
+    def _read(self) -> None:
+        """Let the model read the text as it is now."""
+        if not self._ids:
+            return
+        model = self.run.model
+        was_training = model.training
+        model.eval()
+        if not self._steps:
+            self._cache = model.new_cache()
+        with torch.inference_mode():
+            self._logits = next_logits(model, self._ids, self._cache)
+        model.train(was_training)
+
+    def _draw(self) -> None:
+        repeats = repeated(self.generated)
+        self._draw_text(repeats)
+        self._draw_status(len(repeats))
+        self._draw_last(repeats)
+        self._draw_distribution()
+
+    def _draw_text(self, repeats: set[int]) -> None:
+        tokenizer = self.run.dataset.tokenizer
+        # A character of several tokens belongs to the one that completes it.
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        pieces = [decoder.decode(tokenizer.token_bytes(i)) for i in self._ids]
+        start = len(self._ids) - len(self._steps)
+        spans = [f"<b>{escape(''.join(pieces[:start]))}</b>"]
+        for i, (step, piece) in enumerate(zip(self._steps, pieces[start:], strict=True)):
+            shown = escape(piece).replace("\n", "⏎\n")
+            spans.append(_shaded(step.probability, shown, REPEATED if i in repeats else ""))
+        legend = " ".join(_shaded(low, f" {name} ") for low, _, name in SHADES)
+        # The reversed column keeps the end of a long text in view.
+        self.text.value = (
+            "<div tabindex='0' style='display:flex;flex-direction:column-reverse;height:134px;"
+            "overflow:auto;border:1px solid #cccccc;padding:4px 8px'>"
+            "<pre style='margin:0 0 auto 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;"
+            f"line-height:1.6;font-size:13px'>{''.join(spans)}</pre></div>"
+            f"<div style='line-height:1.6'>probability: {legend}</div>"
+        )
+
+    def _draw_status(self, repeats: int) -> None:
+        block = self.run.model.config.block_size
+        if not self._ids:
+            sentences = [EMPTY_PROMPT]
+        elif not self._steps:
+            sentences = ["No token was generated yet."]
+        else:
+            verb = "repeats" if repeats == 1 else "repeat"
+            sentences = [
+                f"<b>{repeats} of {len(self._steps)} tokens {verb} an earlier "
+                f"{REPEAT_NGRAM}-token sequence</b> (underlined)."
+            ]
+        if len(self._ids) > block:
+            sentences.append(
+                f"The text has {len(self._ids):,} tokens; the model sees the last {block:,}."
+            )
+        self.status.value = f"<div style='line-height:1.5'>{' '.join(sentences)}</div>"
+
+    def _draw_last(self, repeats: set[int]) -> None:
+        tokenizer = self.run.dataset.tokenizer
+        rows = [
+            [
+                _visible(tokenizer.token_bytes(step.token)),
+                f"{i + 1:,}",
+                _percent(step.probability),
+                f"{step.rank:,}",
+                "yes" if i in repeats else "",
+            ]
+            for i, step in enumerate(self._steps)
+        ]
+        header = ["token", "no.", "probability", "rank", "repeats"]
+        self.last.value = (
+            f"<div style='line-height:1.4'><b>The last {ROWS} tokens</b>, newest first<br>"
+            "probability and rank: the model's own</div>"
+            + table_html(header, rows[: -ROWS - 1 : -1])
+        )
+
+    def _draw_distribution(self, _: object = None) -> None:
+        self.distribution.value = self._distribution_html() if self._ids else ""
+
+    def _distribution_html(self) -> str:
+        tokenizer = self.run.dataset.tokenizer
+        stages = filter_stages(self._logits, self._ids, **self.options)
+        p = torch.stack(list(stages.values())).cpu()
+        # What is likely in any column, as a filter can promote a token; in the model's order.
+        tokens = p.amax(0).topk(min(ROWS, p.shape[1])).indices
+        tokens = tokens[p[0, tokens].argsort(descending=True)]
+        sliders = (self.penalty, self.temperature, self.top_k, self.top_p)
+        settings = ["softmax", *(slider.label for slider in sliders)]
+        head = "".join(
+            f"<th style='text-align:right;font-weight:normal'><b>{name}</b><br>{setting}</th>"
+            for name, setting in zip(stages, settings, strict=True)
+        )
+        rows = [
+            _bars(escape(_visible(tokenizer.token_bytes(token))), p[:, token].tolist())
+            for token in tokens.tolist()
+        ]
+        others = 1 - p[:, tokens].sum(1)
+        
+        return (
+            "<div style='line-height:1.4'><b>The next token</b>: its probability before any "
+            "filter and after each<br>grey: removed by a filter</div>"
+            "<table style='line-height:1.4;border-spacing:4px 1px;border-collapse:separate'>"
+            f"<tr><th style='text-align:left'>token</th>{head}</tr>{''.join(rows)}</table>"
+        )
+
+    def static(self) -> str:
+        """The text so far, and the probabilities of its next token."""
+        return self.text.value + self.status.value + self.distribution.value
+
+
+def repeated(ids: Sequence[int], n: int = REPEAT_NGRAM) -> set[int]:
+    """The places in `ids` that belong to a sequence of n tokens that occurred already."""
+    seen: set[tuple[int, ...]] = set()
+    places: set[int] = set()
+    for i, gram in enumerate(ngrams(ids, n)):
+        if gram in seen:
+            places |= set(range(i, i + n))
+        seen.add(gram)
+    return places
