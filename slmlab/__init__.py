@@ -41,7 +41,10 @@ __all__ = [
     "DataError",
     "Dataset",
     "GPTConfig",
+    "NextTokenExplorer",
     "Phase",
+    "Playground",
+    "PredictionCard",
     "Progress",
     "Run",
     "Scrubber",
@@ -65,6 +68,7 @@ __all__ = [
     "overlap_losses",
     "parameter_breakdown",
     "perplexity",
+    "predictions",
     "recommend",
     "recorded",
     "report",
@@ -81,7 +85,11 @@ _DRAWS = {
     "loss_curves": "slmlab.plots",
     "parameter_breakdown": "slmlab.plots",
     "report": "slmlab.panel",
+    "NextTokenExplorer": "slmlab.widgets",
+    "Playground": "slmlab.widgets",
+    "PredictionCard": "slmlab.widgets",
     "Scrubber": "slmlab.widgets",
+    "predictions": "slmlab.widgets",
 }
 
 

@@ -357,22 +357,28 @@ def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
     return Recommendation(config, parameters, tuple(reasons))
 
 
+def size_advice(config: GPTConfig, dataset: Dataset) -> list[str]:
+    """Warnings in words about a model's size for its data, before any training."""
+    found = []
+    distinct = len(torch.cat([dataset.train, dataset.val]).unique())
+    if far_too_wide(config.vocab_size, distinct):
+        found.append(
+            f"The vocabulary has {config.vocab_size:,} rows, but only {distinct:,} tokens occur in "
+            "this data: right-size it."
+        )
+    ratio = config.n_params / len(dataset.train)
+    if ratio > 1:
+        found.append(
+            f"The model has {ratio:,.0f} parameters for each training token: it can store the "
+            "text instead of learning from it."
+        )
+    return found
+
+
 def advice(run: Run) -> list[str]:
     """Warnings in words about a run; an empty list if nothing stands out."""
-    found = []
+    found = size_advice(run.model.config, run.dataset)
     last = run.state.history[-1]
-    distinct = len(torch.cat([run.dataset.train, run.dataset.val]).unique())
-    vocab = run.model.config.vocab_size
-    if far_too_wide(vocab, distinct):
-        found.append(
-            f"The vocabulary has {vocab:,} rows, but only {distinct:,} tokens occur in this data: "
-            "right-size it."
-        )
-    if run.params_per_token > 1:
-        found.append(
-            f"The model has {run.params_per_token:,.0f} parameters for each training token: "
-            "it can store the text instead of learning from it."
-        )
     if last.train_loss < last.val_loss / 2:
         found.append(
             f"The training loss ({last.train_loss:.2f}) is below half the validation loss "

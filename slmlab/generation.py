@@ -141,7 +141,7 @@ def filter_stages(
     top_p: float | None = None,
     repetition_penalty: float = 1.0,
 ) -> dict[str, Tensor]:
-    """What each filter of `next_distribution` does: the probabilities (V,) after one more each time.
+    """What each filter of `next_distribution` does: the probabilities (V,) after one more each.
 
     The first is the model's own distribution, the last is `next_distribution` with all options.
     """

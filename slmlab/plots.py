@@ -412,6 +412,24 @@ def phase_gaps(published: pd.DataFrame, ours: dict[str, pd.DataFrame]) -> Chart:
     return _finished(chart, axes)
 
 
+def compared(runs: list[Run]) -> Chart:
+    """Validation loss (thick) and training loss (thin) of several runs; one colour per run.
+
+    At most six runs, in nats per token.
+    """
+    chart = Chart()
+    axes = chart.subplots()
+    for i, (run, colour) in enumerate(zip(runs, SERIES, strict=False)):
+        table = run.history
+        axes.plot(table["step"], table["val_loss"], color=colour, linewidth=2.2, label=f"{i + 1}")
+        axes.plot(table["step"], table["train_loss"], color=colour, linewidth=1)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss (nats per token)")
+    axes.set_ylim(bottom=0)
+    axes.set_title("Validation loss (thick) and training loss (thin)")
+    return _finished(chart, axes)
+
+
 def _finished(chart: Chart, axes, legend: bool = True) -> Chart:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

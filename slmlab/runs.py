@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -307,22 +307,31 @@ def train(
     name: str = "run",
     progress: bool = True,
     sample_often: bool = False,
+    watch: Callable[["Run", Progress], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> Run:
     """Train a model in place and return the `Run`, with samples for the eight `PROMPTS`.
 
-    Ctrl-C, or a notebook's stop button, ends training after the step at hand; the run so far
-    comes back, marked "interrupted", and can be resumed. `progress` shows a bar;
-    `sample_often` samples at every evaluation, not only at the end.
+    Ctrl-C, a notebook's stop button, or setting the event `stop` from another thread ends
+    training after the step at hand; the run so far comes back, marked "interrupted", and can be
+    resumed. `progress` shows a bar; `sample_often` samples at every evaluation, not only at the
+    end; `watch` is called with the run and its progress after every step.
     """
     run = Run(model, dataset, config, name=name, environment=environment())
-    return _drive(run, progress, sample_often)
+    return _drive(run, progress, sample_often, watch, stop)
 
 
-def _drive(run: Run, progress: bool, sample_often: bool) -> Run:
+def _drive(
+    run: Run,
+    progress: bool,
+    sample_often: bool,
+    watch: Callable[[Run, Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Run:
     state = run.state
     with (
         tqdm(desc=run.name, unit="step", disable=not progress) as bar,
-        _deferred_interrupt() as interrupted,
+        _deferred_interrupt(stop or threading.Event()) as interrupted,
     ):
         for report in fit(run.model, run.dataset, run.config, state):
             bar.total = state.planned_steps
@@ -330,26 +339,33 @@ def _drive(run: Run, progress: bool, sample_often: bool) -> Run:
             if report.val_loss is not None:
                 bar.set_postfix_str(f"train {report.train_loss:.2f} · val {report.val_loss:.2f}")
                 if sample_often:
-                    _take_samples(run)
+                    _take_samples(run, interrupted)
+            if watch is not None:
+                watch(run, report)
             if interrupted.is_set() and state.status == "running":
                 state.status = "interrupted"
                 break
-    if not run.samples or run.samples[-1]["step"] != state.step:
+    sampled = run.samples[-1]["step"] if run.samples else None
+    # Who stops does not want to wait for samples, if there are some.
+    if sampled is None or (sampled != state.step and not interrupted.is_set()):
         _take_samples(run)
     run.model.eval()
     return run
 
 
-def _take_samples(run: Run) -> None:
-    run.samples += [
-        {"step": run.state.step, "prompt": prompt, "text": run.sample(prompt)} for prompt in PROMPTS
-    ]
+def _take_samples(run: Run, stop: threading.Event | None = None) -> None:
+    """Sample all prompts, or none if `stop` is set meanwhile."""
+    samples = []
+    for prompt in PROMPTS:
+        if stop is not None and stop.is_set():
+            return
+        samples.append({"step": run.state.step, "prompt": prompt, "text": run.sample(prompt)})
+    run.samples += samples
 
 
 @contextmanager
-def _deferred_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event, so that a step is never cut in two."""
-    event = threading.Event()
+def _deferred_interrupt(event: threading.Event) -> Iterator[threading.Event]:
+    """Let the first Ctrl-C set the event, so that a step is never cut in two."""
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals reach the main thread only
         return

@@ -124,7 +124,7 @@ def test_right_sized_datasets_hold_the_same_text(corpus):
 
 
 def test_an_unknown_vocabulary_is_refused():
-    with pytest.raises(ValueError, match='must be "gpt2" or "right-sized"'):
+    with pytest.raises(ValueError, match='must be "gpt2", "right-sized"'):
         lab.corpus_dataset(1000, "words")
 
 

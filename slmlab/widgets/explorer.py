@@ -16,13 +16,15 @@ from slmlab.runs import Run
 from slmlab.widgets.parts import FULL, LABEL, Panel, framed, table_html
 
 ROWS = 12  # tokens in the table of probabilities, and in that of the last generated tokens
-SHADES = (  # background of a generated token whose probability is at least …
-    (0.5, "#8fc1e3", "50 % or more"),
-    (0.1, "#d3e7f4", "10 to 50 %"),
-    (0.01, "#fbe3c8", "1 to 10 %"),
-    (0.0, "#f2b083", "below 1 %"),
+SHADES = (  # from this probability on: the background of a generated token, and its range in %
+    (0.5, "#8fc1e3", "≥ 50"),
+    (0.1, "#d3e7f4", "10–50"),
+    (0.01, "#fbe3c8", "1–10"),
+    (0.0, "#f2b083", "&lt; 1"),
 )
+COLUMNS = ("model", "penalty", "temp.", "top-k", "top-p")  # the stages of `filter_stages`, in short
 REPEATED = "border-bottom:3px solid #b3006b"
+GREY = "#888888"
 SYMBOLS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 
@@ -65,18 +67,18 @@ class NextTokenExplorer(Panel):
         self.prompt = ipywidgets.Text(prompt, description="prompt", layout=FULL, style=LABEL)
         twentieths = [n / 20 for n in range(41)]
         self.penalty = _slider("repetition penalty", twentieths[20:], 1.0, {1.0: "off"})
-        self.temperature = _slider("temperature", twentieths, 1.0, {0.0: "0: greedy"})
+        self.temperature = _slider("temperature", twentieths, 1.0, {0.0: "greedy"})
         self.top_k = _slider("top-k", range(51), 0, {0: "off"})
         self.top_p = _slider("top-p", twentieths[1:21], 1.0, {1.0: "off"})
         self.seed = ipywidgets.BoundedIntText(
             0, max=2**31 - 1, description="seed", style=LABEL, layout={"width": "240px"}
         )
         self.one, self.ten, self.undo, self.again = (
-            ipywidgets.Button(description=name, layout={"width": "104px"})
+            ipywidgets.Button(description=name, layout={"width": "auto"})
             for name in ("Next token", "10 tokens", "Undo", "Start again")
         )
-        self.text, self.status = _area("174px"), _area("46px")
-        self.distribution, self.last = _area("392px"), _area("392px")
+        self.text, self.status = _area("174px"), _area("42px")
+        self.distribution, self.last = _area("370px", "1 1 430px"), _area("370px", "0 1 320px")
         self._restart()
 
         for slider in (self.penalty, self.temperature, self.top_k, self.top_p):
@@ -174,14 +176,15 @@ class NextTokenExplorer(Panel):
         for i, (step, piece) in enumerate(zip(self._steps, pieces[start:], strict=True)):
             shown = escape(piece).replace("\n", "⏎\n")
             spans.append(_shaded(step.probability, shown, REPEATED if i in repeats else ""))
-        legend = " ".join(_shaded(low, f" {name} ") for low, _, name in SHADES)
+        legend = "".join(_shaded(low, f"&nbsp;{name}&nbsp;") for low, _, name in SHADES)
         # The reversed column keeps the end of a long text in view.
         self.text.value = (
             "<div tabindex='0' style='display:flex;flex-direction:column-reverse;height:134px;"
             "overflow:auto;border:1px solid #cccccc;padding:4px 8px'>"
             "<pre style='margin:0 0 auto 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;"
             f"line-height:1.6;font-size:13px'>{''.join(spans)}</pre></div>"
-            f"<div style='line-height:1.6'>probability: {legend}</div>"
+            f"<div style='line-height:1.6'>probability in %: {legend} "
+            f"&nbsp;<span style='{REPEATED}'>repeated</span></div>"
         )
 
     def _draw_status(self, repeats: int) -> None:
@@ -193,14 +196,12 @@ class NextTokenExplorer(Panel):
         else:
             verb = "repeats" if repeats == 1 else "repeat"
             sentences = [
-                f"<b>{repeats} of {len(self._steps)} tokens {verb} an earlier "
-                f"{REPEAT_NGRAM}-token sequence</b> (underlined)."
+                f"{repeats} of {len(self._steps)} tokens {verb} an earlier "
+                f"{REPEAT_NGRAM}-token sequence."
             ]
         if len(self._ids) > block:
-            sentences.append(
-                f"The text has {len(self._ids):,} tokens; the model sees the last {block:,}."
-            )
-        self.status.value = f"<div style='line-height:1.5'>{' '.join(sentences)}</div>"
+            sentences.append(f"The model sees the last {block:,} of the {len(self._ids):,} tokens.")
+        self.status.value = f"<div style='line-height:1.5'>{'<br>'.join(sentences)}</div>"
 
     def _draw_last(self, repeats: set[int]) -> None:
         tokenizer = self.run.dataset.tokenizer
@@ -214,7 +215,7 @@ class NextTokenExplorer(Panel):
             ]
             for i, step in enumerate(self._steps)
         ]
-        header = ["token", "no.", "probability", "rank", "repeats"]
+        header = ["token", "no.", "probability, %", "rank", "repeats"]
         self.last.value = (
             f"<div style='line-height:1.4'><b>The last {ROWS} tokens</b>, newest first<br>"
             "probability and rank: the model's own</div>"
@@ -232,22 +233,27 @@ class NextTokenExplorer(Panel):
         tokens = p.amax(0).topk(min(ROWS, p.shape[1])).indices
         tokens = tokens[p[0, tokens].argsort(descending=True)]
         sliders = (self.penalty, self.temperature, self.top_k, self.top_p)
-        settings = ["softmax", *(slider.label for slider in sliders)]
+        settings = ["–", *(slider.options[slider.index][0] for slider in sliders)]
         head = "".join(
-            f"<th style='text-align:right;font-weight:normal'><b>{name}</b><br>{setting}</th>"
-            for name, setting in zip(stages, settings, strict=True)
+            "<th style='text-align:right;padding:0 3px;font-size:12px;font-weight:normal'>"
+            f"{name}<br><b>{setting}</b></th>"
+            for name, setting in zip(COLUMNS, settings, strict=True)
         )
         rows = [
             _bars(escape(_visible(tokenizer.token_bytes(token))), p[:, token].tolist())
             for token in tokens.tolist()
         ]
-        others = 1 - p[:, tokens].sum(1)
-        
+        others = p.index_fill(1, tokens, 0.0).sum(1).tolist()
+        rows.append(_bars(f"<i>{p.shape[1] - len(tokens):,} others</i>", others))
+        kept = "".join(f"<td style='text-align:right'>{n:,}</td>" for n in (p > 0).sum(1).tolist())
+        rows.append(f"<tr><td style='text-align:left'><i>tokens left</i></td>{kept}</tr>")
         return (
-            "<div style='line-height:1.4'><b>The next token</b>: its probability before any "
-            "filter and after each<br>grey: removed by a filter</div>"
-            "<table style='line-height:1.4;border-spacing:4px 1px;border-collapse:separate'>"
-            f"<tr><th style='text-align:left'>token</th>{head}</tr>{''.join(rows)}</table>"
+            "<div style='line-height:1.4'><b>The next token</b>: probability in %, filter by filter"
+            "<br>model: its own softmax; grey 0: removed by a filter</div>"
+            "<table style='width:100%;max-width:620px;table-layout:fixed;font-size:13px;"
+            "line-height:1.5;border-collapse:separate;border-spacing:2px 1px'>"
+            f"<tr><th style='text-align:left;width:22%'>token</th>{head}</tr>"
+            f"{''.join(rows)}</table>"
         )
 
     def static(self) -> str:
@@ -264,3 +270,59 @@ def repeated(ids: Sequence[int], n: int = REPEAT_NGRAM) -> set[int]:
             places |= set(range(i, i + n))
         seen.add(gram)
     return places
+
+
+def _bars(name: str, probabilities: list[float]) -> str:
+    """A row of the table of probabilities."""
+    colour = "inherit" if probabilities[-1] > 0 else GREY
+    return (
+        "<tr><td style='text-align:left;white-space:nowrap;overflow:hidden;text-overflow:ellipsis;"
+        f"padding:0;color:{colour}'>{name}</td>"
+        f"{''.join(map(_bar, probabilities))}</tr>"
+    )
+
+
+def _bar(p: float) -> str:
+    """A field of the table of probabilities, which a bar of 100 % fills."""
+    style = f"color:{GREY}"
+    if p > 0:
+        bar = f"rgba(0,114,178,.38) max(1px,{p:.1%})"
+        style = f"background:linear-gradient(90deg,{bar},rgba(128,128,128,.08) 0)"
+    return f"<td style='text-align:right;padding:0 3px;{style}'>{escape(_percent(p))}</td>"
+
+
+def _shaded(probability: float, html: str, style: str = "") -> str:
+    colour = next(colour for low, colour, _ in SHADES if probability >= low)
+    return f"<span style='background:{colour};color:#000000;{style}'>{html}</span>"
+
+
+def _percent(p: float) -> str:
+    return "<0.1" if 0 < p < 0.0005 else f"{100 * p:.1f}" if p else "0"
+
+
+def _visible(token: bytes) -> str:
+    """A token's text with its white space, control characters and incomplete bytes spelled out."""
+    text = token.decode("utf-8", "backslashreplace")
+    return "".join(
+        SYMBOLS.get(c) or (c if c.isprintable() else c.encode("unicode_escape").decode())
+        for c in text
+    )
+
+
+def _slider(
+    name: str, values: Sequence[float], value: float, labels: dict[float, str]
+) -> ipywidgets.SelectionSlider:
+    """A slider over numbers, of which `labels` shows some as words."""
+    options = [(labels.get(v, f"{v:g}"), v) for v in values]
+    return ipywidgets.SelectionSlider(
+        options=options, value=value, description=name, style=LABEL, layout={"width": "380px"}
+    )
+
+
+def _area(height: str, flex: str = "0 0 auto") -> ipywidgets.HTML:
+    return ipywidgets.HTML(layout={"height": height, "flex": flex, "overflow": "auto"})
+
+
+def _row(*children: ipywidgets.Widget) -> ipywidgets.Box:
+    """Widgets side by side as far as there is room."""
+    return ipywidgets.Box(children, layout={"flex_flow": "row wrap", "grid_gap": "0 8px"})

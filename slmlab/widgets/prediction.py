@@ -37,6 +37,11 @@ class Prediction:
     real_best_step: int | None = None
 
     @property
+    def distance(self) -> float | None:
+        """From the guessed to the real gap; None before the result, NaN if it is not finite."""
+        return None if self.real_gap is None else abs(self.real_gap - self.gap)
+
+    @property
     def open(self) -> bool:
         """Whether it can still be changed: a guess after the result would be none."""
         return not self.locked and self.real_gap is None
@@ -117,7 +122,7 @@ class PredictionCard(Panel):
         A card that was not locked can no longer be: its cell has to be run again.
         """
         prediction = self._prediction
-        prediction.real_gap = run.gap
+        prediction.real_gap = run.gap if math.isfinite(run.gap) else math.nan
         known = math.isfinite(run.state.best_val_loss)
         prediction.real_best_step = run.state.best_step if known else None
         self._show()
@@ -151,7 +156,7 @@ class PredictionCard(Panel):
             style=LABEL,
         )
         # Text gets the height of its longest version, so that nothing below it moves.
-        self.meaning = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="70px"))
+        self.meaning = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="44px"))
         self.step_slider = None
         if guess.steps is not None:
             self.step_slider = ipywidgets.IntSlider(
@@ -166,7 +171,7 @@ class PredictionCard(Panel):
             )
         self._sliders = [s for s in (self.gap_slider, self.step_slider) if s is not None]
         self.lock_button = ipywidgets.Button(description="Lock my guess")
-        self.status = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="50px"))
+        self.status = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="44px"))
         self.sketch = ipywidgets.HTML(layout=ipywidgets.Layout(width="400px", max_width="100%"))
         controls = ipywidgets.VBox(
             [self.gap_slider, self.meaning, *self._sliders[1:], self.lock_button, self.status],
@@ -174,7 +179,12 @@ class PredictionCard(Panel):
         )
         self.panel = framed(
             "prediction",
-            ipywidgets.HTML(f"<b>Your guess: {escape(self.title)}</b>"),
+            ipywidgets.HTML(
+                _paragraph(
+                    f"<b>Your guess: {escape(self.title)}</b><br>The gap is validation − training "
+                    "loss, in nats per token."
+                )
+            ),
             ipywidgets.Box([controls, self.sketch], layout=ipywidgets.Layout(flex_flow="row wrap")),
         )
 
@@ -197,8 +207,7 @@ class PredictionCard(Panel):
             control.disabled = not prediction.open
         band = gap_band(self.gap)
         self.meaning.value = _paragraph(
-            f"{self.gap:+.1f} nats per token, validation − training loss: <b>{band.name}</b>"
-            f"<br>({escape(band.meaning)})"
+            f"The band of {self.gap:+.1f} is <b>{band.name}</b>: {escape(band.meaning)}."
         )
         self.sketch.value = _sketch(prediction)
         if prediction.locked:
@@ -266,13 +275,12 @@ def predictions() -> "pd.DataFrame":
         "guessed_best_step": "Int64",
         "real_best_step": "Int64",
     }
-    rows = [
-        (p.gap, p.locked, p.real_gap, None, p.best_step, p.real_best_step) for p in SESSION.values()
-    ]
-    titles = pd.Index(list(SESSION), name="title", dtype=object)
-    table = pd.DataFrame(rows, titles, list(kinds)).astype(kinds)
-    table["distance"] = (table["real_gap"] - table["guessed_gap"]).abs()
-    return table.round(2)
+    rows = {
+        title: (p.gap, p.locked, p.real_gap, p.distance, p.best_step, p.real_best_step)
+        for title, p in SESSION.items()
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(kinds))
+    return table.astype(kinds).round(2).rename_axis("title")
 
 
 def _check(gap: float, best_step: int | None, steps: int | None) -> None:
@@ -312,8 +320,8 @@ def _comparison(p: Prediction) -> list[list[str]]:
     gap = ["gap (nats per token)", f"{p.gap:+.1f}", "not finite", ""]
     band = ["band", gap_band(p.gap).name, "none", ""]
     step = ["best step", "not asked", "none", ""]
-    if math.isfinite(p.real_gap):
-        gap[2:] = [f"{p.real_gap:+.2f}", f"{abs(p.real_gap - p.gap):.2f}"]
+    if not math.isnan(p.real_gap):
+        gap[2:] = [f"{p.real_gap:+.2f}", f"{p.distance:.2f}"]
         band[2] = gap_band(p.real_gap).name
     if p.best_step is not None:
         step[1] = f"{p.best_step:,}"
@@ -325,7 +333,7 @@ def _comparison(p: Prediction) -> list[list[str]]:
 
 
 def _judgement(p: Prediction, run: Run) -> str:
-    if math.isfinite(p.real_gap):
+    if not math.isnan(p.real_gap):
         said = f"{_gap_judgement(p.gap, p.real_gap)}{_step_judgement(p, run)}."
         if run.state.status == "diverged":
             said += " The run diverged later; these are its last finite losses."

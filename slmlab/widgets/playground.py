@@ -1,0 +1,552 @@
+"""Tune a model's size, its data and its training; see what to expect; train it; compare."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+
+from slmlab.diagnosis import gap_band
+from slmlab.files import DataError
+from slmlab.forecast import Forecast, forecast, machine_factor, reference_ms
+from slmlab.phases import PHASES
+from slmlab.plots import KINDS, SERIES, Chart, compared, loss_curves
+from slmlab.runs import PROMPTS, Run
+from slmlab.setups import Setup
+from slmlab.training import Progress
+from slmlab.widgets.parts import LABEL, Panel, framed, sample_html, table_html
+from slmlab.widgets.worker import Worker
+
+OFF = "off"  # a slider cannot stand at None
+BPE_SIZES = (300, 500, 700, 1000)
+# What each slider offers. A set-up given as text may have other values; they are added then.
+OFFERED: dict[str, Sequence[Any]] = {
+    "n_layer": (1, 2, 3, 4, 6, 8),
+    "n_head": (1, 2, 3, 4, 6, 8),
+    "n_embd": (16, 32, 48, 64, 96, 128, 192, 256, 384),
+    "block_size": (8, 16, 32, 64, 128, 256),
+    "dropout": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
+    "n_tokens": (500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 20_000, 23_000),
+    "learning_rate": (1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2),
+    "batch_size": (1, 2, 4, 8, 12, 16, 32),
+    "weight_decay": (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),
+    "label_smoothing": (0.0, 0.05, 0.1, 0.2),
+    "max_steps": (None, 50, 100, 200, 500, 1_000, 2_000, 3_000),
+    "seconds": (None, 5, 10, 20, 40, 60, 120, 300),
+    "patience": (None, 1, 2, 3, 5, 8),
+    "seed": tuple(range(10)),
+}
+LABELS = {
+    "n_layer": "layers",
+    "n_head": "heads",
+    "n_embd": "width",
+    "block_size": "context (tokens)",
+    "dropout": "dropout",
+    "n_tokens": "text (tokens)",
+    "vocabulary": "vocabulary",
+    "learning_rate": "learning rate",
+    "batch_size": "batch (sequences)",
+    "weight_decay": "weight decay",
+    "label_smoothing": "label smoothing",
+    "max_steps": "steps",
+    "seconds": "or time (seconds)",
+    "patience": "patience (exams)",
+    "seed": "seed",
+}
+GROUPS = {
+    "The model": ("n_layer", "n_head", "n_embd", "block_size", "dropout"),
+    "Its text": ("n_tokens", "vocabulary"),
+    "Its training": (
+        "learning_rate",
+        "batch_size",
+        "weight_decay",
+        "label_smoothing",
+        "max_steps",
+        "seconds",
+        "patience",
+        "seed",
+    ),
+}
+MOST_PINS = len(SERIES)
+COLUMN = {"width": "340px", "margin": "0 16px 0 0"}
+REFRESH = 0.2  # seconds between two updates of the progress bar
+FOLDER = Path("playground_runs")
+
+
+class Playground(Panel):
+    """Every knob of a training run, what it will cost and probably give, and the run itself.
+
+    `state` is a set-up as text (see `Setup.parse`): a teacher pastes it to the class. What was
+    trained is written to `folder` at every evaluation, as a record without weights, so that a
+    kernel that is restarted loses none; a panel that is opened anew shows the training that is
+    still under way.
+
+    Attributes:
+        setup: what the controls stand at.
+        run: the latest run, with its weights; None before the first.
+        controls: the control of each setting, by its name.
+
+    Raises:
+        ValueError: if `state` is not a set-up.
+    """
+
+    def __init__(self, state: str = "phase-2", folder: Path | str = FOLDER) -> None:
+        self.setup = Setup.parse(state)
+        self.run: Run | None = None
+        self._folder = Path(folder)
+        self._runs: dict[str, Run | Path] = self._kept()
+        self._pins: list[Run] = []
+        self._factor = machine_factor()
+        self._drawn = 0.0  # when the progress bar was last updated
+        self._quiet = False  # while the panel itself moves its controls
+        self._lock = threading.Lock()  # one picture at a time
+        self._build()
+        self._show_setup()
+        self._list_runs()
+        worker = Worker.current
+        if worker is not None and worker.is_alive():
+            worker.viewer = self
+            self._training(True)
+
+    # What the panel looks like
+
+    def _build(self) -> None:
+        self.preset = ipywidgets.Dropdown(
+            options=[("choose …", None)] + [(p.title, p.number) for p in PHASES],
+            description="start from",
+            style=LABEL,
+            layout=ipywidgets.Layout(width="330px"),
+        )
+        self.controls = {name: _slider(name) for name in OFFERED}
+        vocabularies = [("right-sized", "right-sized"), ("GPT-2's (50,257)", "gpt2")]
+        vocabularies += [(f"BPE of {n:,}", f"bpe-{n}") for n in BPE_SIZES]
+        self.controls["vocabulary"] = ipywidgets.Dropdown(
+            options=vocabularies,
+            description=LABELS["vocabulary"],
+            style=LABEL,
+            layout=ipywidgets.Layout(width="330px"),
+        )
+        self.state = ipywidgets.Text(
+            description="as a string",
+            continuous_update=False,
+            style=LABEL,
+            layout=ipywidgets.Layout(width="100%", max_width="686px"),
+        )
+        self.show_code = ipywidgets.ToggleButton(description="Show the code")
+        self.code = ipywidgets.HTML()
+        self.readout = ipywidgets.HTML(layout=_fixed("390px"))
+        self.start = _button("Train", "success", "train this set-up")
+        self.stop = _button("Stop", "danger", "end the training; what was trained is kept")
+        self.pin = _button("Pin", "", "lay the chosen run beside others")
+        self.unpin = _button("Unpin all", "", "clear the comparison")
+        self.kept = ipywidgets.Dropdown(
+            options=["no run yet"],
+            description="run",
+            layout=ipywidgets.Layout(width="420px"),
+            style=LABEL,
+        )
+        self.bar = ipywidgets.FloatProgress(
+            min=0, max=1, layout=ipywidgets.Layout(width="330px", margin="0 12px 0 0")
+        )
+        self.status = ipywidgets.HTML("Press Train.", layout=ipywidgets.Layout(min_height="28px"))
+        self.prompt = ipywidgets.Dropdown(
+            options=PROMPTS, description="prompt", style=LABEL, layout=_wide("420px")
+        )
+        self.sample = ipywidgets.HTML(layout=_fixed("150px"))
+        self.curves = _picture(_blank("Press Train to see the losses"))
+        self.comparison = ipywidgets.HTML("Nothing is pinned yet.")
+        self.overlay = _picture(b"")
+        self.overlay.layout.display = "none"
+
+        self.preset.observe(self._choose_preset, "value")
+        for name, control in self.controls.items():
+            control.observe(lambda change, name=name: self._change(name, change["new"]), "value")
+        self.state.observe(self._restore, "value")
+        self.show_code.observe(lambda _: self._show_code(), "value")
+        self.prompt.observe(lambda _: self._show_sample(), "value")
+        for button, action in (
+            (self.start, self._start),
+            (self.stop, self._stop),
+            (self.pin, self._pin),
+            (self.unpin, self._unpin),
+        ):
+            button.on_click(lambda _, action=action: action())
+        self._training(False)
+
+        groups = []
+        for title, names in GROUPS.items():
+            heading = ipywidgets.HTML(f"<b>{title}</b>")
+            groups += [heading, *(self.controls[name] for name in names)]
+        left = ipywidgets.VBox([self.preset, *groups], layout=ipywidgets.Layout(**COLUMN))
+        right = ipywidgets.VBox(
+            [ipywidgets.HTML("<b>What to expect</b>"), self.readout], layout=_wide("360px")
+        )
+        row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+        knobs = ipywidgets.Box([left, right], layout=ipywidgets.Layout(flex_flow="row wrap"))
+        self.panel = framed(
+            "playground",
+            knobs,
+            self.state,
+            self.show_code,
+            self.code,
+            ipywidgets.Box([self.start, self.stop, self.bar], layout=row),
+            self.status,
+            self.curves,
+            self.prompt,
+            self.sample,
+            ipywidgets.Box([self.kept, self.pin, self.unpin], layout=row),
+            self.comparison,
+            self.overlay,
+        )
+
+    # A control was moved, a phase chosen, a string pasted
+
+    def _change(self, name: str, value: Any) -> None:
+        if self._quiet:
+            return
+        value = None if value == OFF else value
+        changes = {name: value}
+        # Steps and seconds exclude each other.
+        if name in ("max_steps", "seconds"):
+            other = "seconds" if name == "max_steps" else "max_steps"
+            changes[other] = None if value is not None else OFFERED[other][3]
+        self._try(lambda: replace(self.setup, **changes), "This cannot be built")
+
+    def _choose_preset(self, change: dict[str, Any]) -> None:
+        if change["new"] is not None and not self._quiet:
+            chosen = Setup.of_phase(PHASES[change["new"]])
+            self._try(lambda: replace(chosen, seed=self.setup.seed), "")
+
+    def _restore(self, change: dict[str, Any]) -> None:
+        if not self._quiet:
+            self._try(lambda: Setup.parse(change["new"]), "This is no set-up")
+
+    def _try(self, make: Callable[[], Setup], complaint: str) -> None:
+        """Take a new set-up, or say why there is none and leave the last good one in force."""
+        try:
+            self.setup = make()
+        except ValueError as error:
+            self.readout.value = _problem(f"{complaint}: {error}")
+            self._refused = True
+            self.start.disabled = True
+            return
+        self._show_setup()
+
+    def _show_setup(self) -> None:
+        self._quiet = True
+        try:
+            for name, control in self.controls.items():
+                _stand_at(control, name, getattr(self.setup, name))
+            self.state.value = str(self.setup)
+            phases = [p for p in PHASES if Setup.of_phase(p) == replace(self.setup, seed=0)]
+            self.preset.value = phases[0].number if phases else None
+        finally:
+            self._quiet = False
+        self._refused = False
+        try:
+            self.readout.value = _expected(forecast(self.setup, self._factor))
+        except ValueError as error:
+            self.readout.value = _problem(str(error))
+            self._refused = True
+        self.start.disabled = self._refused or self._busy()
+        self._show_code()
+
+    def _show_code(self) -> None:
+        shown = self.show_code.value and not self._refused
+        self.code.value = f"<pre>{escape(self.setup.code())}</pre>" if shown else ""
+
+    # Training
+
+    def _busy(self) -> bool:
+        return Worker.current is not None and Worker.current.is_alive()
+
+    def _training(self, under_way: bool) -> None:
+        self.start.disabled = under_way or getattr(self, "_refused", False)
+        self.stop.disabled = not under_way
+
+    def _start(self) -> None:
+        try:
+            Worker.start(self.setup, self)
+        except RuntimeError as error:
+            self.status.value = _problem(str(error))
+            return
+        self._training(True)
+        self.bar.value = 0
+        self.bar.bar_style = ""
+        self.status.value = "The first evaluation, before any training …"
+
+    def _stop(self) -> None:
+        self.stop.disabled = True
+        self.status.value = "Stopping …"
+        if Worker.current is not None:
+            Worker.current.stop()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until the training under way, if any, has ended."""
+        if Worker.current is not None:
+            Worker.current.wait(seconds)
+
+    def on_progress(self, run: Run, report: Progress) -> None:
+        """Called by the worker, in its thread."""
+        self.run = run
+        if report.val_loss is not None:
+            self._draw(run)
+            self._keep(run)
+        now = time.monotonic()
+        if now - self._drawn < REFRESH and report.val_loss is None:
+            return
+        self._drawn = now
+        planned = run.state.planned_steps
+        self.bar.value = report.step / planned if planned else 0
+        left = f", about {report.eta:,.0f} s to go" if report.eta is not None else ""
+        evaluated = run.state.history[-1]
+        if not self.stop.disabled:
+            self.status.value = (
+                f"Step {report.step:,}{f' of {planned:,}' if planned else ''}{left}. At step "
+                f"{evaluated.step:,}: training loss {evaluated.train_loss:.2f}, validation loss "
+                f"{evaluated.val_loss:.2f}, gap {run.gap:+.2f} nats per token."
+            )
+
+    def on_end(self, run: Run | None, problem: str) -> None:
+        """Called by the worker, in its thread."""
+        self.run = run or self.run
+        if run is not None and not problem:
+            self._learn_speed(run)
+            self._draw(run)
+            problem = self._keep(run)
+            self.bar.value = 1
+            self.bar.bar_style = "success" if run.state.status == "finished" else "warning"
+            self.status.value = _ended(run) + (_problem(problem) if problem else "")
+        else:
+            self.status.value = _problem(problem)
+        if run is not None:
+            self._runs[_unused(run.name, self._runs)] = run
+            self._list_runs()
+        self._training(False)
+
+    def _learn_speed(self, run: Run) -> None:
+        """The next forecast rests on how fast this run was, if its steps were not tiny."""
+        last, reference = (
+            run.state.history[-1],
+            reference_ms(run.model.config, run.config.batch_size),
+        )
+        if last.step >= 20 and reference >= 5:
+            self._factor = 1000 * last.seconds / last.step / reference
+
+    def _keep(self, run: Run) -> str:
+        """Write the run's record to the folder; what went wrong, if anything, as a sentence."""
+        try:
+            run.save(self._folder / f"{Worker.current.began} {run.name}", keep="record")
+        except DataError as error:
+            return str(error)
+        return ""
+
+    def _kept(self) -> dict[str, Path]:
+        """Runs of earlier sessions, by name; they are read when they are pinned."""
+        if not self._folder.is_dir():
+            return {}
+        folders = sorted(p for p in self._folder.iterdir() if (p / "run.json").is_file())
+        return {f"kept: {folder.name}": folder for folder in folders}
+
+    def _draw(self, run: Run) -> None:
+        with self._lock:
+            self.curves.value = loss_curves(run)._repr_png_()
+        self._show_sample()
+
+    def _show_sample(self) -> None:
+        texts = [
+            s for s in (self.run.samples if self.run else []) if s["prompt"] == self.prompt.value
+        ]
+        if texts:
+            step, text = texts[-1]["step"], texts[-1]["text"]
+            self.sample.value = f"What it wrote at step {step:,}:{sample_html(text)}"
+        else:
+            self.sample.value = "What the model writes appears here at every evaluation."
+
+    # Comparing
+
+    def _list_runs(self) -> None:
+        self.kept.options = list(self._runs)[::-1] or ["no run yet"]
+        self.pin.disabled = not self._runs
+
+    def _pin(self) -> None:
+        name = self.kept.value
+        try:
+            run = self._runs[name]
+            if isinstance(run, Path):
+                run = self._runs[name] = Run.load(run)
+        except (DataError, KeyError) as error:
+            self.comparison.value = _problem(str(error))
+            return
+        if len(self._pins) >= MOST_PINS:
+            self.comparison.value = _problem(f"{MOST_PINS} runs are the most; unpin first.")
+            return
+        if not any(run is pinned for pinned in self._pins):
+            self._pins.append(run)
+        self._compare()
+
+    def _unpin(self) -> None:
+        self._pins.clear()
+        self._compare()
+
+    def _compare(self) -> None:
+        self.overlay.layout.display = "" if self._pins else "none"
+        if not self._pins:
+            self.comparison.value = "Nothing is pinned yet."
+            return
+        self.comparison.value = _comparison(self._pins)
+        with self._lock:
+            self.overlay.value = compared(self._pins)._repr_png_()
+
+    def static(self) -> str:
+        """The set-up and what to expect of it."""
+        return (
+            f"<p>The Playground, at <code>{escape(str(self.setup))}</code>. Run the notebook to "
+            f"move its controls and to train.</p>{self.readout.value}"
+        )
+
+
+def _slider(name: str) -> ipywidgets.SelectionSlider:
+    options = [_option(value) for value in OFFERED[name]]
+    return ipywidgets.SelectionSlider(
+        options=options, description=LABELS[name], style=LABEL, layout=_wide("330px")
+    )
+
+
+def _option(value: Any) -> tuple[str, Any]:
+    if value is None:
+        return (OFF, OFF)
+    return (f"{value:,}" if isinstance(value, int) else f"{value:g}", value)
+
+
+def _stand_at(control: ipywidgets.Widget, name: str, value: Any) -> None:
+    """Move a control to a value, which is added to those on offer if it is not among them."""
+    values = [v for _, v in control.options]
+    value = OFF if value is None else value
+    if value not in values:
+        if name == "vocabulary":
+            control.options = [*control.options, (value, value)]
+        else:
+            numbers = sorted({v for v in values if v != OFF} | {value})
+            control.options = [_option(v) for v in ([None] if OFF in values else []) + numbers]
+    control.value = value
+
+
+def _wide(width: str) -> ipywidgets.Layout:
+    return ipywidgets.Layout(width=width, max_width="100%")
+
+
+def _fixed(height: str) -> ipywidgets.Layout:
+    """A height that holds whatever is shown, so that nothing below it moves."""
+    return ipywidgets.Layout(height=height, overflow="auto", width="100%")
+
+
+def _button(label: str, style: str, tooltip: str) -> ipywidgets.Button:
+    return ipywidgets.Button(description=label, button_style=style, tooltip=tooltip)
+
+
+def _picture(png: bytes) -> ipywidgets.Image:
+    return ipywidgets.Image(value=png, format="png", layout=_wide("700px"))
+
+
+def _blank(title: str) -> bytes:
+    chart = Chart()
+    axes = chart.subplots()
+    axes.set(title=title, xlabel="step", ylabel="loss (nats per token)", ylim=(0, 8))
+    return chart._repr_png_()
+
+
+def _problem(text: str) -> str:
+    return f"<span style='color:#b30000'><b>!</b> {escape(text)}</span>" if text else ""
+
+
+def _expected(ahead: Forecast) -> str:
+    """What a forecast says, as a table, a bar of where the parameters sit, and warnings."""
+    ratio = ahead.params_per_token
+    rows = [
+        ["parameters", f"{ahead.config.n_params:,}"],
+        ["training tokens", f"{ahead.train_tokens:,}"],
+        ["parameters per token", f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"],
+        ["steps", f"{ahead.steps:,}"],
+        ["times the text is read", f"{ahead.epochs:,.1f}"],
+        ["time, about", _duration(ahead.seconds)],
+        ["memory, about", f"{ahead.megabytes:,.0f} MB"],
+    ]
+    parts = [table_html(["", ""], rows), _breakdown(ahead), f"<p>{escape(ahead.like)}</p>"]
+    return "".join([*parts, *(f"<p>{_problem(warning)}</p>" for warning in ahead.warnings)])
+
+
+def _breakdown(ahead: Forecast) -> str:
+    """A bar: where the parameters sit."""
+    counts, total = ahead.config.parameter_counts, ahead.config.n_params
+    bar, names = "", ""
+    for (kind, count), colour in zip(counts.items(), KINDS, strict=True):
+        share = 100 * count / total
+        bar += f"<div style='width:{share:.1f}%;background:{colour};height:14px'></div>"
+        names += f"<span style='color:{colour}'>■</span> {kind.split(' (')[0]} {share:.0f} %&ensp;"
+    return (
+        f"<div style='display:flex;max-width:340px;margin:6px 0 2px'>{bar}</div>"
+        f"<div style='line-height:1.3;font-size:12px;max-width:350px'>{names}</div>"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:,.0f} s"
+    return f"{seconds / 60:,.0f} min"
+
+
+def _ended(run: Run) -> str:
+    last, state = run.state.history[-1], run.state
+    how = {
+        "finished": "Finished",
+        "interrupted": "Stopped",
+        "stopped early": "Stopped early, by patience,",
+        "diverged": "The loss stopped being a finite number; lower the learning rate. It ended",
+    }[state.status]
+    return (
+        f"{how} at step {state.step:,}, after {_duration(state.seconds)}. Gap {run.gap:+.2f} "
+        f"({gap_band(run.gap).name}), on the held-out scripts "
+        f"{last.test_loss - last.train_loss:+.2f}; best validation loss "
+        f"{state.best_val_loss:.2f} at step {state.best_step:,}."
+    )
+
+
+def _comparison(runs: list[Run]) -> str:
+    header = [
+        "run",
+        "parameters",
+        "steps",
+        "read",
+        "train",
+        "validation",
+        "gap",
+        "held-out",
+        "best",
+    ]
+    rows = []
+    for i, run in enumerate(runs, start=1):
+        last = run.state.history[-1]
+        rows.append(
+            [
+                f"{i}  {run.name}",
+                f"{run.model.n_params:,}",
+                f"{last.step:,}",
+                f"{last.epochs:,.0f} ×",
+                f"{last.train_loss:.2f}",
+                f"{last.val_loss:.2f}",
+                f"{run.gap:+.2f}",
+                "" if last.test_loss is None else f"{last.test_loss:.2f}",
+                f"{run.state.best_step:,}",
+            ]
+        )
+    return table_html(header, rows) + "<p>Losses are in nats per token; best is a step.</p>"
+
+
+def _unused(name: str, taken: dict[str, object]) -> str:
+    number = 1 + sum(key == name or key.startswith(f"{name} (") for key in taken)
+    return name if number == 1 else f"{name} ({number})"

@@ -1,0 +1,261 @@
+"""The Playground, driven without a browser."""
+
+import threading
+import time
+
+import pytest
+
+import slmlab as lab
+from slmlab.setups import Setup
+from slmlab.widgets import playground, worker
+from slmlab.widgets.worker import Worker
+
+
+@pytest.fixture
+def panel(tmp_path):
+    panel = lab.Playground("phase-1 max_steps=20", tmp_path / "runs")
+    yield panel
+    panel.stop.click()
+    panel.wait(30)
+    assert not [t for t in threading.enumerate() if t.name == "slmlab-training"]
+
+
+def train(panel, state=None):
+    if state:
+        panel.state.value = state
+    panel.start.click()
+    panel.wait(120)
+
+
+def until(condition, seconds=60):
+    ends = time.monotonic() + seconds
+    while not condition() and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert condition()
+
+
+def test_moving_a_control_changes_the_numbers_and_the_string(panel):
+    before = panel.readout.value
+    panel.controls["n_embd"].value = 64
+    assert panel.readout.value != before
+    assert f"{Setup.parse('phase-1 n_embd=64').model().n_params:,}" in panel.readout.value
+    assert panel.state.value == "phase-1 n_embd=64 max_steps=20"
+    assert panel.setup.n_embd == 64
+
+
+def test_steps_and_seconds_exclude_each_other(panel):
+    panel.controls["seconds"].value = 20
+    assert panel.controls["max_steps"].value == "off"
+    assert panel.setup.max_steps is None
+    panel.controls["max_steps"].value = 100
+    assert panel.setup.seconds is None
+    panel.controls["max_steps"].value = "off"
+    assert panel.setup.seconds is not None
+
+
+@pytest.mark.parametrize("phase", lab.PHASES, ids=lambda phase: phase.title)
+def test_a_preset_is_the_published_set_up(panel, phase):
+    panel.preset.value = phase.number
+    assert panel.setup == Setup.of_phase(phase)
+    assert panel.state.value == f"phase-{phase.number}"
+    assert f"This is Phase {phase.number}" in panel.readout.value
+
+
+def test_a_string_moves_the_controls(panel):
+    panel.state.value = "phase-2 n_layer=5 dropout=0.15 vocabulary=bpe-321 seed=77 seconds=7"
+    for name, value in (
+        ("n_layer", 5),
+        ("dropout", 0.15),
+        ("vocabulary", "bpe-321"),
+        ("seed", 77),
+        ("seconds", 7.0),
+        ("max_steps", "off"),
+    ):
+        assert panel.controls[name].value == value
+    assert lab.Playground(panel.state.value).setup == panel.setup
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("nonsense", "does not begin with a phase"),
+        ("phase-1 n_head=3", "multiple of 3"),
+        ("phase-1 n_tokens=900000", "the text has 23,174"),
+        ("phase-1 n_tokens=200 block_size=256", "use block_size below that"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_and_cannot_be_started(panel, state, words):
+    panel.state.value = state
+    assert words in panel.readout.value
+    assert panel.start.disabled
+    panel.state.value = "phase-1 max_steps=20"
+    assert words not in panel.readout.value
+    assert not panel.start.disabled
+
+
+def test_heads_that_do_not_fit_leave_the_last_good_set_up(panel):
+    panel.controls["n_head"].value = 3
+    assert "multiple of 3" in panel.readout.value
+    assert panel.setup.n_head == 2
+    panel.controls["n_embd"].value = 48
+    assert not panel.start.disabled
+
+
+def test_a_wrong_first_string_is_refused():
+    with pytest.raises(ValueError, match="does not begin with a phase"):
+        lab.Playground("hello")
+
+
+def test_the_code_is_shown_on_demand_and_follows_the_controls(panel):
+    assert panel.code.value == ""
+    panel.show_code.value = True
+    panel.controls["n_layer"].value = 4
+    assert "n_layer=4" in panel.code.value
+    panel.show_code.value = False
+    assert panel.code.value == ""
+
+
+def test_training_shows_curves_a_sample_and_the_result(panel):
+    blank = panel.curves.value
+    train(panel)
+    assert panel.curves.value != blank
+    assert "step 20" in panel.sample.value
+    assert "Finished at step 20" in panel.status.value
+    assert panel.bar.value == 1
+    assert panel.run.state.step == 20
+    assert not panel.start.disabled and panel.stop.disabled
+
+
+def test_the_panel_trains_what_it_says(panel):
+    train(panel)
+    setup = panel.setup
+    run = lab.train(setup.model(), setup.dataset(), setup.training(), progress=False)
+    assert run.history["val_loss"].tolist() == panel.run.history["val_loss"].tolist()
+
+
+def test_stop_keeps_the_partial_run(panel):
+    panel.state.value = "phase-2 max_steps=3000"
+    panel.start.click()
+    until(lambda: panel.run is not None and panel.run.state.step >= 3)
+    panel.stop.click()
+    panel.wait(30)
+    assert panel.run.state.status == "interrupted"
+    assert 3 <= panel.run.state.step < 3000
+    assert "Stopped at step" in panel.status.value
+    panel.run.resume(lab.TrainConfig(8, 5e-4, max_steps=panel.run.state.step + 2), progress=False)
+    assert panel.run.state.status == "finished"
+
+
+def test_a_second_start_is_refused_in_words(panel, tmp_path):
+    panel.state.value = "phase-2 max_steps=3000"
+    panel.start.click()
+    other = Worker.current
+    panel._start()
+    assert "is still training; stop it first" in panel.status.value
+    assert Worker.current is other
+
+
+def test_controls_move_while_it_trains_and_the_run_does_not_notice(panel):
+    panel.state.value = "phase-2 max_steps=3000"
+    panel.start.click()
+    until(lambda: panel.run is not None)
+    panel.controls["n_layer"].value = 1
+    assert panel.setup.n_layer == 1
+    assert panel.start.disabled
+    panel.stop.click()
+    panel.wait(30)
+    assert panel.run.model.config.n_layer == 3
+    assert not panel.start.disabled
+
+
+def test_a_panel_opened_anew_takes_over_the_training(panel, tmp_path):
+    panel.state.value = "phase-2 max_steps=3000"
+    panel.start.click()
+    until(lambda: panel.run is not None)
+    again = lab.Playground("phase-1", tmp_path / "runs")
+    assert again.start.disabled and not again.stop.disabled
+    until(lambda: again.run is not None)
+    again.stop.click()
+    again.wait(30)
+    assert "Stopped at step" in again.status.value
+
+
+def test_pinned_runs_lie_side_by_side(panel):
+    train(panel)
+    train(panel, "phase-1 max_steps=20 seed=1")
+    for name in list(panel.kept.options):
+        panel.kept.value = name
+        panel.pin.click()
+        panel.pin.click()  # twice is once
+    assert panel.comparison.value.count("<tr>") == 3
+    assert "seed=1" in panel.comparison.value
+    assert bytes(panel.overlay.value).startswith(b"\x89PNG")
+    panel.unpin.click()
+    assert "Nothing is pinned" in panel.comparison.value
+
+
+def test_more_than_six_pins_are_refused_in_words(panel, finished):
+    panel._pins = [finished] * playground.MOST_PINS
+    panel._runs["another"] = panel._pins[0]
+    panel._list_runs()
+    panel.pin.click()
+    assert "unpin first" in panel.comparison.value
+
+
+def test_runs_outlive_the_kernel(panel, tmp_path):
+    train(panel)
+    later = lab.Playground(folder=tmp_path / "runs")
+    [name] = later.kept.options
+    assert name.endswith("phase-1 max_steps=20")
+    later.pin.click()
+    assert later.comparison.value.count("<tr>") == 2
+    assert later._pins[0].history.equals(panel.run.history)
+
+
+def test_a_damaged_kept_run_gets_a_sentence(panel, tmp_path):
+    train(panel)
+    [folder] = (tmp_path / "runs").iterdir()
+    (folder / "history.csv").write_text("step\n")
+    later = lab.Playground(folder=tmp_path / "runs")
+    later.pin.click()
+    assert "has changed since" in later.comparison.value
+
+
+def test_a_folder_that_cannot_be_written_loses_nothing(tmp_path):
+    (tmp_path / "runs").write_text("a file, not a folder")
+    panel = lab.Playground("phase-1 max_steps=20", tmp_path / "runs")
+    train(panel)
+    assert "Finished at step 20" in panel.status.value
+    assert "could not be saved" in panel.status.value
+    assert panel.run.state.step == 20
+
+
+def test_a_loss_that_is_not_finite_is_said(panel):
+    train(panel, "phase-1 max_steps=400 learning_rate=1e18 weight_decay=0.0")
+    assert "lower the learning rate" in panel.status.value
+
+
+def test_what_breaks_while_training_is_said_and_the_run_kept(panel, monkeypatch):
+    def broken(*arguments, watch, **options):
+        run = lab.train(*arguments, **options | {"sample_often": True})
+        watch(run, run.state.history[-1])
+        raise RuntimeError("out of <memory>")
+
+    monkeypatch.setattr(worker, "train", broken)
+    train(panel)
+    assert "out of &lt;memory&gt;" in panel.status.value
+    assert panel.run is not None
+    assert not panel.start.disabled
+
+
+def test_without_a_kernel_the_numbers_stand_there(panel, shown):
+    panel._ipython_display_()
+    [bundle] = shown
+    assert "parameters" in bundle["text/html"]
+    assert "phase-1 max_steps=20" in bundle["text/html"]
+
+
+def test_the_forecast_learns_from_a_run(panel):
+    panel._factor = 1000.0
+    train(panel, "phase-2 max_steps=30 n_embd=128")
+    assert panel._factor < 500

@@ -1,0 +1,124 @@
+"""A set-up as a value, as a string and as code."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import slmlab as lab
+from slmlab.setups import Setup, largest_text
+
+
+@pytest.mark.parametrize("phase", lab.PHASES, ids=lambda phase: phase.title)
+def test_a_phase_prints_as_its_name(phase):
+    setup = Setup.of_phase(phase)
+    assert str(setup) == f"phase-{phase.number}"
+    assert setup.model_config(50257) == lab.GPTConfig(50257, **phase.shape)
+    assert replace(setup.training(), eval_interval=phase.training.eval_interval) == phase.training
+
+
+@given(
+    number=st.integers(0, 4),
+    changes=st.fixed_dictionaries(
+        {},
+        optional={
+            "n_layer": st.integers(1, 9),
+            "n_embd": st.sampled_from([24, 48, 96]),
+            "n_tokens": st.integers(100, 20_000),
+            "vocabulary": st.sampled_from(["gpt2", "bpe-300"]),
+            "learning_rate": st.floats(1e-6, 1),
+            "dropout": st.floats(0, 0.9),
+            "patience": st.none() | st.integers(1, 9),
+            "seed": st.integers(0, 99),
+        },
+    ),
+    seconds=st.none() | st.floats(1, 1e4),
+)
+def test_any_set_up_comes_back_from_its_string(number, changes, seconds):
+    setup = replace(Setup.of_phase(lab.PHASES[number]), n_head=4, **changes | {"n_embd": 48})
+    if seconds is not None:
+        setup = replace(setup, max_steps=None, seconds=seconds)
+    assert Setup.parse(str(setup)) == setup
+
+
+def test_the_string_names_what_differs_from_the_nearest_phase():
+    text = "phase-2 n_layer=4 seconds=20.0 seed=1"
+    assert str(Setup.parse(text)) == text
+    assert Setup.parse("phase-2 seconds=20").max_steps is None
+    assert str(Setup.parse("phase-4 n_tokens=15000 max_steps=100")).startswith("phase-")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "does not begin with a phase"),
+        ("n_layer=2", "does not begin with a phase"),
+        ("phase-7", "write one of phase-0"),
+        ("phase-2 layers=3", "'layers' is no setting; the settings are n_layer"),
+        ("phase-2 n_layer=three", "n_layer is 'three'; it must be a whole number"),
+        ("phase-2 n_layer=0", "at least 1"),
+        ("phase-2 n_head=5", "multiple of 5"),
+        ("phase-2 dropout=2", "below 1"),
+        ("phase-2 learning_rate=-1", "above 0"),
+        ("phase-2 n_tokens=3", "at least 20"),
+        ("phase-2 seconds=5 max_steps=5", "one of the two"),
+        ("phase-2 seed=None", "seed is 'None'; it must be a whole number"),
+    ],
+)
+def test_a_wrong_string_gets_a_sentence(text, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Setup.parse(text)
+
+
+@pytest.mark.parametrize("vocabulary", ["klingon", "bpe-", "bpe-ten"])
+def test_an_unknown_vocabulary_gets_a_sentence(vocabulary):
+    with pytest.raises(ValueError, match="it must be"):
+        Setup.parse(f"phase-2 vocabulary={vocabulary}").dataset()
+
+
+@pytest.mark.parametrize("vocabulary", ["gpt2", "right-sized", "bpe-300"])
+def test_more_text_than_there_is_gets_a_sentence(vocabulary):
+    setup = Setup.parse(f"phase-2 vocabulary={vocabulary} n_tokens={largest_text() + 1}")
+    with pytest.raises(ValueError, match="23,174"):
+        setup.dataset()
+
+
+def test_the_same_number_of_tokens_is_the_same_text():
+    texts = []
+    for vocabulary in ("gpt2", "right-sized", "bpe-500"):
+        dataset = Setup.parse(f"phase-2 n_tokens=3000 vocabulary={vocabulary}").dataset()
+        ids = torch.cat([dataset.train, dataset.val]).tolist()
+        texts.append(dataset.tokenizer.decode(ids))
+    assert texts[0] == texts[1]
+    # BPE may join the tokens where the text is cut, so its text may be a token shorter or longer.
+    assert abs(len(texts[2]) - len(texts[0])) < 20
+    assert texts[0].startswith(texts[2]) or texts[2].startswith(texts[0])
+
+
+def test_a_dataset_is_made_once():
+    assert Setup.parse("phase-2").dataset() is Setup.parse("phase-2 n_layer=4").dataset()
+
+
+@pytest.mark.parametrize(
+    "text", ["phase-1 max_steps=5", "phase-1 max_steps=4 vocabulary=bpe-300 dropout=0.1 seed=3"]
+)
+def test_the_code_trains_the_same_run(text, capsys):
+    setup = Setup.parse(text)
+    run = lab.train(setup.model(), setup.dataset(), setup.training(), progress=False)
+    names = {}
+    exec(setup.code().replace("lab.report(run)\n", ""), names)
+    theirs = names["run"]
+    assert theirs.config == run.config
+    assert theirs.model.config == run.model.config
+    assert theirs.history["val_loss"].tolist() == run.history["val_loss"].tolist()
+    assert theirs.history["test_loss"].tolist() == run.history["test_loss"].tolist()
+
+
+def test_a_run_of_a_bpe_vocabulary_can_be_kept_as_a_record(tmp_path):
+    setup = Setup.parse("phase-1 max_steps=2 vocabulary=bpe-300")
+    run = lab.train(setup.model(), setup.dataset(), setup.training(), progress=False)
+    loaded = lab.Run.load(run.save(tmp_path / "run", keep="record"))
+    assert torch.equal(loaded.dataset.train, run.dataset.train)
+    assert loaded.dataset.tokenizer.n_vocab == run.dataset.tokenizer.n_vocab
