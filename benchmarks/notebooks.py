@@ -49,6 +49,10 @@ def run(path: Path, save: bool) -> str:
         notebook.metadata.pop("widgets", None)  # the state of widgets: large, and stale at once
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)  # the time of day
+            for output in cell.get("outputs", []):
+                if output.output_type == "stream":  # a bar overwrites itself, as on a screen
+                    lines = (line.rstrip("\r").rpartition("\r") for line in output.text.split("\n"))
+                    output.text = "\n".join(last for _, _, last in lines)
         temporary = path.with_suffix(".tmp")
         nbformat.write(notebook, temporary)
         temporary.replace(path)

@@ -9,8 +9,6 @@ from torch import Tensor
 from slmlab.model import GPT, LayerCache
 from slmlab.tokenizer import Tokenizer
 
-EMPTY_PROMPT = "The prompt is empty; give at least one character to continue from."
-
 
 def generate(
     model: GPT,
@@ -30,7 +28,7 @@ def generate(
         ValueError: for an empty prompt, or an option out of range.
     """
     if not prompt:
-        raise ValueError(EMPTY_PROMPT)
+        raise ValueError("The prompt is empty; give at least one character to continue from.")
     if isinstance(stop, str):
         raise ValueError(f"stop is {stop!r}; give a list of strings, such as [{stop!r}].")
     ids = tokenizer.encode(prompt)
@@ -68,17 +66,11 @@ def generate_tokens(
     Raises:
         ValueError: for no ids to continue, or an option out of range.
     """
-    if not len(ids):
-        raise ValueError("There is nothing to continue; give at least one token.")
+    check_text(model, ids)
     if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens!r}; it must be at least 1.")
     check_options(temperature, top_k, top_p, repetition_penalty)
     text = list(ids)
-    if max(text) >= model.config.vocab_size:
-        raise ValueError(
-            f"The prompt has token id {max(text)}, but the model's vocabulary ends at "
-            f"{model.config.vocab_size - 1}; use the tokenizer that the model was trained with."
-        )
     block, device = model.config.block_size, model.wte.weight.device
     generator = torch.Generator().manual_seed(seed)
     cache = model.new_cache()
@@ -192,6 +184,17 @@ def penalise(logits: Tensor, text: Sequence[int], penalty: float) -> Tensor:
     seen = torch.tensor(sorted(set(text)), device=logits.device)
     values = logits[seen]
     return logits.index_put((seen,), torch.where(values > 0, values / penalty, values * penalty))
+
+
+def check_text(model: GPT, ids: Sequence[int]) -> None:
+    """Raise `ValueError`, with a sentence, for ids that the model cannot continue."""
+    if not len(ids):
+        raise ValueError("There is nothing to continue; give a prompt of at least one token.")
+    if max(ids) >= model.config.vocab_size:
+        raise ValueError(
+            f"The prompt has token id {max(ids)}, but the model's vocabulary ends at "
+            f"{model.config.vocab_size - 1}; use the tokenizer that the model was trained with."
+        )
 
 
 def check_options(

@@ -56,7 +56,7 @@ class Report:
             f"<p><b>{escape(self.title)}</b></p><table>{rows}</table>"
             + (f"<p><b>Look out:</b></p><ul>{warnings}</ul>" if warnings else "")
             + f"<p><b>What it writes</b> after <code>{escape(self.prompt)}</code>:</p>"
-            f"<pre style='border-left:4px solid #0072B2;padding:6px 12px'>"
+            f"<pre style='border-left:4px solid #0072B2;padding:6px 12px;font-family:monospace'>"
             f"{escape(self.sample)}</pre>"
         )
 

@@ -63,10 +63,11 @@ def loss_curves(
     axes.annotate(
         f"best: step {state.best_step:,}",
         (state.best_step, state.best_val_loss),
-        xytext=(-8 if late else 8, -16),
+        xytext=(-8 if late else 8, 10),
         textcoords="offset points",
         ha="right" if late else "left",
         color=VAL,
+        bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
     )
     last = longest.iloc[-1]
     if guess is not None:
@@ -83,7 +84,8 @@ def loss_curves(
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
     axes.set_ylim(bottom=0)
-    axes.set_title(f"Loss: the gap ends at {last['val_loss'] - last['train_loss']:+.2f}")
+    whose = "the recorded run's gap" if recorded is not None else "the gap"
+    axes.set_title(f"Loss: {whose} ends at {last['val_loss'] - last['train_loss']:+.2f}")
     return _finished(chart, axes)
 
 
@@ -178,9 +180,10 @@ def fitted(
         axes.plot(ends, curve(ends), color=colour, linewidth=1.5, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.xaxis.set_major_formatter("{x:,g}")
-    axes.yaxis.set_major_formatter("{x:,g}")
+    places = sorted(table[x].unique())
+    axes.set_xticks(places, [f"{value:,g}" for value in places], minor=False)
     axes.xaxis.set_minor_formatter("")
+    axes.yaxis.set_major_formatter("{x:,g}")
     axes.yaxis.set_minor_formatter("{x:,g}")  # a range below a factor of 10 has no major tick
     axes.set(**labels)
     return _finished(chart, axes)
@@ -262,7 +265,7 @@ def correlation_intervals(table: pd.DataFrame) -> Chart:
     axes.set_yticks(*zip(*ticks, strict=True))
     axes.invert_yaxis()
     axes.set_xlim(-1.05, 1.05)
-    axes.set_xlabel("Spearman's rank correlation (0 = no relation, ±1 = same order)")
+    axes.set_xlabel("Spearman's rank correlation (+1 same order, 0 no relation, −1 reversed)")
     axes.set_title("What goes with the quality of the samples?")
     return _finished(chart, axes)
 
@@ -355,7 +358,7 @@ def memory_curves(histories: list[pd.DataFrame]) -> Chart:
         copied.plot(table.index, 100 * table["copied"], color=SERIES[3], linewidth=1.4)
         names.plot(table.index, table["domain hits"], color=SERIES[5], linewidth=1.4)
     losses.set_ylabel("loss (nats per token)")
-    losses.set_title("What the last steps of training change")
+    losses.set_title("Losses, copying and names over training, one line per seed")
     copied.set_ylabel("copied (%)")
     copied.set_ylim(0, 100)
     names.set_ylabel("names per sample")

@@ -5,6 +5,7 @@ import json
 import platform
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from slmlab.corpus import Dataset, corpus_dataset, load_held_out
 from slmlab.files import DataError, data_path, sha256
@@ -154,6 +155,8 @@ class Run:
                 'This run was saved without its training state; only a run saved with keep="all" '
                 "can be resumed."
             )
+        if config is not None and config.seconds is not None:
+            self.state.planned_steps = None  # the new budget is planned afresh
         self.config = config or self.config
         self.__dict__.pop("best_model", None)
         return _drive(self, progress, sample_often)
@@ -330,7 +333,7 @@ def _drive(
 ) -> Run:
     state = run.state
     with (
-        tqdm(desc=run.name, unit="step", disable=not progress) as bar,
+        _bar(run.name, progress) as bar,
         _deferred_interrupt(stop or threading.Event()) as interrupted,
     ):
         for report in fit(run.model, run.dataset, run.config, state):
@@ -351,6 +354,13 @@ def _drive(
         _take_samples(run)
     run.model.eval()
     return run
+
+
+def _bar(title: str, shown: bool) -> tqdm:
+    """A bar of text, which is still readable in a stored notebook; there stderr is red."""
+    in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
+    file = sys.stdout if in_notebook else sys.stderr
+    return tqdm(desc=title, unit="step", disable=not shown, file=file, ncols=110, mininterval=0.5)
 
 
 def _take_samples(run: Run, stop: threading.Event | None = None) -> None:

@@ -319,6 +319,7 @@ class _Pace:
         self.state = state
         self.steps: deque[float] = deque(maxlen=50)  # seconds of the latest steps
         self.evaluation = 0.0  # seconds of the latest evaluation
+        self.measured = 0.0  # seconds of all steps
 
     def timed_evaluation(self, work: Callable[..., T], *args: object) -> T:
         result, self.evaluation = self._timed(work, *args)
@@ -327,8 +328,9 @@ class _Pace:
     def timed_step(self, work: Callable[..., T], *args: object) -> T:
         result, seconds = self._timed(work, *args)
         self.steps.append(seconds)
+        self.measured += seconds
         # The first step is slower than the rest (caches, allocations), so it is left out.
-        if self.state.planned_steps is None and len(self.steps) > 3 and sum(self.steps) > 0.2:
+        if self.state.planned_steps is None and len(self.steps) > 3 and self.knows_speed():
             left = 0.97 * self.config.seconds - self.state.seconds - EVALUATIONS * self.evaluation
             more = left / statistics.median(list(self.steps)[1:])
             self.state.planned_steps = self.state.step + 1 + max(1, int(more))
@@ -340,6 +342,10 @@ class _Pace:
         seconds = time.perf_counter() - began
         self.state.seconds += seconds
         return result, seconds
+
+    def knows_speed(self) -> bool:
+        """A tenth of the budget is enough to plan the rest; so are 2 seconds."""
+        return self.measured > min(2.0, 0.1 * self.config.seconds)
 
     def out_of_time(self) -> bool:
         return self.config.seconds is not None and self.state.seconds >= self.config.seconds

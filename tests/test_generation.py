@@ -1,6 +1,6 @@
 """Generation: the cache changes nothing but the speed, and each option does what it says."""
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import slmlab as lab
 from slmlab import generate, generate_tokens, next_distribution
-from slmlab.generation import penalise
+from slmlab.generation import filter_stages, next_logits, penalise
 
 
 def greedy(model, ids, n, **options):
@@ -131,6 +131,54 @@ def test_distributions_of_a_hand_made_case():
     assert next_distribution(logits, [0], top_p=0.6).tolist() == pytest.approx([0.625, 0.375, 0, 0])
     squared = [0.25 / 0.365, 0.09 / 0.365, 0.0225 / 0.365, 0.0025 / 0.365]
     assert next_distribution(logits, [0], temperature=0.5).tolist() == pytest.approx(squared)
+
+
+def test_temperature_zero_leaves_the_likeliest_token():
+    logits = torch.tensor([0.9, 1.0, -1.0])
+    assert next_distribution(logits, [0], temperature=0).tolist() == [0, 1, 0]
+    assert next_distribution(logits, [1], 0, 2, 0.5, repetition_penalty=2.0).tolist() == [1, 0, 0]
+
+
+@given(
+    tenths=logits_lists,
+    temperature=st.just(0.0) | st.floats(0.2, 5),
+    top_k=st.none() | st.integers(1, 15),
+    top_p=st.none() | st.floats(0.01, 1),
+    penalty=st.floats(0.5, 3),
+)
+def test_the_stages_lead_to_the_distribution(tenths, temperature, top_k, top_p, penalty):
+    logits = torch.tensor(tenths) / 10
+    options = (temperature, top_k, top_p, penalty)
+    stages = list(filter_stages(logits, [0, 1], *options).values())
+    assert torch.equal(stages[0], logits.softmax(0))
+    assert torch.equal(stages[-1], next_distribution(logits, [0, 1], *options))
+    for before, after in pairwise(stages[1:]):
+        assert (after[before == 0] == 0).all()  # what a filter removed stays away
+
+
+def test_each_stage_adds_its_filter():
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    stages = filter_stages(logits, [3], 0.5, 3, 0.9, 2.0)
+    assert list(stages) == ["model", "penalty", "temperature", "top-k", "top-p"]
+    assert stages["model"].tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05])
+    penalised = torch.tensor([0.5, 0.3, 0.15, 0.05**2])
+    squared = penalised**2
+    assert stages["penalty"].tolist() == pytest.approx((penalised / penalised.sum()).tolist())
+    assert stages["temperature"].tolist() == pytest.approx((squared / squared.sum()).tolist())
+    assert stages["top-k"].tolist() == pytest.approx(
+        [0.25 / 0.3625, 0.09 / 0.3625, 0.0225 / 0.3625, 0]
+    )
+    assert stages["top-p"].tolist() == pytest.approx([0.25 / 0.34, 0.09 / 0.34, 0, 0])
+
+
+@pytest.mark.parametrize("lengths", [(1, 2, 3), (9, 10, 4, 5), (15, 16, 17, 18, 16, 15), (30, 3)])
+def test_a_cache_serves_texts_that_grow_and_shrink(finished, lengths):
+    model, ids = finished.model, finished.dataset.val.tolist()
+    cache = model.new_cache()
+    for n in lengths:
+        with torch.no_grad():
+            expected = model(torch.tensor([ids[:n][-16:]]))[0, -1]
+            torch.testing.assert_close(next_logits(model, ids[:n], cache), expected)
 
 
 def test_the_penalty_makes_seen_tokens_less_likely():

@@ -49,3 +49,11 @@ def test_a_run_without_samples_gets_a_sentence(finished):
 
     with pytest.raises(ValueError, match="no samples"):
         lab.Scrubber(replace(finished, samples=[]))
+
+
+def test_it_can_begin_with_another_prompt():
+    scrubber = lab.Scrubber(lab.PHASES[1].recorded(), prompt="# File:")
+    assert scrubber.prompt.value == "# File:"
+    assert "After <code># File:</code>" in scrubber.static()
+    with pytest.raises(ValueError, match="no samples of 'hello'"):
+        lab.Scrubber(scrubber.run, prompt="hello")

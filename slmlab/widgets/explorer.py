@@ -11,7 +11,7 @@ from torch import Tensor
 
 from slmlab.corpus import ngrams
 from slmlab.diagnosis import REPEAT_NGRAM
-from slmlab.generation import EMPTY_PROMPT, choose, filter_stages, next_logits
+from slmlab.generation import check_text, choose, filter_stages, next_logits
 from slmlab.runs import Run
 from slmlab.widgets.parts import FULL, LABEL, Panel, framed, table_html
 
@@ -116,6 +116,11 @@ class NextTokenExplorer(Panel):
 
     def _restart(self, _: object = None) -> None:
         self._ids = self.run.dataset.tokenizer.encode(self.prompt.value)
+        self._problem = ""
+        try:
+            check_text(self.run.model, self._ids)
+        except ValueError as error:
+            self._ids, self._problem = [], str(error)
         self._steps: list[Generated] = []
         self._generator.manual_seed(self.seed.value)
         self._read()
@@ -159,6 +164,12 @@ class NextTokenExplorer(Panel):
             self._logits = next_logits(model, self._ids, self._cache)
         model.train(was_training)
 
+    def _token_bytes(self, token: int) -> bytes:
+        tokenizer = self.run.dataset.tokenizer
+        if token >= tokenizer.n_vocab:  # a model may have more rows than its tokenizer has tokens
+            return f"<id {token}>".encode()
+        return tokenizer.token_bytes(token)
+
     def _draw(self) -> None:
         repeats = repeated(self.generated)
         self._draw_text(repeats)
@@ -167,10 +178,9 @@ class NextTokenExplorer(Panel):
         self._draw_distribution()
 
     def _draw_text(self, repeats: set[int]) -> None:
-        tokenizer = self.run.dataset.tokenizer
         # A character of several tokens belongs to the one that completes it.
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        pieces = [decoder.decode(tokenizer.token_bytes(i)) for i in self._ids]
+        pieces = [decoder.decode(self._token_bytes(i)) for i in self._ids]
         start = len(self._ids) - len(self._steps)
         spans = [f"<b>{escape(''.join(pieces[:start]))}</b>"]
         for i, (step, piece) in enumerate(zip(self._steps, pieces[start:], strict=True)):
@@ -189,14 +199,13 @@ class NextTokenExplorer(Panel):
 
     def _draw_status(self, repeats: int) -> None:
         block = self.run.model.config.block_size
-        if not self._ids:
-            sentences = [EMPTY_PROMPT]
+        if self._problem:
+            sentences = [self._problem]
         elif not self._steps:
             sentences = ["No token was generated yet."]
         else:
-            verb = "repeats" if repeats == 1 else "repeat"
             sentences = [
-                f"{repeats} of {len(self._steps)} tokens {verb} an earlier "
+                f"{repeats:,} of {len(self._steps):,} tokens repeat an earlier "
                 f"{REPEAT_NGRAM}-token sequence."
             ]
         if len(self._ids) > block:
@@ -204,10 +213,9 @@ class NextTokenExplorer(Panel):
         self.status.value = f"<div style='line-height:1.5'>{'<br>'.join(sentences)}</div>"
 
     def _draw_last(self, repeats: set[int]) -> None:
-        tokenizer = self.run.dataset.tokenizer
         rows = [
             [
-                _visible(tokenizer.token_bytes(step.token)),
+                _visible(self._token_bytes(step.token)),
                 f"{i + 1:,}",
                 _percent(step.probability),
                 f"{step.rank:,}",
@@ -226,7 +234,6 @@ class NextTokenExplorer(Panel):
         self.distribution.value = self._distribution_html() if self._ids else ""
 
     def _distribution_html(self) -> str:
-        tokenizer = self.run.dataset.tokenizer
         stages = filter_stages(self._logits, self._ids, **self.options)
         p = torch.stack(list(stages.values())).cpu()
         # What is likely in any column, as a filter can promote a token; in the model's order.
@@ -240,7 +247,7 @@ class NextTokenExplorer(Panel):
             for name, setting in zip(COLUMNS, settings, strict=True)
         )
         rows = [
-            _bars(escape(_visible(tokenizer.token_bytes(token))), p[:, token].tolist())
+            _bars(escape(_visible(self._token_bytes(token))), p[:, token].tolist())
             for token in tokens.tolist()
         ]
         others = p.index_fill(1, tokens, 0.0).sum(1).tolist()

@@ -1,5 +1,7 @@
 """A slider through a recorded run."""
 
+from html import escape
+
 import ipywidgets
 
 from slmlab.plots import loss_curves
@@ -10,7 +12,8 @@ from slmlab.widgets.parts import LABEL, Panel, framed, sample_html
 class Scrubber(Panel):
     """A slider over the evaluations of a run: where the curves stood, and what it wrote then.
 
-    Where no kernel is attached, a table of a few of its steps stands in its place.
+    It begins at the last step, with `prompt`. Where no kernel is attached, a table of a few of its
+    steps stands in its place.
 
     Attributes:
         step: the slider.
@@ -19,10 +22,10 @@ class Scrubber(Panel):
         curves: the loss curves with the step marked, as a picture.
 
     Raises:
-        ValueError: for a run without samples.
+        ValueError: for a run without samples, or none of that prompt.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, prompt: str = PROMPTS[0]) -> None:
         # Before training a model writes random tokens of its vocabulary, rude ones among them.
         self._texts = {(s["step"], s["prompt"]): s["text"] for s in run.samples if s["step"] > 0}
         if not self._texts:
@@ -30,6 +33,8 @@ class Scrubber(Panel):
         self.run = run
         steps = sorted({step for step, _ in self._texts})
         prompts = [p for p in PROMPTS if (steps[0], p) in self._texts]
+        if prompt not in prompts:
+            raise ValueError(f"{run.name} has no samples of {prompt!r}; it has {prompts}.")
         wide = ipywidgets.Layout(width="520px")
         self.step = ipywidgets.SelectionSlider(
             options=[(f"{step:,}", step) for step in steps],
@@ -39,7 +44,7 @@ class Scrubber(Panel):
             style=LABEL,
         )
         self.prompt = ipywidgets.Dropdown(
-            options=prompts, description="prompt", layout=wide, style=LABEL
+            options=prompts, value=prompt, description="prompt", layout=wide, style=LABEL
         )
         self.text = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="150px"))
         self.curves = ipywidgets.Image(format="png", width=700)
@@ -65,4 +70,7 @@ class Scrubber(Panel):
             f"{sample_html(self._texts[step, self.prompt.value])}</td></tr>"
             for step in dict.fromkeys(chosen)
         )
-        return f"<table>{rows}</table>"
+        caption = (
+            f"After <code>{escape(self.prompt.value)}</code>, at four steps of {self.run.name}"
+        )
+        return f"<p>{caption}:</p><table>{rows}</table>"
