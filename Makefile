@@ -2,6 +2,7 @@
 # make test    set up, and test everything
 # make lint    ruff, check and format
 # make bench   speed and memory, into benchmarks/results.md (about ten minutes, a quiet machine)
+# make exercises  exercises/ from solutions/
 # make clean   remove the environment
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 PORT ?= 8888
 FIRST := /lab/tree/notebooks/00_phase_0_disaster.ipynb
 
-.PHONY: lab test lint bench clean
+.PHONY: lab test lint bench exercises clean
 
 # The course itself needs the first; tests add the corpus's own packages and the reference model.
 $(VENV)/lab: pyproject.toml constraints.txt
@@ -36,6 +37,9 @@ lint: $(VENV)/test
 
 bench: $(VENV)/test
 	$(BIN)/python benchmarks/bench.py
+
+exercises: $(VENV)/lab
+	$(BIN)/python solutions/exercises.py
 
 clean:
 	rm -rf $(VENV)

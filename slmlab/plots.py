@@ -102,7 +102,8 @@ def parameter_breakdown(model: GPT) -> Chart:
     left = 0.0
     for (kind, row), colour in zip(table.iterrows(), KINDS, strict=True):
         share = 100 * row["share"]
-        axes.barh(0, share, left=left, color=colour, label=f"{kind}: {share:.1f} %")
+        shown = f"{share:.1f} %" if share >= 0.05 else "< 0.1 %"
+        axes.barh(0, share, left=left, color=colour, label=f"{kind}: {shown}")
         left += share
     axes.set_title(f"Where the {model.n_params:,} parameters sit")
     axes.set_xlabel("share of all parameters (%)")
@@ -284,7 +285,8 @@ def seed_spread(groups: dict[str, list[float]], published: float | None = None) 
         axes.axvline(published, color=MUTED, linestyle=":", label=f"published: {published:+.2f}")
     axes.set_yticks(range(len(groups)), groups)
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.set_xlim(left=min(0.0, *(gap for gaps in groups.values() for gap in gaps)))
+    every = [gap for gaps in groups.values() for gap in gaps]
+    axes.set_xlim(min(0.0, *every), 1.08 * max(0.1, *every))  # no dot on the frame
     axes.set_xlabel("gap, validation − training (nats per token)")
     axes.set_title("The gap at the end, seed by seed")
     return _finished(chart, axes)
@@ -331,11 +333,15 @@ def loss_against_overlap(stretches: pd.DataFrame, train_loss: float) -> Chart:
     own, others = stretches.iloc[0], stretches.iloc[1:]
     for rows, name, style in (
         (others, "other stretches", {"marker": "o", "color": TRAIN, "alpha": 0.7}),
-        (own, "the validation text", {"marker": "D", "color": VAL, "markersize": 9}),
+        (
+            own,
+            "the validation text",
+            {"marker": "D", "color": VAL, "markersize": 11, "fillstyle": "none"},
+        ),
     ):
         axes.plot(100 * rows["overlap"], rows["loss"], linestyle="none", label=name, **style)
     axes.axhline(train_loss, color=MUTED, linestyle=":", label="training loss")
-    axes.set_xlim(0, 100)
+    axes.set_xlim(-2, 102)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("8-token sequences that stand in the training text (%)")
     axes.set_ylabel("loss (nats per token)")

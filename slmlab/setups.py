@@ -148,7 +148,7 @@ def largest_text() -> int:
     return len(_corpus_ids())
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _dataset(n_tokens: int, vocabulary: str) -> Dataset:
     if vocabulary.startswith("bpe-"):  # how many of its tokens are the same text?
         if n_tokens > largest_text():

@@ -36,6 +36,9 @@ FLOORS = [
     "widgets.explorer",
     "widgets.playground",
     "widgets",
+    "exercises.checking",
+    *(f"exercises.lesson_{number:02}" for number in range(6)),
+    "exercises",
     "check",
     "__main__",
 ]

@@ -42,7 +42,10 @@ def sample_html(text: str) -> str:
 
 
 def table_html(header: list[str], rows: list[list[str]]) -> str:
-    """A small table of text: the first column to the left, the others to the right."""
+    """A small table of text: the first column to the left, the others to the right.
+
+    An empty `header` is left out.
+    """
 
     def line(tag: str, cells: list[str]) -> str:
         aligned = ["left"] + ["right"] * (len(cells) - 1)
@@ -51,5 +54,6 @@ def table_html(header: list[str], rows: list[list[str]]) -> str:
             for a, cell in zip(aligned, cells, strict=True)
         )
 
+    head = f"<tr>{line('th', header)}</tr>" if header else ""
     body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
-    return f"<table style='line-height:1.4'><tr>{line('th', header)}</tr>{body}</table>"
+    return f"<table style='line-height:1.4'>{head}{body}</table>"

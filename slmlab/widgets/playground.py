@@ -71,8 +71,17 @@ GROUPS = {
         "seed",
     ),
 }
+UNCHOSEN = ""  # of a list without a choice: with None a browser shows an empty line
 MOST_PINS = len(SERIES)
-COLUMN = {"width": "340px", "margin": "0 16px 0 0"}
+COLUMN = "340px"
+# Widgets have no setting for these: lines of text that stand close, pictures that keep their place
+# while the next one is loaded, code and tables that are wider than a narrow page.
+STYLE = """<style>
+.slm-playground .widget-html-content { line-height: 1.4; }
+.slm-playground .widget-image { max-width: calc(100% - 4px); aspect-ratio: 700 / 380; }
+.slm-playground .slm-code pre { white-space: pre; overflow-x: auto; }
+.slm-playground .slm-comparison td + td, .slm-playground th { white-space: nowrap; }
+</style>"""
 REFRESH = 0.2  # seconds between two updates of the progress bar
 FOLDER = Path("playground_runs")
 
@@ -116,10 +125,10 @@ class Playground(Panel):
 
     def _build(self) -> None:
         self.preset = ipywidgets.Dropdown(
-            options=[("choose …", None)] + [(p.title, p.number) for p in PHASES],
+            options=[("choose …", UNCHOSEN)] + [(p.title, p.number) for p in PHASES],
             description="start from",
             style=LABEL,
-            layout=ipywidgets.Layout(width="330px"),
+            layout=_filling("330px", flex="1 1 330px"),
         )
         self.controls = {name: _slider(name) for name in OFFERED}
         vocabularies = [("right-sized", "right-sized"), ("GPT-2's (50,257)", "gpt2")]
@@ -128,17 +137,17 @@ class Playground(Panel):
             options=vocabularies,
             description=LABELS["vocabulary"],
             style=LABEL,
-            layout=ipywidgets.Layout(width="330px"),
+            layout=_filling(),
         )
         self.state = ipywidgets.Text(
             description="as a string",
             continuous_update=False,
             style=LABEL,
-            layout=ipywidgets.Layout(width="100%", max_width="686px"),
+            layout=_filling(flex="1 1 330px"),
         )
         self.show_code = ipywidgets.ToggleButton(description="Show the code")
-        self.code = ipywidgets.HTML()
-        self.readout = ipywidgets.HTML(layout=_fixed("390px"))
+        self.code = _text("code")
+        self.readout = _text("readout", height="370px")
         self.start = _button("Train", "success", "train this set-up")
         self.stop = _button("Stop", "danger", "end the training; what was trained is kept")
         self.pin = _button("Pin", "", "lay the chosen run beside others")
@@ -146,19 +155,18 @@ class Playground(Panel):
         self.kept = ipywidgets.Dropdown(
             options=["no run yet"],
             description="run",
-            layout=ipywidgets.Layout(width="420px"),
             style=LABEL,
+            layout=_filling("600px", flex="1 1 330px"),
         )
-        self.bar = ipywidgets.FloatProgress(
-            min=0, max=1, layout=ipywidgets.Layout(width="330px", margin="0 12px 0 0")
-        )
-        self.status = ipywidgets.HTML("Press Train.", layout=ipywidgets.Layout(min_height="28px"))
+        self.bar = ipywidgets.FloatProgress(min=0, max=1, layout=_filling(flex="1 1 200px"))
+        self.status = _text("status", "Press Train.", min_height="60px")
         self.prompt = ipywidgets.Dropdown(
-            options=PROMPTS, description="prompt", style=LABEL, layout=_wide("420px")
+            options=PROMPTS, description="prompt", style=LABEL, layout=_filling("420px")
         )
-        self.sample = ipywidgets.HTML(layout=_fixed("150px"))
+        self.sample = _text("sample", height="150px")
         self.curves = _picture(_blank("Press Train to see the losses"))
-        self.comparison = ipywidgets.HTML("Nothing is pinned yet.")
+        self.curves.add_class("slm-curves")
+        self.comparison = _text("comparison", "Nothing is pinned yet.")
         self.overlay = _picture(b"")
         self.overlay.layout.display = "none"
 
@@ -181,24 +189,27 @@ class Playground(Panel):
         for title, names in GROUPS.items():
             heading = ipywidgets.HTML(f"<b>{title}</b>")
             groups += [heading, *(self.controls[name] for name in names)]
-        left = ipywidgets.VBox([self.preset, *groups], layout=ipywidgets.Layout(**COLUMN))
+        left = ipywidgets.VBox(groups, layout=ipywidgets.Layout(flex=f"0 1 {COLUMN}"))
         right = ipywidgets.VBox(
-            [ipywidgets.HTML("<b>What to expect</b>"), self.readout], layout=_wide("360px")
+            [
+                ipywidgets.HTML("<b>What to expect</b>"),
+                self.readout,
+                _row(self.start, self.stop, self.bar),
+                self.status,
+            ],
+            layout=ipywidgets.Layout(flex=f"1 1 {COLUMN}"),
         )
-        row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
-        knobs = ipywidgets.Box([left, right], layout=ipywidgets.Layout(flex_flow="row wrap"))
         self.panel = framed(
             "playground",
-            knobs,
-            self.state,
+            ipywidgets.HTML(STYLE, layout=ipywidgets.Layout(display="none")),
+            _row(self.preset, self.state),
+            _row(left, right),
             self.show_code,
             self.code,
-            ipywidgets.Box([self.start, self.stop, self.bar], layout=row),
-            self.status,
             self.curves,
             self.prompt,
             self.sample,
-            ipywidgets.Box([self.kept, self.pin, self.unpin], layout=row),
+            _row(self.kept, self.pin, self.unpin),
             self.comparison,
             self.overlay,
         )
@@ -217,7 +228,7 @@ class Playground(Panel):
         self._try(lambda: replace(self.setup, **changes), "This cannot be built")
 
     def _choose_preset(self, change: dict[str, Any]) -> None:
-        if change["new"] is not None and not self._quiet:
+        if change["new"] != UNCHOSEN and not self._quiet:
             chosen = Setup.of_phase(PHASES[change["new"]])
             self._try(lambda: replace(chosen, seed=self.setup.seed), "")
 
@@ -243,7 +254,7 @@ class Playground(Panel):
                 _stand_at(control, name, getattr(self.setup, name))
             self.state.value = str(self.setup)
             phases = [p for p in PHASES if Setup.of_phase(p) == replace(self.setup, seed=0)]
-            self.preset.value = phases[0].number if phases else None
+            self.preset.value = phases[0].number if phases else UNCHOSEN
         finally:
             self._quiet = False
         self._refused = False
@@ -413,7 +424,7 @@ class Playground(Panel):
 def _slider(name: str) -> ipywidgets.SelectionSlider:
     options = [_option(value) for value in OFFERED[name]]
     return ipywidgets.SelectionSlider(
-        options=options, description=LABELS[name], style=LABEL, layout=_wide("330px")
+        options=options, description=LABELS[name], style=LABEL, layout=_filling()
     )
 
 
@@ -436,13 +447,22 @@ def _stand_at(control: ipywidgets.Widget, name: str, value: Any) -> None:
     control.value = value
 
 
-def _wide(width: str) -> ipywidgets.Layout:
-    return ipywidgets.Layout(width=width, max_width="100%")
+def _filling(most: str | None = None, flex: str | None = None) -> ipywidgets.Layout:
+    """As wide as its place, up to `most`; in a row, `flex` says from where on it goes below."""
+    return ipywidgets.Layout(width="auto", max_width=most, flex=flex)
 
 
-def _fixed(height: str) -> ipywidgets.Layout:
-    """A height that holds whatever is shown, so that nothing below it moves."""
-    return ipywidgets.Layout(height=height, overflow="auto", width="100%")
+def _row(*children: ipywidgets.Widget) -> ipywidgets.Box:
+    """Side by side, or one below the other where the page is narrow."""
+    layout = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
+    return ipywidgets.Box(children, layout=layout)
+
+
+def _text(name: str, value: str = "", **layout: str) -> ipywidgets.HTML:
+    """Text; a height that holds whatever is shown keeps what is below it from moving."""
+    html = ipywidgets.HTML(value, layout=ipywidgets.Layout(overflow="auto", **layout))
+    html.add_class(f"slm-{name}")
+    return html
 
 
 def _button(label: str, style: str, tooltip: str) -> ipywidgets.Button:
@@ -450,18 +470,22 @@ def _button(label: str, style: str, tooltip: str) -> ipywidgets.Button:
 
 
 def _picture(png: bytes) -> ipywidgets.Image:
-    return ipywidgets.Image(value=png, format="png", layout=_wide("700px"))
+    return ipywidgets.Image(value=png, format="png", layout=ipywidgets.Layout(width="700px"))
 
 
 def _blank(title: str) -> bytes:
     chart = Chart()
     axes = chart.subplots()
-    axes.set(title=title, xlabel="step", ylabel="loss (nats per token)", ylim=(0, 8))
+    axes.set(title=title, xlabel="step", ylabel="loss (nats per token)", ylim=(0, 8), xticks=[])
     return chart._repr_png_()
 
 
 def _problem(text: str) -> str:
-    return f"<span style='color:#b30000'><b>!</b> {escape(text)}</span>" if text else ""
+    return (
+        f"<span style='color:var(--jp-error-color1, #b30000)'><b>!</b> {escape(text)}</span>"
+        if text
+        else ""
+    )
 
 
 def _expected(ahead: Forecast) -> str:
@@ -476,7 +500,7 @@ def _expected(ahead: Forecast) -> str:
         ["time, about", _duration(ahead.seconds)],
         ["memory, about", f"{ahead.megabytes:,.0f} MB"],
     ]
-    parts = [table_html(["", ""], rows), _breakdown(ahead), f"<p>{escape(ahead.like)}</p>"]
+    parts = [table_html([], rows), _breakdown(ahead), f"<p>{escape(ahead.like)}</p>"]
     return "".join([*parts, *(f"<p>{_problem(warning)}</p>" for warning in ahead.warnings)])
 
 

@@ -1,0 +1,126 @@
+"""How fast the panels answer, and how far the Playground's forecast is off.
+
+    python benchmarks/widgets.py
+
+Writes widgets.md. Times are those of the kernel, from moving a control to the new readout; the
+browser's own milliseconds come on top.
+"""
+
+import random
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import slmlab as lab
+from slmlab import setups
+from slmlab.files import write_atomically
+from slmlab.forecast import forecast, machine_factor
+from slmlab.setups import Setup
+
+RESULTS = Path(__file__).with_name("widgets.md")
+TARGET_MS = 100
+MOVES = 200
+STEPS = 30  # of a short training, to compare its speed with the forecast
+TRIED = (
+    "phase-1",
+    "phase-2",
+    "phase-3",
+    "phase-4",
+    "phase-0",
+    "phase-2 vocabulary=gpt2",
+    "phase-3 n_layer=8 n_embd=192 vocabulary=bpe-500",
+    "phase-4 n_layer=1 block_size=32",
+)
+
+
+def main() -> None:
+    text = f"# Results of `python benchmarks/widgets.py`\n\n{answers()}\n{forecasts()}"
+    print(text)
+    write_atomically(RESULTS, text.encode())
+
+
+def answers() -> str:
+    """How long panels take to answer, as a table."""
+    setups._dataset.cache_clear()
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        panel = lab.Playground("phase-2 max_steps=3000", folder)
+        rows["Playground, a control moves"] = moves(panel)
+        made = setups._dataset.cache_info()
+        panel.state.value = "phase-2 max_steps=3000"
+        panel.start.click()
+        while panel.run is None:
+            time.sleep(0.01)
+        rows["Playground, a control moves while it trains"] = moves(panel)
+        rows["Playground, Stop"] = [timed(lambda: (panel.stop.click(), panel.wait()))]
+        run = panel.run
+    scrubber = lab.Scrubber(lab.PHASES[3].recorded("right-sized"))
+    steps = [value for _, value in scrubber.step.options[:-1]]
+    rows["Scrubber, the slider moves"] = [
+        timed(lambda step=step: setattr(scrubber.step, "value", step)) for step in steps
+    ]
+    explorer = lab.NextTokenExplorer(run)
+    rows["Next-token explorer, temperature"] = [
+        timed(lambda t=t: setattr(explorer.temperature, "value", t / 10)) for t in range(1, 20)
+    ]
+    lines = ["| what | times | median (ms) | slowest of 20 (ms) |", "|---|---:|---:|---:|"]
+    for name, times in rows.items():
+        slow = sorted(times)[int(0.95 * len(times))]
+        lines.append(f"| {name} | {len(times)} | {statistics.median(times):,.0f} | {slow:,.0f} |")
+    passed = statistics.median(rows["Playground, a control moves"]) < TARGET_MS
+    found = [
+        f"Target: a median below {TARGET_MS} ms: {'pass' if passed else 'miss'}.",
+        f"In the first {MOVES} moves {made.misses} datasets were made, and {made.hits} times one",
+        "that was there already was used; the last 32 are kept.",
+    ]
+    return "\n".join(lines) + "\n\n" + " ".join(found) + "\n"
+
+
+def moves(panel: lab.Playground) -> list[float]:
+    """Milliseconds of random moves of random controls, each within what can be trained."""
+    chance, times = random.Random(0), []
+    while len(times) < MOVES:
+        control = panel.controls[chance.choice(list(panel.controls))]
+        value = chance.choice([value for _, value in control.options])
+        if value != control.value:
+            times.append(timed(lambda c=control, v=value: setattr(c, "value", v)))
+    return times
+
+
+def forecasts() -> str:
+    """Milliseconds of a step, forecast and measured."""
+    lines = ["| set-up | forecast (ms a step) | measured | ratio |", "|---|---:|---:|---:|"]
+    ratios = []
+    for text in TRIED:
+        machine_factor.cache_clear()
+        setup = replace(Setup.parse(text), max_steps=STEPS)
+        ahead = forecast(setup)
+        expected = 1000 * ahead.seconds / ahead.steps
+        config = replace(setup.training(), eval_interval=STEPS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            steps = lab.fit(setup.model(), setup.dataset(), config)
+            next(steps)
+            times = [timed(lambda steps=steps: next(steps)) for _ in range(STEPS - 1)]
+        measured = statistics.median(times)
+        ratios.append(expected / measured)
+        lines.append(f"| {text} | {expected:,.1f} | {measured:,.1f} | {ratios[-1]:.2f} |")
+    return (
+        "\n".join(lines) + "\n\nThe forecast rests on two short probes of the machine's speed just "
+        f"before; the ratios run from {min(ratios):.2f} to {max(ratios):.2f}.\n"
+    )
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Milliseconds that a piece of work takes."""
+    began = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()
