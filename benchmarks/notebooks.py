@@ -38,7 +38,11 @@ def run(path: Path, save: bool) -> str:
     """Run one notebook and return its row of the table."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": path.parent}},
+        coalesce_streams=True,  # a progress bar overwrites itself, as on a screen
     )
     began = time.perf_counter()
     client.execute()
@@ -49,10 +53,6 @@ def run(path: Path, save: bool) -> str:
         notebook.metadata.pop("widgets", None)  # the state of widgets: large, and stale at once
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)  # the time of day
-            for output in cell.get("outputs", []):
-                if output.output_type == "stream":  # a bar overwrites itself, as on a screen
-                    lines = (line.rstrip("\r").rpartition("\r") for line in output.text.split("\n"))
-                    output.text = "\n".join(last for _, _, last in lines)
         temporary = path.with_suffix(".tmp")
         nbformat.write(notebook, temporary)
         temporary.replace(path)

@@ -20,7 +20,6 @@ from slmlab.diagnosis import (
     longest_match,
     overlap_losses,
     perplexity,
-    recommend,
     scorecard,
     token_accuracy,
 )
@@ -64,11 +63,13 @@ __all__ = [
     "longest_match",
     "loss_curves",
     "mean_loss",
+    "model_card",
     "next_distribution",
     "overlap_losses",
     "parameter_breakdown",
     "perplexity",
     "predictions",
+    "read_text",
     "recommend",
     "recorded",
     "report",
@@ -79,9 +80,9 @@ __all__ = [
     "train_bpe",
 ]
 
-# What draws is loaded when it is first asked for, and pandas where a table is made, so that a
-# script that only trains does not pay for them (pandas alone: 34 MB).
-_DRAWS = {
+# What draws or reads records is loaded when it is first asked for, and pandas where a table is
+# made, so that a script that only trains does not pay for them (pandas alone: 34 MB).
+_LATER = {
     "loss_curves": "slmlab.plots",
     "parameter_breakdown": "slmlab.plots",
     "report": "slmlab.panel",
@@ -89,13 +90,16 @@ _DRAWS = {
     "Playground": "slmlab.widgets",
     "PredictionCard": "slmlab.widgets",
     "Scrubber": "slmlab.widgets",
+    "model_card": "slmlab.cards",
     "predictions": "slmlab.widgets",
+    "read_text": "slmlab.own_text",
+    "recommend": "slmlab.forecast",
 }
 
 
 def __getattr__(name: str) -> object:
     if name in ("audit", "plots"):
         return import_module(f"slmlab.{name}")
-    if name not in _DRAWS:
+    if name not in _LATER:
         raise AttributeError(f"module 'slmlab' has no attribute {name!r}")
-    return getattr(import_module(_DRAWS[name]), name)
+    return getattr(import_module(_LATER[name]), name)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESAMPLES = 1000  # of a bootstrap interval
+NEAR = 0.1  # nats per token: sizes this close to the best one count as near it
 
 
 def published() -> "pd.DataFrame":
@@ -50,9 +51,9 @@ def phase_runs(vocabulary: str = "right-sized") -> "pd.DataFrame":
     """Every recorded run of the phases in a vocabulary, one row each.
 
     Losses in nats per token. `test_loss` is the last one on the held-out files, and
-    `test_loss_at_best` that of the step with the lowest validation loss; NaN for the runs with
-    GPT-2's vocabulary, which were not tested. `parses`, `repetition`, `domain_hits` and `copied`
-    are means over the last samples (see `scorecard`).
+    `test_loss_at_best` that of the step with the lowest validation loss, `lowest_test_loss` the
+    lowest of all; NaN for the runs with GPT-2's vocabulary, which were not tested. `parses`,
+    `repetition`, `domain_hits` and `copied` are means over the last samples (see `scorecard`).
     """
     import pandas as pd
 
@@ -62,6 +63,7 @@ def phase_runs(vocabulary: str = "right-sized") -> "pd.DataFrame":
         run = entry.phase.recorded(entry.vocabulary, entry.seed)
         last = run.state.history[-1]
         best = next(r for r in run.state.history if r.step == run.state.best_step)
+        tests = [r.test_loss for r in run.state.history if r.test_loss is not None]
         card = scorecard(run)
         rows.append(
             {
@@ -78,6 +80,7 @@ def phase_runs(vocabulary: str = "right-sized") -> "pd.DataFrame":
                 "steps": last.step,
                 "test_loss": last.test_loss,
                 "test_loss_at_best": best.test_loss,
+                "lowest_test_loss": min(tests, default=np.nan),
                 "parses": card["parses"].mean(),
                 "repetition": card["repetition"].mean(),
                 "domain_hits": card["domain hits"].mean(),
@@ -85,6 +88,46 @@ def phase_runs(vocabulary: str = "right-sized") -> "pd.DataFrame":
             }
         )
     return pd.DataFrame(rows).astype({"test_loss": float, "test_loss_at_best": float})
+
+
+def mean_and_range(
+    table: "pd.DataFrame", by: str | list[str], formats: dict[str, str]
+) -> "pd.DataFrame":
+    """Mean and range of columns over the rows of each group, as text: "3.75 (3.70 to 3.78)".
+
+    `formats` names the columns and how their numbers are written (".2f"). A range of one value is
+    left out; a group without values is a dash.
+    """
+
+    def spread(values: "pd.Series") -> str:
+        if values.isna().all():
+            return "–"
+        numbers = values.mean(), values.min(), values.max()
+        mean, low, high = (f"{n:{formats[values.name]}}".replace("-", "−") for n in numbers)
+        return mean if low == high else f"{mean} ({low} to {high})"
+
+    return table.groupby(by)[list(formats)].agg(spread)
+
+
+def around_the_rule(runs: "pd.DataFrame") -> "pd.DataFrame":
+    """Does a ratio of 10 to 100 parameters per training token do best, at equal text?
+
+    `runs` is what `last_and_best` gives. One row for each amount of text and seed, whose models
+    all read the same text. `10 to 100`: the mean of the lowest held-out losses of the models in
+    that range; `below 10` and `above 100`: how much more the models on either side of it have
+    (nats per token; NaN where there is none). `ranges_overlap`: whether a model below 10 is as
+    good as one inside.
+    """
+    ratio = runs["params_per_token"]
+    band = np.select([ratio < 10, ratio <= 100], ["below 10", "10 to 100"], "above 100")
+    groups = runs.groupby(["train_tokens", "seed", band])["best_val_loss"]
+    table = groups.mean().unstack()
+    inside = table["10 to 100"]
+    for side in ("below 10", "above 100"):
+        table[side] -= inside
+    lowest, highest = groups.min().unstack(), groups.max().unstack()
+    table["ranges_overlap"] = lowest["below 10"] <= highest["10 to 100"]
+    return table[["10 to 100", "below 10", "above 100", "ranges_overlap"]].reset_index()
 
 
 def grid() -> "pd.DataFrame":
@@ -111,10 +154,11 @@ def last_and_best(table: "pd.DataFrame") -> "pd.DataFrame":
     return last.reset_index()
 
 
-def suspects() -> "pd.DataFrame":
-    """The last evaluation of each suspect's runs, with the `perplexity` that it reports."""
+def suspects(every_step: bool = False) -> "pd.DataFrame":
+    """The last (or every) evaluation of the suspects' runs, with the `perplexity` it reports."""
     table = read_experiment("suspects")
-    table = table[table["step"] == table["step"].max()].reset_index(drop=True)
+    if not every_step:
+        table = table[table["step"] == table["step"].max()].reset_index(drop=True)
     table["perplexity"] = np.exp(table["val_loss"])
     return table
 
@@ -206,7 +250,10 @@ def rank_correlation(table: "pd.DataFrame", x: str, y: str) -> float:
 def rank_correlations(
     table: "pd.DataFrame", predictors: Sequence[str], outcomes: Sequence[str], by: Sequence[str]
 ) -> "pd.DataFrame":
-    """Spearman's rank correlation of every predictor with every outcome, and 95 % intervals."""
+    """Spearman's rank correlation of every predictor with every outcome, and 95 % intervals.
+
+    Columns: `outcome`, `predictor`, `correlation`, `low`, `high`, and all three in one `text`.
+    """
     import pandas as pd
 
     rows = []
@@ -216,8 +263,9 @@ def rank_correlations(
                 table, lambda t, x=predictor, y=outcome: rank_correlation(t, x, y), by
             )
             correlation = rank_correlation(table, predictor, outcome)
-            rows.append((outcome, predictor, correlation, low, high))
-    columns = ["outcome", "predictor", "correlation", "low", "high"]
+            text = f"{correlation:+.2f} ({low:+.2f} to {high:+.2f})".replace("-", "−")
+            rows.append((outcome, predictor, correlation, low, high, text))
+    columns = ["outcome", "predictor", "correlation", "low", "high", "text"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -273,9 +321,13 @@ def decision_table(table: "pd.DataFrame") -> "pd.DataFrame":
     """For each amount of training text in the grid: the size that did best, and when to stop.
 
     The best size has the lowest mean of `best_val_loss` over the seeds. `as_good` lists the
-    parameters of all sizes within the range between that size's seeds; `stop_at_epochs` is the
-    mean epoch of the best evaluation; `gap_there` and `gap_at_end` the mean gaps then and at the
-    end; `cost_of_waiting` what the held-out loss rises in between (nats per token).
+    parameters of all sizes within the range between that size's seeds, `smallest_as_good` the
+    least of them; `near` lists those whose mean is at most `NEAR` above the lowest (all sizes of a
+    seed read the same text, so their means compare better than the seeds' range suggests).
+    `stop_at_epochs` is the mean epoch of the best evaluation, `first_look` that of the first one
+    after the start: a best step before it would not have been seen. `gap_there` and `gap_at_end`
+    are the mean gaps then and at the end; `cost_of_waiting` what the held-out loss rises in
+    between (nats per token).
     """
     import pandas as pd
 
@@ -285,12 +337,16 @@ def decision_table(table: "pd.DataFrame") -> "pd.DataFrame":
         means = group.groupby("params")["best_val_loss"].mean()
         best = group[group["params"] == means.idxmin()]
         spread = best["best_val_loss"].max() - best["best_val_loss"].min()
+        as_good = means[means <= means.min() + spread].index
         rows[tokens] = {
             "best_params": means.idxmin(),
-            "as_good": ", ".join(f"{p:,}" for p in means[means <= means.min() + spread].index),
+            "as_good": ", ".join(f"{p:,}" for p in as_good),
+            "smallest_as_good": as_good.min(),
+            "near": ", ".join(f"{p:,}" for p in means[means <= means.min() + NEAR].index),
             "best_loss": means.min(),
             "spread": spread,
             "stop_at_epochs": best["best_epochs"].mean(),
+            "first_look": table.query("train_tokens == @tokens and step > 0")["epochs"].min(),
             "gap_there": best["best_gap"].mean(),
             "gap_at_end": best["gap"].mean(),
             "cost_of_waiting": (best["val_loss"] - best["best_val_loss"]).mean(),

@@ -1,4 +1,4 @@
-"""What a run's numbers mean: gap bands, memorisation, sample quality, warnings, a sensible size."""
+"""What a run's numbers mean: gap bands, memorisation, sample quality, warnings."""
 
 import ast
 import builtins
@@ -8,7 +8,6 @@ import math
 import re
 import warnings
 from bisect import bisect_right
-from dataclasses import dataclass
 from itertools import accumulate
 from statistics import mean
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COPY_NGRAM = 8  # tokens in a row that count as copied: a line of code, more or less
+MOST_USEFUL_RATIO = 500  # parameters per training token; the grid's best sizes had 20 to 454
 REPEAT_NGRAM = 4  # as in seq-rep-4 (Welleck et al. 2020, arXiv:1908.04319)
-TOKENS_PER_PARAMETER = 20  # compute-optimal, one pass over the data (Hoffmann et al. 2022)
 
 
 class GapBand(NamedTuple):
@@ -301,62 +300,6 @@ def early_stop(run: Run, patience: int) -> dict[str, float]:
     return facts
 
 
-@dataclass(frozen=True)
-class Recommendation:
-    """A model size for an amount of text, with what speaks for it."""
-
-    config: GPTConfig
-    parameters: int
-    reasons: tuple[str, ...]
-
-
-# Shapes from small to large: (n_layer, n_head, n_embd, block_size).
-LADDER = (
-    (1, 2, 16, 32),
-    (2, 2, 32, 32),
-    (3, 4, 64, 64),
-    (4, 4, 96, 64),
-    (4, 4, 128, 128),
-    (6, 6, 192, 128),
-    (6, 6, 384, 256),
-    (12, 12, 768, 1024),
-)
-
-
-def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
-    """A sensible model for `n_tokens` tokens of training text: the largest of a ladder of shapes
-    that has at least 20 tokens per parameter (Hoffmann et al. 2022), or else the smallest.
-
-    Raises `ValueError` for fewer than 100 tokens, or a vocabulary below 2.
-    """
-    if n_tokens < 100:
-        raise ValueError(
-            f"{n_tokens} tokens are too few to train on; give at least 100, better 10,000."
-        )
-    if vocab_size < 2:
-        raise ValueError(f"vocab_size is {vocab_size}; it must be at least 2.")
-    sized = []
-    for n_layer, n_head, n_embd, block_size in LADDER:
-        config = GPTConfig(vocab_size, block_size, n_layer, n_head, n_embd)
-        sized.append((config.n_params, config))
-    fitting = [s for s in sized if n_tokens >= TOKENS_PER_PARAMETER * s[0]]
-    parameters, config = fitting[-1] if fitting else sized[0]
-    ratio = n_tokens / parameters
-    reasons = [f"{parameters:,} parameters for {n_tokens:,} tokens: {ratio:.2g} tokens for each."]
-    if fitting:
-        reasons.append("That is the 20 or more per parameter that one pass over the data asks for.")
-    else:
-        reasons.append(
-            "One pass asks for about 20 per parameter, so even this smallest shape will see the "
-            "text many times: watch the validation loss and stop at its best step."
-        )
-    if vocab_size * config.n_embd > parameters / 2:
-        reasons.append(
-            "More than half of the parameters are the vocabulary's: a smaller one helps most."
-        )
-    return Recommendation(config, parameters, tuple(reasons))
-
-
 def size_advice(config: GPTConfig, dataset: Dataset) -> list[str]:
     """Warnings in words about a model's size for its data, before any training."""
     found = []
@@ -367,10 +310,10 @@ def size_advice(config: GPTConfig, dataset: Dataset) -> list[str]:
             "this data: right-size it."
         )
     ratio = config.n_params / len(dataset.train)
-    if ratio > 1:
+    if ratio > MOST_USEFUL_RATIO:
         found.append(
-            f"The model has {ratio:,.0f} parameters for each training token: it can store the "
-            "text instead of learning from it."
+            f"The model has {ratio:,.0f} parameters for each training token, more than any that "
+            "did best in the recorded grid: it can store the text instead of learning from it."
         )
     return found
 

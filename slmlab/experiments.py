@@ -68,13 +68,13 @@ class Grid:
         val = torch.tensor(tokenizer.encode(load_held_out().text))
         return Dataset(ids, val, tokenizer, {"kind": "grid", "seed": seed})
 
-    def model(self, n_embd: int, vocab_size: int, seed: int) -> GPT:
-        return GPT(GPTConfig(vocab_size, self.block_size, self.n_layer, self.n_head, n_embd), seed)
+    def model_config(self, n_embd: int, vocab_size: int) -> GPTConfig:
+        return GPTConfig(vocab_size, self.block_size, self.n_layer, self.n_head, n_embd)
 
     def work(self, n_embd: int, train_tokens: int, seed: int) -> Rows:
         """Train one cell; one row per evaluation."""
         dataset = self.dataset(train_tokens, seed)
-        model = self.model(n_embd, dataset.tokenizer.n_vocab, seed)
+        model = GPT(self.model_config(n_embd, dataset.tokenizer.n_vocab), seed)
         config = TrainConfig(
             self.batch_size,
             self.learning_rate,

@@ -12,6 +12,7 @@ import psutil
 
 from slmlab import audit
 from slmlab.diagnosis import gap_band, size_advice
+from slmlab.experiments import Grid
 from slmlab.model import GPTConfig
 from slmlab.phases import PHASES
 from slmlab.setups import Setup
@@ -26,6 +27,9 @@ STEP_MS = (0.513, 6.066, 0.832, 2.616)
 PROBES = ("phase-1 vocabulary=gpt2", "phase-3")  # tens of milliseconds a step each
 PROBE_STEPS = 7
 BASE_MB = 280  # Python, PyTorch, pandas and matplotlib
+TOKENS_PER_PARAMETER = 20  # compute-optimal, one pass over the data (Hoffmann et al. 2022)
+# Larger shapes than the grid's, for much text: (block_size, n_layer, n_head, n_embd).
+LADDER = ((128, 4, 4, 128), (128, 6, 6, 192), (256, 6, 6, 384), (1024, 12, 12, 768))
 FAR = 2.0  # doublings in all from the nearest cell of the grid: beyond, nothing is like it
 
 
@@ -194,14 +198,72 @@ def _like(config: GPTConfig, n_train: int, epochs: float) -> str:
 
 def _reading_advice(n_train: int, epochs: float) -> list[str]:
     """Is the text read far more often than was best for about as much text in the grid?"""
-    table = _best_epochs()
-    best = float(np.interp(np.log(n_train), np.log(table.index.to_numpy(float)), table))
+    best_epochs = _decisions()["stop_at_epochs"]
+    amounts = np.log(best_epochs.index.to_numpy(float))
+    best = float(np.interp(np.log(n_train), amounts, best_epochs))
     if epochs <= 2 * best:
         return []
     return [
         f"The text will be read {epochs:,.0f} times; recorded models with about as much text did "
         f"best on held-out scripts after about {best:.0f}: stop early, or train less."
     ]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A model for an amount of text, when to expect its best step, and what speaks for it."""
+
+    config: GPTConfig
+    epochs: float
+    reasons: tuple[str, ...]
+
+
+def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
+    """A sensible model for `n_tokens` tokens of training text.
+
+    Up to what the recorded grid covers: the smallest of its models that did as well, within the
+    spread of the seeds, as the best for about as much text, each taken at its best step. Beyond:
+    as many parameters as the text has twentieths of its tokens (Hoffmann et al. 2022), if that is
+    more. Raises `ValueError` for fewer than 100 tokens, or a vocabulary below 2.
+    """
+    if n_tokens < 100:
+        raise ValueError(
+            f"{n_tokens} tokens are too few to train on; give at least 100, better 10,000."
+        )
+    if vocab_size < 2:
+        raise ValueError(f"vocab_size is {vocab_size}; it must be at least 2.")
+    table = _decisions()
+    row = table.iloc[int(np.abs(np.log(table.index.to_numpy() / n_tokens)).argmin())]
+    cell = _grid().query("params == @row.smallest_as_good").iloc[0]
+    config = Grid().model_config(int(cell["n_embd"]), vocab_size)
+    epochs = float(row["stop_at_epochs"])
+    reasons = [
+        f"In the recorded grid, models of {int(row['smallest_as_good']):,} parameters or more did "
+        f"equally well with {row.name:,} tokens of text; this is the smallest such shape, with "
+        f"your vocabulary: {config.n_params:,} parameters.",
+        f"Their best step came after the text was read about {epochs:.0f} times: train with "
+        "patience, and keep the best weights.",
+    ]
+    if n_tokens > 2 * table.index.max():
+        reasons.append(
+            f"The grid ends at {table.index.max():,} tokens: for more text this is a guess."
+        )
+        larger = [c for c in _ladder(vocab_size) if TOKENS_PER_PARAMETER * c.n_params <= n_tokens]
+        if larger and larger[-1].n_params > config.n_params:
+            config, epochs = larger[-1], 1.0
+            reasons[:2] = [
+                f"{config.n_params:,} parameters are at most a twentieth of the {n_tokens:,} "
+                "tokens, which is best when each is read about once (Hoffmann et al. 2022)."
+            ]
+    if vocab_size * config.n_embd > config.n_params / 2:
+        reasons.append(
+            "More than half of the parameters are the vocabulary's: a smaller one helps most."
+        )
+    return Recommendation(config, epochs, tuple(reasons))
+
+
+def _ladder(vocab_size: int) -> list[GPTConfig]:
+    return [GPTConfig(vocab_size, *shape) for shape in LADDER]
 
 
 @lru_cache(maxsize=1)
@@ -214,5 +276,5 @@ def _grid() -> "pd.DataFrame":
 
 
 @lru_cache(maxsize=1)
-def _best_epochs() -> "pd.Series":
-    return audit.decision_table(audit.grid())["stop_at_epochs"]
+def _decisions() -> "pd.DataFrame":
+    return audit.decision_table(audit.grid())

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import charset_normalizer
+from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 from detect_secrets.core.scan import scan_line
-from detect_secrets.settings import get_plugins, transient_settings
+from detect_secrets.settings import transient_settings
 
 from slmlab.corpus import Corpus, Dataset, Document, corpus_tokenizer
 from slmlab.files import DataError
@@ -20,6 +22,7 @@ MOST_BYTES = 5_000_000  # what a laptop can read a few times within an hour
 FEWEST_TOKENS = 100
 MOST_VAL_TOKENS = 10_000  # each evaluation reads all of them
 SKIPPED_FOLDERS = {"__pycache__", "node_modules", "site-packages"}  # and all that begin with "."
+MOST_LINE = 2_000  # characters of a line that are searched for secrets
 ENTROPY_PLUGINS = {"Base64HighEntropyString", "HexHighEntropyString"}  # they flag ordinary words
 
 
@@ -153,8 +156,9 @@ def _decoded(content: bytes, whole: bool) -> tuple[str | None, str]:
         return _tidied(content.decode("utf-8-sig", "strict" if whole else "ignore")), ""
     except UnicodeDecodeError:
         pass
-    is_utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    if b"\0" in content[:8192] and not is_utf16:
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # UTF-16 says so by its first two bytes
+        return _tidied(content.decode("utf-16", "replace")), ""
+    if b"\0" in content[:8192]:
         return None, "not text (binary)"
     guess = charset_normalizer.from_bytes(content).best()
     if guess is None:
@@ -162,21 +166,22 @@ def _decoded(content: bytes, whole: bool) -> tuple[str | None, str]:
     return _tidied(str(guess)), f"read as {guess.encoding}, a guess: it is not UTF-8"
 
 
-def _tidied(text: str) -> str | None:
+def _tidied(text: str) -> str:
     """With one kind of line ends and no NUL, which UTF-8 allows but no text has."""
     return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
 
 
 def _secrets(documents: Iterable[Document]) -> Iterator[tuple[str, int, str]]:
     with transient_settings({"plugins_used": [{"name": name} for name in _plugins()]}):
+        kinds = lru_cache(maxsize=100_000)(
+            lambda line: sorted({found.type for found in scan_line(line)})
+        )
         for document in documents:
             for number, line in enumerate(document.source.split("\n"), start=1):
-                for kind in sorted({found.type for found in scan_line(line[:2000])}):
+                for kind in kinds(line[:MOST_LINE]):
                     yield document.name, number, kind
 
 
 def _plugins() -> list[str]:
-    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
-
     names = {plugin.__name__ for plugin in get_mapping_from_secret_type_to_class().values()}
     return sorted(names - ENTROPY_PLUGINS)

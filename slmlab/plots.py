@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from slmlab.diagnosis import early_stop
 from slmlab.model import GPT
@@ -117,7 +118,7 @@ def parameter_breakdown(model: GPT) -> Chart:
 def exam_curves(runs: dict[str, list[Run]]) -> Chart:
     """Loss on the held-out test text against the share of training done; one colour per group.
 
-    Every run is a thin line; the dots mark each run's last evaluation.
+    Every run is a thin line; a ring marks its lowest evaluation, a dot its last one.
     """
     chart = Chart()
     axes = chart.subplots()
@@ -128,8 +129,11 @@ def exam_curves(runs: dict[str, list[Run]]) -> Chart:
             label = name if i == 0 else None
             axes.plot(done, table["test_loss"], color=colour, linewidth=1.3, label=label)
             axes.plot(100, table["test_loss"].iloc[-1], "o", color=colour, markersize=5)
+            lowest = table["test_loss"].idxmin()
+            place = done[lowest], table["test_loss"][lowest]
+            axes.plot(*place, "o", color=colour, markersize=8, fillstyle="none")
     axes.set_xlabel("share of the training done (%)")
-    axes.set_ylabel("loss on the held-out files (nats per token)")
+    axes.set_ylabel("loss on the held-out scripts (nats per token)")
     axes.set_title("One exam for all five phases, three seeds each")
     return _finished(chart, axes)
 
@@ -179,13 +183,15 @@ def fitted(
     for (name, (rows, curve)), colour in zip(lines.items(), SERIES, strict=False):
         axes.plot(rows[x], rows[y], "o", color=colour, markersize=4, alpha=0.7)
         axes.plot(ends, curve(ends), color=colour, linewidth=1.5, label=name)
+    axes.plot([], [], "o", color=MUTED, markersize=4, label="one run each")
     axes.set_xscale("log")
     axes.set_yscale("log")
     places = sorted(table[x].unique())
     axes.set_xticks(places, [f"{value:,g}" for value in places], minor=False)
     axes.xaxis.set_minor_formatter("")
+    axes.yaxis.set_major_locator(MaxNLocator(6))  # a range below a factor of 10 has no decades
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:,g}")
-    axes.yaxis.set_minor_formatter("{x:,g}")  # a range below a factor of 10 has no major tick
     axes.set(**labels)
     return _finished(chart, axes)
 
@@ -210,6 +216,7 @@ def gap_against(table: pd.DataFrame) -> Chart:
     right.set_title("Gap against the ratio of the rule")
     for axes in (left, right):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:,g}")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     right.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -267,7 +274,7 @@ def correlation_intervals(table: pd.DataFrame) -> Chart:
     axes.invert_yaxis()
     axes.set_xlim(-1.05, 1.05)
     axes.set_xlabel("Spearman's rank correlation (+1 same order, 0 no relation, −1 reversed)")
-    axes.set_title("What goes with the quality of the samples?")
+    axes.set_title("What goes with the quality of the samples? (bars: 95 % intervals)")
     return _finished(chart, axes)
 
 

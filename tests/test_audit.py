@@ -6,6 +6,7 @@ import pytest
 
 import slmlab as lab
 from slmlab import audit
+from slmlab.diagnosis import MOST_USEFUL_RATIO
 
 
 @pytest.fixture
@@ -103,3 +104,9 @@ def test_the_held_out_files_overlap_less_than_phase_2s_own_exam():
     assert table.loc[2, "own_validation"] > 0.9
     assert (table["held_out"] < 0.5).all()
     assert table["held_out"].is_monotonic_increasing
+
+
+def test_no_size_that_did_best_is_warned_of():
+    table = audit.decision_table(audit.grid())
+    ratios = table["best_params"] / table.index
+    assert ratios.max() < MOST_USEFUL_RATIO < 1.2 * ratios.max()

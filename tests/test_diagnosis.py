@@ -237,7 +237,8 @@ def test_a_vocabulary_far_too_wide_is_noticed(modest):
 
 
 def test_a_model_too_large_for_its_text_is_noticed(finished):
-    [line] = lab.advice(changed(finished))
+    few = replace(finished.dataset, train=finished.dataset.train[:20])
+    [line] = lab.advice(changed(finished, dataset=few))
     assert "parameters for each training token" in line
 
 
@@ -257,41 +258,6 @@ def test_a_negative_gap_is_an_alarm_that_names_the_overlap(modest):
 def test_training_past_the_best_step_is_noticed(modest):
     [line] = lab.advice(changed(modest, val=2.5, best=2.2))
     assert "lowest at step 40" in line
-
-
-@given(st.lists(st.integers(100, 10**10), min_size=2, max_size=2).map(sorted))
-def test_more_text_never_recommends_a_smaller_model(amounts):
-    smaller, larger = (lab.recommend(n).parameters for n in amounts)
-    assert smaller <= larger
-
-
-@given(n_tokens=st.integers(100, 10**10), vocab_size=st.integers(2, 60_000))
-def test_recommendations_keep_their_word(n_tokens, vocab_size):
-    advice = lab.recommend(n_tokens, vocab_size)
-    assert advice.parameters == advice.config.n_params
-    assert advice.config.vocab_size == vocab_size
-    assert f"{n_tokens:,} tokens" in advice.reasons[0]
-    if "or more per parameter" in advice.reasons[1]:
-        assert n_tokens >= 20 * advice.parameters
-    else:
-        assert n_tokens < 20 * advice.parameters
-        assert advice.parameters == lab.recommend(100, vocab_size).parameters
-
-
-def test_a_wide_vocabulary_is_named_as_the_main_cost():
-    assert any("vocabulary" in reason for reason in lab.recommend(23_000, 50257).reasons)
-    assert not any("vocabulary" in reason for reason in lab.recommend(10**10, 500).reasons)
-
-
-@pytest.mark.parametrize("n_tokens", [-1, 0, 99])
-def test_too_little_text_is_refused(n_tokens):
-    with pytest.raises(ValueError, match=f"{n_tokens} tokens are too few"):
-        lab.recommend(n_tokens)
-
-
-def test_a_vocabulary_of_one_is_refused():
-    with pytest.raises(ValueError, match="vocab_size is 1; it must be at least 2"):
-        lab.recommend(1000, 1)
 
 
 def test_the_scorecard_has_a_row_for_each_prompt(finished):

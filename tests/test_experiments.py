@@ -39,7 +39,7 @@ def test_a_cell_has_a_row_for_each_evaluation():
     rows = tiny.work(8, 300, 0)
     assert [row["step"] for row in rows] == [0, 2, 4]
     assert rows[-1]["tokens_seen"] == 4 * 8 * 64
-    assert rows[0]["params"] == tiny.model(8, 1172, 0).n_params
+    assert rows[0]["params"] == tiny.model_config(8, 1172).n_params
     assert all(0 <= row["copied"] <= 1 and 0 <= row["parses"] <= 1 for row in rows)
 
 

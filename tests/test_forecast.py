@@ -1,7 +1,10 @@
 """What is said of a set-up before it is trained."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import slmlab as lab
 from slmlab import audit
 from slmlab.forecast import forecast, machine_factor, nearest, reference_ms
 from slmlab.setups import Setup
@@ -93,9 +96,9 @@ def test_a_phase_is_told_its_own_recorded_runs():
 
 
 def test_warnings_are_in_words():
-    ahead = forecast(Setup.parse("phase-4 vocabulary=gpt2"), factor=1.0)
+    ahead = forecast(Setup.parse("phase-4 vocabulary=gpt2 n_tokens=10000"), factor=1.0)
     text = " ".join(ahead.warnings)
-    for words in ("right-size it", "parameters for each training token", "will be read 297 times"):
+    for words in ("right-size it", "parameters for each training token", "will be read 683 times"):
         assert words in text
     assert forecast(Setup.parse("phase-1 n_embd=2 n_layer=1 n_tokens=23000")).warnings == ()
 
@@ -108,3 +111,52 @@ def test_a_context_longer_than_the_text_gets_a_sentence():
 def test_more_memory_than_is_free_is_said():
     ahead = forecast(Setup.parse("phase-0 n_embd=3072 n_layer=60 batch_size=512"), factor=1.0)
     assert any("MB are free" in warning for warning in ahead.warnings)
+
+
+@given(st.lists(st.integers(100, 10**10), min_size=2, max_size=2).map(sorted))
+def test_more_text_never_recommends_a_smaller_model(amounts):
+    smaller, larger = (lab.recommend(n).config.n_params for n in amounts)
+    assert smaller <= larger
+
+
+@pytest.mark.parametrize("n_tokens", [1_000, 2_200, 4_800, 10_500, 23_000])
+def test_within_the_grid_the_recommended_size_did_as_well_as_the_best(n_tokens):
+    advice = lab.recommend(n_tokens, 1172)
+    runs = audit.last_and_best(audit.grid()).query("train_tokens == @n_tokens")
+    losses = runs.groupby("params")["best_val_loss"]
+    best = losses.mean().idxmin()
+    spread = losses.get_group(best).max() - losses.get_group(best).min()
+    assert losses.mean()[advice.config.n_params] <= losses.mean()[best] + spread
+    assert advice.epochs == pytest.approx(runs[runs["params"] == best]["best_epochs"].mean())
+
+
+def test_beyond_the_grid_a_recommendation_says_that_it_guesses():
+    assert not any("guess" in reason for reason in lab.recommend(30_000).reasons)
+    for n_tokens in (100_000, 10**9):
+        assert any("guess" in reason for reason in lab.recommend(n_tokens).reasons)
+    advice = lab.recommend(10**9, 5_000)
+    assert 20 * advice.config.n_params <= 10**9
+    assert advice.epochs == 1
+
+
+@given(n_tokens=st.integers(100, 10**10), vocab_size=st.integers(2, 60_000))
+def test_recommendations_fit_the_vocabulary(n_tokens, vocab_size):
+    advice = lab.recommend(n_tokens, vocab_size)
+    assert advice.config.vocab_size == vocab_size
+    assert any(f"{advice.config.n_params:,} parameters" in reason for reason in advice.reasons)
+
+
+def test_a_wide_vocabulary_is_named_as_the_main_cost():
+    assert any("vocabulary's" in reason for reason in lab.recommend(23_000, 50257).reasons)
+    assert not any("vocabulary's" in reason for reason in lab.recommend(10**10, 500).reasons)
+
+
+@pytest.mark.parametrize("n_tokens", [-1, 0, 99])
+def test_too_little_text_is_refused(n_tokens):
+    with pytest.raises(ValueError, match=f"{n_tokens} tokens are too few"):
+        lab.recommend(n_tokens)
+
+
+def test_a_vocabulary_of_one_is_refused():
+    with pytest.raises(ValueError, match="vocab_size is 1; it must be at least 2"):
+        lab.recommend(1000, 1)

@@ -5,7 +5,7 @@ from html import escape
 import ipywidgets
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-FULL = ipywidgets.Layout(width="100%", max_width="760px")
+FULL = ipywidgets.Layout(width="auto", max_width="760px")
 LABEL = {"description_width": "130px"}  # as wide as the longest, so that controls align
 
 

@@ -73,11 +73,11 @@ GROUPS = {
 }
 UNCHOSEN = ""  # of a list without a choice: with None a browser shows an empty line
 MOST_PINS = len(SERIES)
-COLUMN = "340px"
 # Widgets have no setting for these: lines of text that stand close, pictures that keep their place
 # while the next one is loaded, code and tables that are wider than a narrow page.
 STYLE = """<style>
 .slm-playground .widget-html-content { line-height: 1.4; }
+.slm-playground p { margin: 6px 0; }
 .slm-playground .widget-image { max-width: calc(100% - 4px); aspect-ratio: 700 / 380; }
 .slm-playground .slm-code pre { white-space: pre; overflow-x: auto; }
 .slm-playground .slm-comparison td + td, .slm-playground th { white-space: nowrap; }
@@ -128,7 +128,7 @@ class Playground(Panel):
             options=[("choose …", UNCHOSEN)] + [(p.title, p.number) for p in PHASES],
             description="start from",
             style=LABEL,
-            layout=_filling("330px", flex="1 1 330px"),
+            layout=_filling(),
         )
         self.controls = {name: _slider(name) for name in OFFERED}
         vocabularies = [("right-sized", "right-sized"), ("GPT-2's (50,257)", "gpt2")]
@@ -143,11 +143,11 @@ class Playground(Panel):
             description="as a string",
             continuous_update=False,
             style=LABEL,
-            layout=_filling(flex="1 1 330px"),
+            layout=_filling(),
         )
         self.show_code = ipywidgets.ToggleButton(description="Show the code")
         self.code = _text("code")
-        self.readout = _text("readout", height="370px")
+        self.readout = _text("readout", min_height="400px")
         self.start = _button("Train", "success", "train this set-up")
         self.stop = _button("Stop", "danger", "end the training; what was trained is kept")
         self.pin = _button("Pin", "", "lay the chosen run beside others")
@@ -189,20 +189,23 @@ class Playground(Panel):
         for title, names in GROUPS.items():
             heading = ipywidgets.HTML(f"<b>{title}</b>")
             groups += [heading, *(self.controls[name] for name in names)]
-        left = ipywidgets.VBox(groups, layout=ipywidgets.Layout(flex=f"0 1 {COLUMN}"))
+        left = ipywidgets.VBox(
+            [self.preset, *groups],
+            layout=ipywidgets.Layout(flex="0 1 340px", margin="0 16px 0 0"),
+        )
         right = ipywidgets.VBox(
             [
+                self.state,
                 ipywidgets.HTML("<b>What to expect</b>"),
                 self.readout,
                 _row(self.start, self.stop, self.bar),
                 self.status,
             ],
-            layout=ipywidgets.Layout(flex=f"1 1 {COLUMN}"),
+            layout=ipywidgets.Layout(flex="1 1 340px"),
         )
         self.panel = framed(
             "playground",
             ipywidgets.HTML(STYLE, layout=ipywidgets.Layout(display="none")),
-            _row(self.preset, self.state),
             _row(left, right),
             self.show_code,
             self.code,
@@ -365,7 +368,13 @@ class Playground(Panel):
 
     def _draw(self, run: Run) -> None:
         with self._lock:
-            self.curves.value = loss_curves(run)._repr_png_()
+            chart = loss_curves(run)
+            [axes] = chart.axes
+            planned = run.state.planned_steps or max(1, run.state.step)
+            # As long as the training is to be, so that the axis stands still; with room on top
+            # for what is written beside the first point.
+            axes.set(xlim=(-planned / 25, planned * 1.04), ylim=(0, 1.1 * axes.get_ylim()[1]))
+            self.curves.value = chart._repr_png_()
         self._show_sample()
 
     def _show_sample(self) -> None:
@@ -449,7 +458,7 @@ def _stand_at(control: ipywidgets.Widget, name: str, value: Any) -> None:
 
 def _filling(most: str | None = None, flex: str | None = None) -> ipywidgets.Layout:
     """As wide as its place, up to `most`; in a row, `flex` says from where on it goes below."""
-    return ipywidgets.Layout(width="auto", max_width=most, flex=flex)
+    return ipywidgets.Layout(width="auto", min_width="0", max_width=most, flex=flex)
 
 
 def _row(*children: ipywidgets.Widget) -> ipywidgets.Box:
@@ -511,10 +520,11 @@ def _breakdown(ahead: Forecast) -> str:
     for (kind, count), colour in zip(counts.items(), KINDS, strict=True):
         share = 100 * count / total
         bar += f"<div style='width:{share:.1f}%;background:{colour};height:14px'></div>"
-        names += f"<span style='color:{colour}'>■</span> {kind.split(' (')[0]} {share:.0f} %&ensp;"
+        name = f"<span style='color:{colour}'>■</span> {kind.split(' (')[0]} {share:.0f} %"
+        names += f"<span style='white-space:nowrap'>{name}&ensp;</span> "
     return (
-        f"<div style='display:flex;max-width:340px;margin:6px 0 2px'>{bar}</div>"
-        f"<div style='line-height:1.3;font-size:12px;max-width:350px'>{names}</div>"
+        f"<div style='display:flex;max-width:480px;margin:6px 0 2px'>{bar}</div>"
+        f"<div style='line-height:1.3;font-size:12px'>{names}</div>"
     )
 
 
@@ -533,7 +543,8 @@ def _ended(run: Run) -> str:
         "diverged": "The loss stopped being a finite number; lower the learning rate. It ended",
     }[state.status]
     return (
-        f"{how} at step {state.step:,}, after {_duration(state.seconds)}. Gap {run.gap:+.2f} "
+        f"{how} at step {state.step:,}, after {_duration(state.seconds)}. "
+        f"Gap at step {last.step:,}: {run.gap:+.2f} "
         f"({gap_band(run.gap).name}), on the held-out scripts "
         f"{last.test_loss - last.train_loss:+.2f}; best validation loss "
         f"{state.best_val_loss:.2f} at step {state.best_step:,}."
