@@ -96,7 +96,7 @@ def mean_and_range(
     """Mean and range of columns over the rows of each group, as text: "3.75 (3.70 to 3.78)".
 
     `formats` names the columns and how their numbers are written (".2f"). A range of one value is
-    left out; a group without values is a dash.
+    left out; a group without values is a dash. Groups keep their order in the table.
     """
 
     def spread(values: "pd.Series") -> str:
@@ -106,7 +106,7 @@ def mean_and_range(
         mean, low, high = (f"{n:{formats[values.name]}}".replace("-", "−") for n in numbers)
         return mean if low == high else f"{mean} ({low} to {high})"
 
-    return table.groupby(by)[list(formats)].agg(spread)
+    return table.groupby(by, sort=False)[list(formats)].agg(spread)
 
 
 def around_the_rule(runs: "pd.DataFrame") -> "pd.DataFrame":
@@ -154,11 +154,10 @@ def last_and_best(table: "pd.DataFrame") -> "pd.DataFrame":
     return last.reset_index()
 
 
-def suspects(every_step: bool = False) -> "pd.DataFrame":
-    """The last (or every) evaluation of the suspects' runs, with the `perplexity` it reports."""
+def suspects() -> "pd.DataFrame":
+    """The last evaluation of each suspect's runs, with the `perplexity` that it reports."""
     table = read_experiment("suspects")
-    if not every_step:
-        table = table[table["step"] == table["step"].max()].reset_index(drop=True)
+    table = table[table["step"] == table["step"].max()].reset_index(drop=True)
     table["perplexity"] = np.exp(table["val_loss"])
     return table
 
@@ -198,7 +197,8 @@ class PowerLaw:
     def __str__(self) -> str:
         per_doubling = 100 * (2**self.exponent - 1)
         bounds = [100 * (2**e - 1) for e in (self.low, self.high)]
-        return f"{per_doubling:+.1f} % per doubling ({bounds[0]:+.1f} to {bounds[1]:+.1f})"
+        text = f"{per_doubling:+.1f} % per doubling ({bounds[0]:+.1f} to {bounds[1]:+.1f})"
+        return text.replace("-", "−")
 
 
 def fit_power_law(table: "pd.DataFrame", x: str, y: str, by: Sequence[str]) -> PowerLaw:
@@ -250,22 +250,19 @@ def rank_correlation(table: "pd.DataFrame", x: str, y: str) -> float:
 def rank_correlations(
     table: "pd.DataFrame", predictors: Sequence[str], outcomes: Sequence[str], by: Sequence[str]
 ) -> "pd.DataFrame":
-    """Spearman's rank correlation of every predictor with every outcome, and 95 % intervals.
-
-    Columns: `outcome`, `predictor`, `correlation`, `low`, `high`, and all three in one `text`.
-    """
+    """Spearman's rank correlation of every predictor with every outcome, and 95 % intervals."""
     import pandas as pd
 
     rows = []
     for outcome in outcomes:
         for predictor in predictors:
+            columns = table[[*by, predictor, outcome]]  # few columns are drawn faster
             low, high = bootstrap(
-                table, lambda t, x=predictor, y=outcome: rank_correlation(t, x, y), by
+                columns, lambda t, x=predictor, y=outcome: rank_correlation(t, x, y), by
             )
             correlation = rank_correlation(table, predictor, outcome)
-            text = f"{correlation:+.2f} ({low:+.2f} to {high:+.2f})".replace("-", "−")
-            rows.append((outcome, predictor, correlation, low, high, text))
-    columns = ["outcome", "predictor", "correlation", "low", "high", "text"]
+            rows.append((outcome, predictor, correlation, low, high))
+    columns = ["outcome", "predictor", "correlation", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
 

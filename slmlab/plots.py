@@ -254,8 +254,8 @@ def suspect_perplexities(table: pd.DataFrame) -> Chart:
     return _finished(chart, axes, legend=False)
 
 
-def correlation_intervals(table: pd.DataFrame) -> Chart:
-    """Rank correlations with their 95 % intervals; one group of bars per outcome."""
+def correlation_intervals(table: pd.DataFrame, runs: str) -> Chart:
+    """Rank correlations over `runs` with their 95 % intervals; one group of bars per outcome."""
     chart = Chart(width=8.0, height=4.2)
     axes = chart.subplots()
     predictors = list(table["predictor"].unique())
@@ -274,7 +274,7 @@ def correlation_intervals(table: pd.DataFrame) -> Chart:
     axes.invert_yaxis()
     axes.set_xlim(-1.05, 1.05)
     axes.set_xlabel("Spearman's rank correlation (+1 same order, 0 no relation, −1 reversed)")
-    axes.set_title("What goes with the quality of the samples? (bars: 95 % intervals)")
+    axes.set_title(f"What goes with good samples? {runs}, 95 % intervals")
     return _finished(chart, axes)
 
 

@@ -27,7 +27,7 @@ def test_a_power_law_is_found_with_its_interval(table):
     assert fit.exponent == pytest.approx(-0.5, abs=0.01)
     assert fit.low < fit.exponent < fit.high
     assert fit(4.0) == pytest.approx(4.0, rel=0.02)
-    assert str(fit).startswith("-29")
+    assert str(fit).startswith("−29")
 
 
 def test_a_power_law_needs_positive_values_that_vary(table):
@@ -110,3 +110,37 @@ def test_no_size_that_did_best_is_warned_of():
     table = audit.decision_table(audit.grid())
     ratios = table["best_params"] / table.index
     assert ratios.max() < MOST_USEFUL_RATIO < 1.2 * ratios.max()
+
+
+def test_mean_and_range_as_text():
+    rows = {"phase": [2, 2, 1, 1], "loss": [1.0, 2.0, 3.0, 3.0], "gap": [-0.5, 0.5, None, None]}
+    shown = audit.mean_and_range(pd.DataFrame(rows), "phase", {"loss": ".1f", "gap": "+.1f"})
+    assert shown.index.tolist() == [2, 1]
+    assert shown["loss"].tolist() == ["1.5 (1.0 to 2.0)", "3.0"]
+    assert shown["gap"].tolist() == ["+0.0 (−0.5 to +0.5)", "–"]
+
+
+def test_the_rule_is_tried_at_equal_text_and_seed():
+    rows = [(100, 0, 5, 3.0), (100, 0, 50, 2.5), (100, 0, 60, 2.7), (100, 0, 500, 2.5)]
+    rows += [(200, 0, 10, 2.0), (200, 0, 9, 2.0)]
+    columns = ["train_tokens", "seed", "params_per_token", "best_val_loss"]
+    table = audit.around_the_rule(pd.DataFrame(rows, columns=columns)).set_index("train_tokens")
+    assert table["10 to 100"].tolist() == pytest.approx([2.6, 2.0])
+    assert table["below 10"].tolist() == pytest.approx([0.4, 0.0])
+    assert table.loc[100, "above 100"] == pytest.approx(-0.1)
+    assert np.isnan(table.loc[200, "above 100"])
+    assert table["ranges_overlap"].tolist() == [False, True]
+
+
+def test_in_the_grid_10_is_a_floor_and_100_nothing():
+    table = audit.around_the_rule(audit.last_and_best(audit.grid()))
+    assert (table["below 10"].dropna() > 0.2).all()
+    assert not table["ranges_overlap"].any()
+    assert (table["above 100"].dropna().abs() < 0.2).all()
+
+
+def test_sizes_near_the_best_are_compared_on_the_same_texts():
+    guide = audit.decision_table(audit.grid())
+    assert guide["near"].str.contains("454,368").all()
+    assert not guide["near"].str.contains("20,508").any()
+    assert (guide["first_look"] <= guide["stop_at_epochs"]).all()

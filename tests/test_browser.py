@@ -44,7 +44,7 @@ SETTINGS = {
 }
 
 try:
-    from playwright.sync_api import Error, Page, expect, sync_playwright
+    from playwright.sync_api import Error, Locator, Page, expect, sync_playwright
 except ImportError:
     if os.environ.get("SLMLAB_BROWSER") == "required":
         raise
@@ -183,10 +183,11 @@ def choose(page: Page, menu: str, entry: str) -> None:
 
 
 def run_all(page: Page) -> None:
+    """Run all cells to the end, without an error or a warning."""
     expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
     choose(page, "Run", "Run All Cells")
-    last = page.locator(".jp-CodeCell .jp-InputPrompt").last
-    expect(last).to_have_text(re.compile(r"\[\d+\]:"))
+    for prompt in page.locator(".jp-CodeCell .jp-InputPrompt").all():
+        expect(prompt).to_have_text(re.compile(r"\[\d+\]:"))
     for kind in ("error", "stderr"):
         wrong = page.locator(f'[data-mime-type="application/vnd.jupyter.{kind}"]')
         assert wrong.all_inner_texts() == []
@@ -197,16 +198,19 @@ class Panel:
 
     def __init__(self, page: Page) -> None:
         self.frame = page.locator(".jp-OutputArea-output .slm-playground")
-        for part in ("readout", "status", "sample", "curves", "comparison"):
-            setattr(self, part, self.frame.locator(f".slm-{part}"))
-        for button in ("Train", "Stop", "Pin"):
-            found = self.frame.get_by_role("button", name=button, exact=True)
-            setattr(self, button.lower(), found)
+        parts = ("readout", "status", "sample", "curves", "comparison")
+        self.readout, self.status, self.sample, self.curves, self.comparison = (
+            self.frame.locator(f".slm-{part}") for part in parts
+        )
+        self.train, self.stop, self.pin = (
+            self.frame.get_by_role("button", name=name, exact=True)
+            for name in ("Train", "Stop", "Pin")
+        )
         self.state = self.frame.get_by_label("as a string")
         self.runs = self.frame.get_by_label("run", exact=True)
         expect(self.readout).to_contain_text("parameters per token")
 
-    def slider(self, label: str):
+    def slider(self, label: str) -> Locator:
         return self.frame.locator(".widget-slider").filter(has_text=label)
 
     def paste(self, state: str) -> None:
@@ -214,6 +218,7 @@ class Panel:
         self.state.press("Enter")
 
     def stands_at(self, state: str) -> None:
+        """The string, and the numbers that belong to it."""
         expect(self.state).to_have_value(state)
         expect(self.readout).to_contain_text(f"{Setup.parse(state).model().n_params:,}")
 
@@ -257,23 +262,23 @@ def test_training_outlives_the_page_and_its_record_the_kernel(browser, lab, tmp_
     with opened(browser, lab.format("playground.ipynb"), tmp_path) as page:
         run_all(page)
         panel = Panel(page)
-        panel.paste("phase-2 max_steps=3000 seed=5")
+        panel.paste("phase-2 max_steps=30000 seed=5")
         panel.train.click()
-        expect(panel.status).to_contain_text("of 3,000")
+        expect(panel.status).to_contain_text("of 30,000")
         # Dragged to the right end, while it trains.
         handle = panel.slider("width").locator(".noUi-handle")
         handle.drag_to(panel.slider("width").locator(".widget-readout"))
-        panel.stands_at("phase-2 n_embd=384 max_steps=3000 seed=5")
+        panel.stands_at("phase-2 n_embd=384 max_steps=30000 seed=5")
 
     with opened(browser, lab.format("playground.ipynb"), tmp_path) as page:
         run_all(page)
         panel = Panel(page)
         expect(panel.train).to_be_disabled()
-        expect(panel.status).to_contain_text("of 3,000")
+        expect(panel.status).to_contain_text("of 30,000")
         panel.stop.click()
         expect(panel.status).to_contain_text("Stopped at step")
 
-        panel.paste("phase-2 max_steps=3000 seed=6")
+        panel.paste("phase-2 max_steps=30000 seed=6")
         panel.train.click()
         expect(panel.status).to_contain_text("At step 0")
         choose(page, "Kernel", "Restart Kernel and Clear Outputs")
@@ -282,7 +287,7 @@ def test_training_outlives_the_page_and_its_record_the_kernel(browser, lab, tmp_
         run_all(page)
         panel = Panel(page)
         expect(panel.train).to_be_enabled()
-        expect(panel.runs).to_contain_text("phase-2 max_steps=3000 seed=6")
+        expect(panel.runs).to_contain_text("phase-2 max_steps=30000 seed=6")
 
 
 def test_a_phase_runs_from_its_first_cell_to_its_last(browser, lab, tmp_path):

@@ -253,7 +253,8 @@ def mean_loss_of_short_text(function: Any) -> None:
         ),
     )
     for wrong, sentence in mistakes:
-        require(not _close(value, float(wrong)), sentence)
+        # The mean itself may be rounded; a mistake that was computed may not, as some lie near.
+        require(not math.isclose(value, float(wrong), rel_tol=1e-4), sentence)
     require(
         _close(value, mean),
         f"For the {n} tokens of Phase 0's exam you get {value:.4f}, which is not the mean. Each "
@@ -274,7 +275,7 @@ def _any_model(vocab_size: int, block_size: int) -> lab.GPT:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 2:
-                parameter.mul_(20)
+                parameter.mul_(50)
     return model.eval()
 
 
@@ -319,7 +320,7 @@ def mended_split(function: Any) -> None:
             "Some of what you return does not stand in the text: return its tokens.",
         )
         require(
-            len(set(train)) < n,
+            train != list(range(n)),
             "You train on the whole text, what is held back included: cut it out of the training "
             "text.",
         )

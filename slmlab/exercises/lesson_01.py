@@ -12,6 +12,10 @@ from slmlab.exercises.checking import Mistake, called, filled_in, number, requir
 GPT2, RIGHT_SIZED = 50_257, 1_172  # tokens in GPT-2's vocabulary, and in the right-sized one
 WIDTH, REST = 64, 152_128  # of the model whose shares are asked: Phase 2's shape
 BUDGET, CONTEXT = 50_000, 16
+KEYS = (
+    "(Elements of a tensor are tensors, and never equal in a set or as keys of a dict; `.tolist()` "
+    "makes numbers of them.)"
+)
 
 
 def embedding_share(share_gpt2: Any, share_right_sized: Any) -> None:
@@ -70,7 +74,10 @@ def initial_loss(start_gpt2: Any, start_right_sized: Any) -> None:
         )
     dataset = lab.PHASES[1].dataset("right-sized")
     measured = lab.mean_loss(lab.PHASES[1].model(RIGHT_SIZED), dataset.val)
-    right(f"The untrained model with {RIGHT_SIZED:,} tokens really starts at {measured:.2f}.")
+    right(
+        f"The untrained model with {RIGHT_SIZED:,} tokens starts at {measured:.2f}: its weights "
+        "are small, not 0."
+    )
 
 
 def right_sized_ids(function: Any) -> None:
@@ -98,14 +105,13 @@ def right_sized_ids(function: Any) -> None:
             ) from None
         numbers = set(new)
         require(
-            min(numbers) >= 0 and 0 in numbers,
+            min(numbers) == 0,
             f"Your smallest new id is {min(numbers)}; the first row of a table is row 0.",
         )
         require(
             len(numbers) <= distinct,
             f"The text has {distinct} different tokens, but you use {len(numbers)} new ids: the "
-            "same token got several. (Elements of a tensor are never equal as keys of a dict or "
-            "set; `ids.tolist()` helps.)",
+            f"same token got several. {KEYS}",
         )
         require(
             len(numbers) == distinct,
@@ -131,7 +137,12 @@ def right_sized_ids(function: Any) -> None:
 
 
 def _renumbered(function: Any, old: Tensor) -> tuple[list[int], Any]:
-    result = called(function, old.clone())
+    try:
+        result = called(function, old.clone())
+    except Mistake as error:
+        if "KeyError: tensor" in str(error):
+            raise Mistake(f"{error}. {KEYS}") from error
+        raise
     require(
         isinstance(result, tuple | list) and len(result) == 2,
         "Return two things, `new, kept`: the new ids, and the table that leads back.",
@@ -173,7 +184,7 @@ def never_read(function: Any) -> None:
     require(
         not read,
         f"Your answer has token {next(iter(read), None)}, which does occur in training, if not at "
-        "the same place. (Elements of a tensor are never equal in a set: `train.tolist()` helps.)",
+        f"the same place. {KEYS}",
     )
     require(
         len(found) != 2,
@@ -245,8 +256,8 @@ def design(config: Any) -> None:
     require(
         loss < frequencies,
         f"It fits, but after 500 steps its training loss is {loss:.1f}. Who knows only how "
-        f"frequent each token is gets {frequencies:.1f}. A width of {config.n_embd} is too narrow to learn "
-        "more: you have parameters to spare.",
+        f"frequent each token is gets {frequencies:.1f}. A width of {config.n_embd} is too narrow "
+        "to learn more: you have parameters to spare.",
     )
     ratio = config.n_params / len(dataset.train)
     right(

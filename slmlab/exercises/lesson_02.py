@@ -14,8 +14,8 @@ from slmlab.corpus import Corpus, Dataset, corpus_tokenizer, load_corpus, ngrams
 from slmlab.exercises.checking import Mistake, called, filled_in, number, require, right
 from slmlab.phases import PHASES
 
-# A share that a likely mistake gives, and what to say of it.
-Misreading = tuple[Callable[[list[int], list[int], int], float], str]
+# What a likely mistake gives for a case, and what to say of it.
+Misreading = tuple[Callable[..., float], str]
 
 
 def letter(answer: Any, name: str, letters: str) -> str:
@@ -26,31 +26,30 @@ def letter(answer: Any, name: str, letters: str) -> str:
     return known[text]
 
 
-def check_share(
-    value: Any,
-    name: str,
-    case: tuple[list[int], list[int], int],
-    truth: float,
+def check_values(
+    values: Sequence[float],
+    cases: Sequence[tuple],
+    truth: Callable[..., float],
     misreadings: Sequence[Misreading],
+    otherwise: Callable[..., str],
 ) -> None:
-    """Raise `Mistake` unless a function's share is the truth, naming the misreading that fits.
+    """Raise `Mistake` unless each value is the truth of its case.
 
-    `case` is the text read, the text looked at, and n.
+    The misreading that gives all the values is named; if there is none, `otherwise` puts the first
+    wrong case into words, from the value, the truth and the case.
     """
-    value = number(value, name)
-    if math.isclose(value, truth, abs_tol=1e-3):
+    truths = [truth(*case) for case in cases]
+    if _same(values, truths):
         return
     for misread, sentence in misreadings:
-        wrong = misread(*case)
-        if not math.isclose(wrong, truth, abs_tol=1e-3):
-            require(not math.isclose(value, wrong, abs_tol=1e-3), sentence)
-    require(
-        not math.isclose(value, 100 * truth, abs_tol=1e-1),
-        f"`{name}` gives {value:.4g}, which is per cent; a share lies between 0 and 1.",
-    )
-    read, looked_at, n = case
-    asked = f"`{name}` of {looked_at} in {read} with n={n}" if len(read) < 20 else f"`{name}`"
-    raise Mistake(f"{asked} gives {value:.4g}; it should be {truth:.4g}.")
+        require(not _same(values, [misread(*case) for case in cases]), sentence)
+    wrong = next(i for i, value in enumerate(values) if not _same([value], [truths[i]]))
+    raise Mistake(otherwise(values[wrong], truths[wrong], *cases[wrong]))
+
+
+def _same(values: Sequence[float], others: Sequence[float]) -> bool:
+    pairs = zip(values, others, strict=True)
+    return all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-3) for a, b in pairs)
 
 
 # Task 1
@@ -153,11 +152,10 @@ def reading(stop: Any, times: Any, steps: Any) -> None:
 
 SMALL_CASES = (  # the text read, the text looked at, n
     ([1, 2, 3, 4, 5, 6, 7, 8], [3, 4, 5, 6, 99], 3),
-    ([1, 2, 3, 1, 2, 3], [1, 2, 3, 1, 2, 9, 1, 2], 2),
+    ([1, 2, 3, 4], [1, 2, 3, 1, 2, 9, 1, 2], 2),
     ([5, 4, 3, 2, 1], [1, 2, 3, 4, 5], 2),
     ([1, 2, 9, 3, 4], [1, 2, 3, 4], 3),
     ([1, 12, 3, 4], [11, 2, 3, 4, 7], 2),
-    ([1, 2, 3], [1, 2, 3], 3),
 )
 
 
@@ -208,7 +206,17 @@ MISREADINGS: tuple[Misreading, ...] = (
     ),
     (
         lambda read, looked_at, n: _mean(_found(read, ngrams(looked_at, n)[:-1], n)),
-        "You lost the last sequence: of N tokens, N − n + 1 sequences of n begin.",
+        "You lost the last sequence of the validation set: of N tokens, N − n + 1 sequences of n "
+        "begin.",
+    ),
+    (
+        lambda read, looked_at, n: _mean(_found(read[:-1], ngrams(looked_at, n), n)),
+        "You lost the last sequence of the training text: of N tokens, N − n + 1 sequences of n "
+        "begin.",
+    ),
+    (
+        lambda read, looked_at, n: _mean(_found(read[:-1], ngrams(looked_at, n)[:-1], n)),
+        "You lost the last sequence of both texts: of N tokens, N − n + 1 sequences of n begin.",
     ),
     (
         lambda read, looked_at, n: sum(_found(read, ngrams(looked_at, n), n)) / len(looked_at),
@@ -225,16 +233,20 @@ MISREADINGS: tuple[Misreading, ...] = (
         ),
         "Written one after the other, the ids 1, 12 look like 11, 2. Compare ids, not digits.",
     ),
+    (
+        lambda read, looked_at, n: 100 * _share(read, looked_at, n),
+        "That is per cent; a share lies between 0 and 1.",
+    ),
 )
 
 
 def contamination(function: Callable[..., Any]) -> None:
     """`function(train, val, n)`: the share of the exam's n-token sequences that were studied."""
     name = "contamination"
-    for read, looked_at, n in SMALL_CASES:
-        value = called(function, list(read), list(looked_at), n)
-        case = (read, looked_at, n)
-        check_share(value, name, case, _share(*case), MISREADINGS)
+    values = [number(called(function, list(r), list(v), n), name) for r, v, n in SMALL_CASES]
+    check_values(values, SMALL_CASES, _share, MISREADINGS, _wrong_share)
+    whole = number(called(function, [1, 2, 3], [1, 2, 3], 3), name)
+    require(whole == 1, f"For [1, 2, 3] in [1, 2, 3] with n=3 it gives {whole:g}; it should be 1.")
     for looked_at in ([1, 2], []):
         value = called(function, [1, 2, 3, 4], looked_at, 3)
         try:
@@ -246,12 +258,19 @@ def contamination(function: Callable[..., Any]) -> None:
             f"A validation set of {len(looked_at)} tokens has no sequence of 3, so there is "
             f"nothing to take a share of: return NaN, not {value:g}, which would look measured.",
         )
-    for n in (8, 20):
-        dataset = PHASES[2].dataset()
-        case = (dataset.train.tolist(), dataset.val.tolist(), n)
-        value = called(function, *case)
-        check_share(value, name, case, dataset.contamination(n), MISREADINGS)
+    phase_2 = PHASES[2].dataset()
+    value = number(called(function, phase_2.train.tolist(), phase_2.val.tolist(), 8), name)
+    require(
+        math.isclose(value, phase_2.contamination(), abs_tol=1e-3),
+        f"On small cases it is right, but for the exam of Phase 2 it gives {value:.3f}, not "
+        f"{phase_2.contamination():.3f}.",
+    )
     right("It agrees with the course's own measure, on small cases and on the exam of Phase 2.")
+
+
+def _wrong_share(value: float, truth: float, read: list[int], looked_at: list[int], n: int) -> str:
+    case = f"train={read}, val={looked_at} and n={n}"
+    return f"For {case} it gives {value:.4g}; it should be {truth:.4g}."
 
 
 # Task 4
@@ -266,8 +285,13 @@ def split(function: Callable[..., Any]) -> None:
     alone = "# File: a.py\n\nprint(1)\n"
     try:
         sides = function(alone, 0.5)
-    except ValueError:
+    except ValueError as error:
         sides = None
+        require(
+            not re.search(r"m(in|ax)\(\)|substring|unpack|^$", str(error)),
+            f"For a text of one file your function stops with `{error}`, which does not tell what "
+            "is wrong. Notice that case, and raise a ValueError with a sentence of your own.",
+        )
     except Exception as error:
         raise Mistake(
             f"A text of one file cannot be cut; raise a ValueError that says so. Yours stopped "

@@ -6,10 +6,10 @@ from functools import cache, wraps
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from slmlab.corpus import Dataset, load_corpus, load_held_out, ngrams
+from slmlab.corpus import load_corpus, load_held_out, ngrams
 from slmlab.diagnosis import copy_rate, longest_match, scorecard_history
-from slmlab.exercises.checking import Mistake, called, number, require, right
-from slmlab.exercises.lesson_02 import letter
+from slmlab.exercises.checking import called, number, require, right
+from slmlab.exercises.lesson_02 import check_values, letter
 from slmlab.phases import PHASES
 from slmlab.runs import Run
 
@@ -43,8 +43,8 @@ def recall(share: Any, learnt: Any, recites: Any) -> None:
     learnt = letter(learnt, "learnt", "ABC")
     require(
         learnt != "A",
-        "A finishes most lines of its exam as a whole, since three quarters of that exam stood in "
-        "its training text. Learning shows on the new lines.",
+        "A finishes the largest share of all its lines, but nearly all of those it had read. "
+        "Learning shows on the new lines.",
     )
     require(
         learnt != "C",
@@ -58,7 +58,7 @@ def recall(share: Any, learnt: Any, recites: Any) -> None:
         "shares.",
     )
     require(recites != "C", "Another model finishes a larger share of its known lines.")
-    right("A knows its book best, B has learnt most; the mix of the exam had hidden it.")
+    right("A knows its book best, B has learnt most; one share of all lines would not have told.")
 
 
 # Task 2
@@ -66,56 +66,96 @@ def recall(share: Any, learnt: Any, recites: Any) -> None:
 
 def copied(function: Callable[..., Any]) -> None:
     """`function(text, prompt, dataset, n)`: the share of a sample that is copied."""
-    run = _run()
-    for n in (8, 4):
-        for sample in run.samples[-8:]:
-            text, prompt = sample["text"], sample["prompt"]
-            value = number(called(function, text, prompt, run.dataset, n), "copied")
-            _check_copied(value, text, prompt, run.dataset, n)
-    value = called(function, "# File:", "# File:", run.dataset, 8)
+    dataset = _run().dataset
+    encode = dataset.tokenizer.encode
+    last, looping = (
+        [(s["text"], s["prompt"]) for s in _run().samples if s["step"] == step]
+        for step in (2000, 150)
+    )
+    cases = [(*sample, 8) for sample in last] + [(*sample, 4) for sample in looping]
+    values = []
+    for text, prompt, n in cases:
+        value = number(called(function, text, prompt, dataset, n), "copied")
+        # Who encodes first and cuts the prompt off after that may get other tokens at the border.
+        cut = encode(text)[len(encode(prompt)) :]
+        also = copy_rate(cut, dataset.train.tolist(), n)
+        values.append(_copied(text, prompt, n) if math.isclose(value, also) else value)
+    check_values(values, cases, _copied, MISCOUNTS, _wrong_copied)
+    nothing = called(function, "# File:", "# File:", dataset, 8)
     require(
-        float(value) == 0 or math.isnan(float(value)),
-        f"Where nothing was written nothing is copied: give 0 or NaN, not {value}.",
+        float(nothing) == 0 or math.isnan(float(nothing)),
+        f"Where nothing was written nothing is copied: give 0 or NaN, not {nothing}.",
     )
     right("It agrees with the column `copied` of the course's scorecard.")
 
 
-def _check_copied(value: float, text: str, prompt: str, dataset: Dataset, n: int) -> None:
-    encode, train, val = dataset.tokenizer.encode, dataset.train.tolist(), dataset.val.tolist()
-    ids = encode(text[len(prompt) :])
-    # The tokens at the border may differ a little if the text is cut after it was encoded.
-    truths = [copy_rate(ids, train, n), copy_rate(encode(text)[len(encode(prompt)) :], train, n)]
+def _written(text: str, prompt: str) -> list[int]:
+    return _run().dataset.tokenizer.encode(text[len(prompt) :])
 
-    def near(wanted: float) -> bool:
-        return math.isclose(value, wanted, abs_tol=1e-3)
 
-    if any(map(near, truths)):
-        return
-    grams, seen = set(ngrams(ids, n)), set(ngrams(train, n))
-    mistaken = {
-        "You counted the prompt, too. Nobody copies a question: leave out its characters first.": (
-            copy_rate(encode(text), train, n)
+def _copied(text: str, prompt: str, n: int) -> float:
+    return copy_rate(_written(text, prompt), _training(), n)
+
+
+def _training() -> list[int]:
+    return _run().dataset.train.tolist()
+
+
+def _different(text: str, prompt: str, n: int) -> tuple[set, set]:
+    """The different sequences of what was written, and of the training text."""
+    return set(ngrams(_written(text, prompt), n)), set(ngrams(_training(), n))
+
+
+def _different_found(text: str, prompt: str, n: int, divide_by: int) -> float:
+    sequences = _different(text, prompt, n)
+    return len(sequences[0] & sequences[1]) / len(sequences[divide_by])
+
+
+MISCOUNTS = (  # what a likely mistake gives, and what to say of it
+    (
+        lambda text, prompt, n: _copied(text, "", n),
+        "You counted the prompt, too. Nobody copies a question: leave out its characters first.",
+    ),
+    (
+        lambda text, prompt, n: copy_rate(_written(text, prompt), _run().dataset.val.tolist(), n),
+        "You searched the validation text. What the model can recite it has read in the training "
+        "text.",
+    ),
+    (
+        lambda text, prompt, n: copy_rate(
+            _written(text, prompt), _training() + _run().dataset.val.tolist(), n
         ),
-        "You searched the validation text. What the model can recite, it has read in the training "
-        "text.": copy_rate(ids, val, n),
-        "You searched the training and the validation text; the model has read only the first.": (
-            copy_rate(ids, train + val, n)
-        ),
+        "You searched the training and the validation text; the model has read only the first.",
+    ),
+    (
+        lambda text, prompt, n: _different_found(text, prompt, n, 1),
         "You looked the other way round: what share of the training text was written. Count the "
-        "sequences of the sample.": len(grams & seen) / len(seen),
+        "sequences of the sample.",
+    ),
+    (
+        lambda text, prompt, n: _different_found(text, prompt, n, 0),
         "A sequence that is written twice counts twice; you counted different ones (a set forgets "
-        "how often).": len(grams & seen) / max(1, len(grams)),
-        "You counted single tokens; look for n of them in a row.": copy_rate(ids, train, 1),
-        f"n was {n}, but you looked for 8 tokens in a row: use the argument.": copy_rate(
-            ids, train
-        ),
-        "That is per cent; a share lies between 0 and 1.": 100 * truths[0],
-    }
-    for sentence, wrong in mistaken.items():
-        require(not near(wrong), sentence)
-    raise Mistake(
-        f"For what was written after {prompt!r}, with n={n}, you give {value:.3f}; it should be "
-        f"{truths[0]:.3f}."
+        "how often).",
+    ),
+    (
+        lambda text, prompt, n: _copied(text, prompt, 1),
+        "You counted single tokens; look for n of them in a row.",
+    ),
+    (
+        lambda text, prompt, n: _copied(text, prompt, 8),
+        "You looked for 8 tokens in a row, whatever n is: use the argument.",
+    ),
+    (
+        lambda text, prompt, n: 100 * _copied(text, prompt, n),
+        "That is per cent; a share lies between 0 and 1.",
+    ),
+)
+
+
+def _wrong_copied(value: float, truth: float, text: str, prompt: str, n: int) -> str:
+    return (
+        f"For what was written after {prompt!r}, with n={n}, it gives {value:.3f}; it should be "
+        f"{truth:.3f}."
     )
 
 
@@ -169,48 +209,46 @@ def _digits(written: list[int], training: list[int]) -> int:
 MISMATCHES = (  # what a likely mistake gives, and what to say of it
     (
         lambda written, training: sum(token in training for token in written),
-        "you counted tokens that occur somewhere; they must stand in a row, in the same order.",
+        "You counted tokens that occur somewhere; they must stand in a row, in the same order.",
     ),
     (
         _with_others_between,
-        "the tokens must follow one another; you skipped some in between.",
+        "The tokens must follow one another; you skipped some in between.",
     ),
     (
         _beginning,
-        "a match may begin anywhere in what was written, not only at its first token.",
+        "A match may begin anywhere in what was written, not only at its first token.",
     ),
     (
         _first_places,
-        "you tried only the first place at which a token stands in the training text; a later one "
+        "You tried only the first place at which a token stands in the training text; a later one "
         "may go on longer.",
     ),
     (
         lambda written, training: sum(a == b for a, b in zip(written, training, strict=False)),
-        "you compared both at the same places; a match may stand anywhere.",
+        "You compared both at the same places; a match may stand anywhere.",
     ),
-    (_digits, "digits are no tokens: the 1 of 11 is not the token 1."),
-    (
-        lambda written, training: longest_match(written, training) - 1,
-        "you are one short: mind where a slice ends, and the last token.",
-    ),
+    (_digits, "Digits are no tokens: the 1 of 11 is not the token 1."),
 )
+
+
+def _wrong_length(value: float, truth: int, written: list[int], training: list[int]) -> str:
+    why = {
+        truth - 1: " One is missing: mind where a slice ends, and the last token.",
+        truth + 1: " That is one too many.",
+    }
+    told = f"For {written} in {training} it gives {value:g}; it should be {truth}."
+    return told + why.get(value, "")
 
 
 def longest(function: Callable[..., Any]) -> None:
     """`function(written, training)`: the longest run of tokens that stands in the training."""
     name = "longest"
-    for written, training in MATCHES:
-        value = number(called(function, list(written), list(training)), name)
-        truth = longest_match(written, training)
-        asked = f"For {written} in {training}"
-        for mistaken, sentence in MISMATCHES:
-            wrong = mistaken(written, training)
-            require(wrong == truth or value != wrong, f"{asked}: {sentence}")
-        require(value == truth, f"{asked} you give {value:g}; it should be {truth}.")
-    dataset = _run().dataset
-    training = dataset.train.tolist()
+    values = [number(called(function, list(w), list(t)), name) for w, t in MATCHES]
+    check_values(values, MATCHES, longest_match, MISMATCHES, _wrong_length)
+    training = _training()
     for sample in _run().samples[-8:-6]:
-        ids = dataset.tokenizer.encode(sample["text"][len(sample["prompt"]) :])
+        ids = _written(sample["text"], sample["prompt"])
         value = number(called(function, ids, training), name)
         truth = longest_match(ids, training)
         require(
@@ -240,7 +278,7 @@ def secrets(function: Callable[..., Any]) -> None:
         f"`{function.__name__}` returns nothing yet, whatever the line: write its body.",
     )
     for line, hint, found in verdicts:
-        require(found, f"This line passes your filter: `{line}`. {hint}")
+        require(found, f"This line gets through your filter: `{line}`. {hint}")
     for line, hint in INNOCENT:
         require(not verdict(line), f"Your filter takes out a harmless line: `{line}`. {hint}")
     ordinary = f"{load_corpus().text}\n{load_held_out().text}".splitlines()

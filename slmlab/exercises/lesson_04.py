@@ -123,6 +123,13 @@ def stopping(stops_at: Callable[..., Any]) -> None:
     _expect(stops_at, losses, 2, (3, 1), "Go through it with a pencil.")
     _expect(
         stops_at,
+        [3.0, 2.0, 2.1, 2.2, 1.0],
+        2,
+        (3, 1),
+        "The 1.0 comes after the stop: training ends before it, so it cannot know of it.",
+    )
+    _expect(
+        stops_at,
         [3.0, 2.0, 2.3, 2.2, 2.1, 1.9],
         3,
         (4, 1),
@@ -135,13 +142,6 @@ def stopping(stops_at: Callable[..., Any]) -> None:
         2,
         (6, 4),
         "Count from the latest lowest loss: at each new one the count begins again at 0.",
-    )
-    _expect(
-        stops_at,
-        [3.0, 2.0, 2.1, 2.2, 1.0],
-        2,
-        (3, 1),
-        "The 1.0 comes after the stop: training ends before it, so it cannot know of it.",
     )
     _expect(
         stops_at,

@@ -212,7 +212,7 @@ class Playground(Panel):
             self.curves,
             self.prompt,
             self.sample,
-            _row(self.kept, self.pin, self.unpin),
+            _row(self.kept, _row(self.pin, self.unpin)),
             self.comparison,
             self.overlay,
         )
