@@ -317,10 +317,10 @@ def stretches(run: Run, length: int | None = None, n: int = 8) -> "pd.DataFrame"
 def decision_table(table: "pd.DataFrame") -> "pd.DataFrame":
     """For each amount of training text in the grid: the size that did best, and when to stop.
 
-    The best size has the lowest mean of `best_val_loss` over the seeds. `as_good` lists the
-    parameters of all sizes within the range between that size's seeds, `smallest_as_good` the
-    least of them; `near` lists those whose mean is at most `NEAR` above the lowest (all sizes of a
-    seed read the same text, so their means compare better than the seeds' range suggests).
+    The best size has the lowest mean of `best_val_loss` over the seeds; `spread` is the range of
+    its seeds. `near` lists the parameters of the sizes whose mean is at most `NEAR` above the
+    lowest (all sizes of a seed read the same text, so their means compare better than the spread
+    suggests).
     `stop_at_epochs` is the mean epoch of the best evaluation, `first_look` that of the first one
     after the start: a best step before it would not have been seen. `gap_there` and `gap_at_end`
     are the mean gaps then and at the end; `cost_of_waiting` what the held-out loss rises in
@@ -334,11 +334,8 @@ def decision_table(table: "pd.DataFrame") -> "pd.DataFrame":
         means = group.groupby("params")["best_val_loss"].mean()
         best = group[group["params"] == means.idxmin()]
         spread = best["best_val_loss"].max() - best["best_val_loss"].min()
-        as_good = means[means <= means.min() + spread].index
         rows[tokens] = {
             "best_params": means.idxmin(),
-            "as_good": ", ".join(f"{p:,}" for p in as_good),
-            "smallest_as_good": as_good.min(),
             "near": ", ".join(f"{p:,}" for p in means[means <= means.min() + NEAR].index),
             "best_loss": means.min(),
             "spread": spread,

@@ -27,7 +27,6 @@ STEP_MS = (0.513, 6.066, 0.832, 2.616)
 PROBES = ("phase-1 vocabulary=gpt2", "phase-3")  # tens of milliseconds a step each
 PROBE_STEPS = 7
 BASE_MB = 280  # Python, PyTorch, pandas and matplotlib
-TOKENS_PER_PARAMETER = 20  # compute-optimal, one pass over the data (Hoffmann et al. 2022)
 # Larger shapes than the grid's, for much text: (block_size, n_layer, n_head, n_embd).
 LADDER = ((128, 4, 4, 128), (128, 6, 6, 192), (256, 6, 6, 384), (1024, 12, 12, 768))
 FAR = 2.0  # doublings in all from the nearest cell of the grid: beyond, nothing is like it
@@ -221,10 +220,10 @@ class Recommendation:
 def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
     """A sensible model for `n_tokens` tokens of training text.
 
-    Up to what the recorded grid covers: the smallest of its models that did as well, within the
-    spread of the seeds, as the best for about as much text, each taken at its best step. Beyond:
-    as many parameters as the text has twentieths of its tokens (Hoffmann et al. 2022), if that is
-    more. Raises `ValueError` for fewer than 100 tokens, or a vocabulary below 2.
+    Up to what the recorded grid covers: the smallest of its shapes that was near the best for
+    every amount of text, each taken at its best step. Beyond: the largest of a ladder of shapes
+    with 20 tokens for each parameter (Hoffmann et al. 2022), if that is larger.
+    Raises `ValueError` for fewer than 100 tokens, or a vocabulary below 2.
     """
     if n_tokens < 100:
         raise ValueError(
@@ -232,29 +231,28 @@ def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
         )
     if vocab_size < 2:
         raise ValueError(f"vocab_size is {vocab_size}; it must be at least 2.")
-    table = _decisions()
-    row = table.iloc[int(np.abs(np.log(table.index.to_numpy() / n_tokens)).argmin())]
-    cell = _grid().query("params == @row.smallest_as_good").iloc[0]
-    config = Grid().model_config(int(cell["n_embd"]), vocab_size)
-    epochs = float(row["stop_at_epochs"])
+    width, loses = _steady_width()
+    config = Grid().model_config(width, vocab_size)
+    table = audit.decision_table(audit.grid())
+    nearest_amount = np.abs(np.log(table.index.to_numpy() / n_tokens)).argmin()
+    epochs = float(table["stop_at_epochs"].iloc[nearest_amount])
     reasons = [
-        f"In the recorded grid, models of {int(row['smallest_as_good']):,} parameters or more did "
-        f"equally well with {row.name:,} tokens of text; this is the smallest such shape, with "
-        f"your vocabulary: {config.n_params:,} parameters.",
-        f"Their best step came after the text was read about {epochs:.0f} times: train with "
+        f"In the recorded grid this shape (width {width}) was within {loses:.1f} nats of the best "
+        f"for every amount of text from {table.index.min():,} to {table.index.max():,} tokens; "
+        f"with your vocabulary it has {config.n_params:,} parameters.",
+        f"The best step came after the text was read about {epochs:.0f} times: train with "
         "patience, and keep the best weights.",
     ]
-    if n_tokens > 2 * table.index.max():
-        reasons.append(
-            f"The grid ends at {table.index.max():,} tokens: for more text this is a guess."
-        )
-        larger = [c for c in _ladder(vocab_size) if TOKENS_PER_PARAMETER * c.n_params <= n_tokens]
-        if larger and larger[-1].n_params > config.n_params:
-            config, epochs = larger[-1], 1.0
-            reasons[:2] = [
-                f"{config.n_params:,} parameters are at most a twentieth of the {n_tokens:,} "
-                "tokens, which is best when each is read about once (Hoffmann et al. 2022)."
-            ]
+    if not table.index.min() / 2 <= n_tokens <= 2 * table.index.max():
+        reasons.append("Your text is of another length than those: this is a guess.")
+    ladder = [GPTConfig(vocab_size, *shape) for shape in LADDER]
+    larger = [c for c in ladder if max(20 * c.n_params, 2 * table.index.max()) <= n_tokens]
+    if larger and larger[-1].n_params > config.n_params:
+        config, epochs = larger[-1], 1.0
+        reasons[:2] = [
+            f"{config.n_params:,} parameters are at most a twentieth of the {n_tokens:,} tokens, "
+            "which is best when each is read about once (Hoffmann et al. 2022)."
+        ]
     if vocab_size * config.n_embd > config.n_params / 2:
         reasons.append(
             "More than half of the parameters are the vocabulary's: a smaller one helps most."
@@ -262,8 +260,14 @@ def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
     return Recommendation(config, epochs, tuple(reasons))
 
 
-def _ladder(vocab_size: int) -> list[GPTConfig]:
-    return [GPTConfig(vocab_size, *shape) for shape in LADDER]
+@lru_cache(maxsize=1)
+def _steady_width() -> tuple[int, float]:
+    """The smallest width near the best for every amount of text, and how much it loses at most."""
+    runs = audit.last_and_best(audit.grid())
+    means = runs.groupby(["n_embd", "train_tokens"])["best_val_loss"].mean().unstack()
+    worst = (means - means.min()).max(axis=1)
+    width = worst.index[worst <= audit.NEAR].min()
+    return int(width), float(worst[width])
 
 
 @lru_cache(maxsize=1)

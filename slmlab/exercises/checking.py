@@ -1,8 +1,11 @@
 """What all checks share: how a mistake is told, and how a learner's answer is asked for."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+# What a likely mistake gives for a case, and what to say of it.
+Misreading = tuple[Callable[..., float], str]
 
 
 class Mistake(AssertionError):
@@ -56,6 +59,40 @@ def called(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any
         f"`{name}` returns nothing yet: write its body, and end it with `return`.",
     )
     return result
+
+
+def letter(answer: Any, name: str, letters: str) -> str:
+    """The answer as one of the letters, in their case."""
+    text = str(filled_in(answer, name)).strip(" ().").casefold()
+    known = {choice.casefold(): choice for choice in letters}
+    require(text in known, f"`{name}` is {answer!r}; give one of the letters {', '.join(letters)}.")
+    return known[text]
+
+
+def check_values(
+    values: Sequence[float],
+    cases: Sequence[tuple],
+    truth: Callable[..., float],
+    misreadings: Sequence[Misreading],
+    otherwise: Callable[..., str],
+) -> None:
+    """Raise `Mistake` unless each value is the truth of its case.
+
+    The misreading that gives all the values is named; if there is none, `otherwise` puts the first
+    wrong case into words, from the value, the truth and the case.
+    """
+    truths = [truth(*case) for case in cases]
+    if _same(values, truths):
+        return
+    for misread, sentence in misreadings:
+        require(not _same(values, [misread(*case) for case in cases]), sentence)
+    wrong = next(i for i, value in enumerate(values) if not _same([value], [truths[i]]))
+    raise Mistake(otherwise(values[wrong], truths[wrong], *cases[wrong]))
+
+
+def _same(values: Sequence[float], others: Sequence[float]) -> bool:
+    pairs = zip(values, others, strict=True)
+    return all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-3) for a, b in pairs)
 
 
 def right(sentence: str) -> None:

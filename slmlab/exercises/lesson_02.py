@@ -4,55 +4,25 @@ import difflib
 import math
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
 import torch
 
 from slmlab.corpus import Corpus, Dataset, corpus_tokenizer, load_corpus, ngrams
-from slmlab.exercises.checking import Mistake, called, filled_in, number, require, right
+from slmlab.exercises.checking import (
+    Misreading,
+    Mistake,
+    called,
+    check_values,
+    filled_in,
+    letter,
+    number,
+    require,
+    right,
+)
 from slmlab.phases import PHASES
-
-# What a likely mistake gives for a case, and what to say of it.
-Misreading = tuple[Callable[..., float], str]
-
-
-def letter(answer: Any, name: str, letters: str) -> str:
-    """The answer as one of the letters, in their case."""
-    text = str(filled_in(answer, name)).strip(" ().").casefold()
-    known = {choice.casefold(): choice for choice in letters}
-    require(text in known, f"`{name}` is {answer!r}; give one of the letters {', '.join(letters)}.")
-    return known[text]
-
-
-def check_values(
-    values: Sequence[float],
-    cases: Sequence[tuple],
-    truth: Callable[..., float],
-    misreadings: Sequence[Misreading],
-    otherwise: Callable[..., str],
-) -> None:
-    """Raise `Mistake` unless each value is the truth of its case.
-
-    The misreading that gives all the values is named; if there is none, `otherwise` puts the first
-    wrong case into words, from the value, the truth and the case.
-    """
-    truths = [truth(*case) for case in cases]
-    if _same(values, truths):
-        return
-    for misread, sentence in misreadings:
-        require(not _same(values, [misread(*case) for case in cases]), sentence)
-    wrong = next(i for i, value in enumerate(values) if not _same([value], [truths[i]]))
-    raise Mistake(otherwise(values[wrong], truths[wrong], *cases[wrong]))
-
-
-def _same(values: Sequence[float], others: Sequence[float]) -> bool:
-    pairs = zip(values, others, strict=True)
-    return all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-3) for a, b in pairs)
-
-
-# Task 1
 
 
 def sign(gap: Any, suspect: Any, reason: Any) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.corpus import load_corpus, load_held_out, ngrams
 from slmlab.diagnosis import copy_rate, longest_match, scorecard_history
-from slmlab.exercises.checking import called, number, require, right
-from slmlab.exercises.lesson_02 import check_values, letter
+from slmlab.exercises.checking import called, check_values, letter, number, require, right
 from slmlab.phases import PHASES
 from slmlab.runs import Run
 

@@ -1,0 +1,200 @@
+"""The questions of the lessons, and the panel that asks them, driven without a browser."""
+
+import json
+import re
+from collections import Counter
+
+import pytest
+
+from slmlab import files
+from slmlab.files import DataError, data_path
+from slmlab.widgets import quiz as module
+from slmlab.widgets.quiz import LETTERS, Quiz, read_questions
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+LESSONS = ["00", "01", "02", "03", "04", "05"]
+
+
+@pytest.fixture
+def quiz():
+    return Quiz("00")
+
+
+@pytest.fixture
+def everything():
+    return [question for lesson in LESSONS for question in read_questions(lesson)]
+
+
+def index_of(question, right):
+    return [option.right for option in question.options].index(right)
+
+
+def answer(quiz, number, right=True):
+    index = index_of(quiz.questions[number], right)
+    quiz.buttons[number][index].click()
+    return quiz.questions[number].options[index]
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_file_of_questions_is_complete(lesson):
+    data = json.loads(data_path("quiz", f"{lesson}.json").read_text(encoding="utf-8"))
+    assert set(data) == {"lesson", "questions"}
+    assert data["lesson"] == lesson
+    assert len(data["questions"]) in (4, 5)
+    for question in data["questions"]:
+        assert set(question) == {"id", "question", "options"}
+        assert re.fullmatch(f"{lesson}-[a-z-]+", question["id"])
+        assert question["question"].strip() == question["question"] != ""
+        assert 3 <= len(question["options"]) <= len(LETTERS)
+        assert [option["right"] for option in question["options"]].count(True) == 1
+        for option in question["options"]:
+            assert set(option) == {"text", "right", "feedback"}
+            assert type(option["right"]) is bool
+            assert re.fullmatch(r"[^`*]+\.", option["text"])  # plain, as it stands on a button
+            assert option["feedback"].endswith(".")
+            assert len(option["feedback"]) <= 160  # more would need a third line
+
+
+def test_there_is_a_quiz_for_each_lesson_and_nothing_else():
+    names = {path.name for path in data_path("quiz").iterdir()}
+    assert names == {"README.md", *(f"{lesson}.json" for lesson in LESSONS)}
+
+
+def test_every_question_option_and_feedback_stands_once(everything):
+    for texts in (
+        [question.id for question in everything],
+        [question.text for question in everything],
+        [option.feedback for question in everything for option in question.options],
+    ):
+        assert len(set(texts)) == len(texts)
+    for question in everything:
+        assert len({option.text for option in question.options}) == len(question.options)
+
+
+def test_the_right_option_cannot_be_told_by_its_place_or_length(everything):
+    places = Counter(index_of(question, True) for question in everything)
+    longest = [max(question.options, key=lambda o: len(o.text)).right for question in everything]
+    assert max(places.values()) < len(everything) / 2
+    assert len(everything) / 5 < sum(longest) < len(everything) / 2
+
+
+def test_the_questions_are_others_than_those_in_the_notebooks(everything):
+    folder = data_path().parent / "notebooks"
+    texts = " ".join(path.read_text(encoding="utf-8") for path in folder.glob("0*.ipynb"))
+    assert texts
+    for question in everything:
+        assert json.dumps(question.text, ensure_ascii=False)[1:-1] not in texts
+
+
+def test_it_asks_all_questions_with_all_options(quiz):
+    assert quiz.lesson == "00"
+    for question, buttons in zip(quiz.questions, quiz.buttons, strict=True):
+        assert len(buttons) == len(question.options)
+        for letter, option, button in zip(LETTERS, question.options, buttons, strict=False):
+            assert button.description == f"{letter}:  {option.text}"
+    assert quiz.score.value == f"0 of {len(quiz.questions)} answered."
+    assert not any(area.value for area in quiz.feedback)
+
+
+def test_a_choice_is_answered_at_once(quiz):
+    option = answer(quiz, 1, right=False)
+    assert module._inline(option.feedback) in quiz.feedback[1].value
+    assert "✗" in quiz.feedback[1].value
+    assert not quiz.feedback[0].value
+    assert "1 of 5 answered." in quiz.score.value
+    option = answer(quiz, 1)
+    assert module._inline(option.feedback) in quiz.feedback[1].value
+    assert "✓" in quiz.feedback[1].value
+    assert "1 of 5 answered." in quiz.score.value
+
+
+def test_chosen_options_are_marked_by_a_sign_and_a_colour(quiz):
+    answer(quiz, 0, right=False)
+    answer(quiz, 0)
+    marked = {b.description[0]: b for b in quiz.buttons[0] if b.description[0] in "✓✗"}
+    assert set(marked) == {"✓", "✗"}
+    assert "slm-right" in marked["✓"]._dom_classes
+    assert "slm-wrong" in marked["✗"]._dom_classes
+    assert sum(b.description[0] in LETTERS for b in quiz.buttons[0]) == len(quiz.buttons[0]) - 2
+
+
+def test_choosing_the_same_again_changes_nothing(quiz):
+    answer(quiz, 0, right=False)
+    button = next(b for b in quiz.buttons[0] if b.description.startswith("✗"))
+    before = button.description, button._dom_classes, quiz.feedback[0].value, quiz.score.value
+    button.click()
+    after = button.description, button._dom_classes, quiz.feedback[0].value, quiz.score.value
+    assert after == before
+
+
+def test_the_first_try_counts(quiz):
+    answer(quiz, 0, right=False)
+    for number in range(5):
+        answer(quiz, number)
+    answer(quiz, 4, right=False)  # to read what is said about it
+    assert quiz.right_at_first_try == 4
+    assert "4 of 5 right at first try." in quiz.score.value
+    assert "not yet found" not in quiz.score.value
+
+
+def test_at_the_end_it_says_what_is_still_to_be_found(quiz):
+    for number in range(5):
+        answer(quiz, number, right=number not in (1, 3))
+    assert "3 of 5 right at first try." in quiz.score.value
+    assert "Right answer not yet found: 2, 4." in quiz.score.value
+    answer(quiz, 1)
+    assert "3 of 5 right at first try." in quiz.score.value
+    assert "Right answer not yet found: 4." in quiz.score.value
+
+
+def test_made_again_it_begins_anew_and_in_the_same_order(quiz):
+    answer(quiz, 0)
+    again = Quiz("00")
+    assert again.questions == quiz.questions
+    assert again.choices == [[]] * 5
+    assert "0 of 5" in again.score.value
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_every_lesson_can_be_solved(lesson):
+    quiz = Quiz(lesson)
+    for number in range(len(quiz.questions)):
+        answer(quiz, number)
+    assert quiz.right_at_first_try == len(quiz.questions)
+
+
+def test_without_a_kernel_the_questions_stand_there_with_folded_answers(quiz, shown):
+    quiz._ipython_display_()
+    [bundle] = shown
+    assert WIDGET_VIEW in bundle
+    page = bundle["text/html"]
+    assert page.count("<details>") == page.count("</details>") == len(quiz.questions)
+    for question in quiz.questions:
+        assert module._inline(question.text) in page
+        for option in question.options:
+            assert f": {module.escape(option.text)}" in page
+            assert module._inline(option.feedback) in page
+    unfolded = re.sub(r"<details>.*?</details>", "", page, flags=re.DOTALL)
+    assert "✓" not in unfolded
+
+
+def test_marks_become_html_and_nothing_else_does():
+    assert module._inline("`a < b` is *not* <b>") == (
+        "<code>a &lt; b</code> is <em>not</em> &lt;b&gt;"
+    )
+
+
+@pytest.mark.parametrize("lesson", ["06", "0", 0, None, "../published/phases", ""])
+def test_an_unknown_lesson_gets_a_sentence(lesson):
+    with pytest.raises(ValueError, match="There is no quiz for lesson") as caught:
+        Quiz(lesson)
+    assert str(caught.value).endswith('there are "00", "01", "02", "03", "04", "05".')
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"questions": [{"id": "00-a"}]}'])
+def test_a_damaged_file_gets_a_sentence(content, monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "_PACKAGE", tmp_path)
+    (tmp_path / "data" / "quiz").mkdir(parents=True)
+    (tmp_path / "data" / "quiz" / "00.json").write_text(content)
+    with pytest.raises(DataError, match=r"00\.json is damaged; restore it"):
+        Quiz("00")
