@@ -39,7 +39,7 @@ bench: $(VENV)/test
 	$(BIN)/python benchmarks/bench.py
 
 exercises: $(VENV)/lab
-	$(BIN)/python solutions/exercises.py
+	$(BIN)/python tools/exercises.py
 
 clean:
 	rm -rf $(VENV)

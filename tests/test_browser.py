@@ -37,6 +37,7 @@ ARGUMENTS = [
 ]
 TOKEN = "slmlab"
 PATIENCE = 120  # seconds until something must have happened; it decides nothing but a hang
+CELL = 300  # seconds for a cell, as nbval has
 # No pop-up; and a notebook that is opened again is as it was, without outputs.
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false"},
@@ -187,7 +188,7 @@ def run_all(page: Page) -> None:
     expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
     choose(page, "Run", "Run All Cells")
     for prompt in page.locator(".jp-CodeCell .jp-InputPrompt").all():
-        expect(prompt).to_have_text(re.compile(r"\[\d+\]:"))
+        expect(prompt).to_have_text(re.compile(r"\[\d+\]:"), timeout=1000 * CELL)
     for kind in ("error", "stderr"):
         wrong = page.locator(f'[data-mime-type="application/vnd.jupyter.{kind}"]')
         assert wrong.all_inner_texts() == []

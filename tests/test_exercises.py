@@ -15,7 +15,7 @@ from tests.wrong_answers import WRONG_ANSWERS
 
 ROOT = Path(__file__).parent.parent
 SOLUTIONS = sorted((ROOT / "solutions").glob("[0-9]*.ipynb"))
-spec = importlib.util.spec_from_file_location("exercises", ROOT / "solutions" / "exercises.py")
+spec = importlib.util.spec_from_file_location("exercises", ROOT / "tools" / "exercises.py")
 maker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(maker)
 
@@ -41,7 +41,7 @@ def test_every_lesson_has_its_exercises():
 
 
 def test_the_exercises_are_what_the_solutions_give():
-    command = [sys.executable, str(ROOT / "solutions" / "exercises.py"), "--check"]
+    command = [sys.executable, str(ROOT / "tools" / "exercises.py"), "--check"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
 

@@ -86,8 +86,8 @@ def test_two_processes_make_the_same_rows_as_one(folder, tmp_path, monkeypatch):
 def test_an_interrupted_phase_is_kept_and_resumed_exactly(tmp_path, folder, monkeypatch):
     take_samples = runs._take_samples
 
-    def interrupt_at_100(run):
-        take_samples(run)
+    def interrupt_at_100(run, *stop):
+        take_samples(run, *stop)
         if run.state.step == 100:
             signal.raise_signal(signal.SIGINT)
 

@@ -1,7 +1,8 @@
 """Checks of the exercises of notebook 05: claims, seeds, a mask, a fair exam, a hidden bug."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -235,6 +236,17 @@ def _property(allowed: Tensor) -> None:
         )
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Train on one thread: such small models gain nothing by a second, and wait for busy cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @dataclass(frozen=True)
 class Exam:
     """Two models, the tokens that each was trained on, and scripts to examine them with."""
@@ -247,6 +259,7 @@ class Exam:
 
 
 @lru_cache(maxsize=1)
+@_one_thread()
 def exam() -> Exam:
     """Two small models: a has read the corpus's first 8 scripts, b those from 13 to 20."""
     documents = load_corpus().documents
@@ -401,6 +414,7 @@ class Report:
 
 
 @lru_cache(maxsize=1)
+@_one_thread()
 def reports() -> dict[str, Report]:
     """Four results of the same model on the same text: three have a bug, one does not."""
     text = load_corpus().text

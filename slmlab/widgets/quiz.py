@@ -12,14 +12,15 @@ from slmlab.files import DataError, data_path
 from slmlab.widgets.parts import Panel, framed
 
 LETTERS = "ABCD"
-MARKS = {True: "✓", False: "✗"}
+MARKS = {True: "✓", False: "✗", None: "\u2003"}  # right, wrong, not chosen yet: about as wide
 COLOURS = {True: "#009E73", False: "#D55E00"}  # told apart by colour-blind readers as well
 # Widgets have no setting for these: buttons whose text wraps, and the mark of a chosen one.
 STYLE = f"""<style>
 .slm-quiz .widget-html-content {{ line-height: 1.45; }}
 .slm-quiz .slm-option {{ white-space: normal; text-align: left; line-height: 1.45; }}
-.slm-quiz .slm-right {{ box-shadow: inset 5px 0 {COLOURS[True]}; }}
-.slm-quiz .slm-wrong {{ box-shadow: inset 5px 0 {COLOURS[False]}; }}
+.slm-quiz .slm-option {{ border-left: 5px solid transparent; }}
+.slm-quiz .slm-right {{ border-left-color: {COLOURS[True]}; }}
+.slm-quiz .slm-wrong {{ border-left-color: {COLOURS[False]}; }}
 </style>"""
 
 
@@ -52,7 +53,8 @@ class Quiz(Panel):
     Attributes:
         questions: the questions, in the order of the data.
         buttons: for each question, a button for each option.
-        feedback: for each question, what is said to the latest choice, as HTML.
+        feedback: for each question, what is said to the latest choice, as HTML; what would be said
+            to the others is there as well, hidden.
         score: how many were answered, at the end how many right at first try, as HTML.
         choices: for each question, the indices of the options chosen so far, in their order.
 
@@ -68,15 +70,12 @@ class Quiz(Panel):
         # Buttons, as radio buttons are chosen by passing them with an arrow key: whoever uses the
         # keyboard would answer while still reading. Nor do their texts wrap.
         self.buttons = [
-            [_button(letter, option) for letter, option in zip(LETTERS, q.options, strict=False)]
-            for q in self.questions
+            [_button(letter, option) for letter, option in _lettered(q)] for q in self.questions
         ]
         for number, buttons in enumerate(self.buttons):
             for index, button in enumerate(buttons):
                 button.on_click(partial(self._choose, number, index))
-        # Room for two lines, so that nothing below it moves.
-        room = ipywidgets.Layout(min_height="52px")
-        self.feedback = [ipywidgets.HTML(layout=room) for _ in self.questions]
+        self.feedback = [ipywidgets.HTML(_feedback(question)) for question in self.questions]
         self.score = ipywidgets.HTML()
         self._count()
         parts = zip(self.questions, self.buttons, self.feedback, strict=True)
@@ -88,7 +87,7 @@ class Quiz(Panel):
                 "choosing, but the first try counts."
             ),
             *(
-                ipywidgets.VBox([ipywidgets.HTML(_numbered(number, question)), *buttons, feedback])
+                ipywidgets.VBox([ipywidgets.HTML(_paragraph(number, question)), *buttons, feedback])
                 for number, (question, buttons, feedback) in enumerate(parts, 1)
             ),
             self.score,
@@ -110,15 +109,12 @@ class Quiz(Panel):
         )
 
     def _choose(self, number: int, index: int, button: ipywidgets.Button) -> None:
-        option = self.questions[number].options[index]
+        question = self.questions[number]
+        option = question.options[index]
         self.choices[number].append(index)
-        mark, letter = MARKS[option.right], LETTERS[index]
-        button.description = f"{mark} {letter}:  {option.text}"
+        button.description = f"{LETTERS[index]} {MARKS[option.right]} {option.text}"
         button.add_class("slm-right" if option.right else "slm-wrong")
-        self.feedback[number].value = (
-            f"<div style='border-left:5px solid {COLOURS[option.right]};padding:2px 12px'>"
-            f"<b>{mark} {letter}:</b> {_inline(option.feedback)}</div>"
-        )
+        self.feedback[number].value = _feedback(question, option)
         self._count()
 
     def _count(self) -> None:
@@ -135,7 +131,7 @@ class Quiz(Panel):
             ]
             if unsolved:
                 said += f" Right answer not yet found: {', '.join(unsolved)}."
-        self.score.value = said
+        self.score.value = f"<div style='padding-top:12px'>{said}</div>"
 
 
 def read_questions(lesson: str) -> tuple[Question, ...]:
@@ -159,9 +155,13 @@ def read_questions(lesson: str) -> tuple[Question, ...]:
         ) from error
 
 
+def _lettered(question: Question) -> list[tuple[str, Option]]:
+    return list(zip(LETTERS, question.options, strict=False))
+
+
 def _button(letter: str, option: Option) -> ipywidgets.Button:
-    layout = ipywidgets.Layout(width="auto", height="auto", min_height="32px", padding="4px 14px")
-    button = ipywidgets.Button(description=f"{letter}:  {option.text}", layout=layout)
+    layout = ipywidgets.Layout(width="auto", height="auto", min_height="32px", padding="4px 10px")
+    button = ipywidgets.Button(description=f"{letter} {MARKS[None]} {option.text}", layout=layout)
     button.add_class("slm-option")
     return button
 
@@ -172,17 +172,32 @@ def _inline(text: str) -> str:
     return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", text)
 
 
-def _numbered(number: int, question: Question) -> str:
-    return f"<b>{number}.</b> {_inline(question.text)}"
+def _paragraph(number: int, question: Question) -> str:
+    return f"<p style='margin:10px 0 4px'><b>{number}.</b> {_inline(question.text)}</p>"
+
+
+def _feedback(question: Question, chosen: Option | None = None) -> str:
+    """What is said to the chosen option.
+
+    All that could be said lies in one place, and only one of it is visible: so the place is as
+    high as the longest needs, at any width, and nothing below it moves.
+    """
+    lines = "".join(
+        f"<div style='grid-area:1/1;border-left:5px solid {COLOURS[option.right]};"
+        f"padding:2px 12px;visibility:{'visible' if option is chosen else 'hidden'}'>"
+        f"<b>{letter} {MARKS[option.right]}</b> {_inline(option.feedback)}</div>"
+        for letter, option in _lettered(question)
+    )
+    return f"<div style='display:grid;align-items:start'>{lines}</div>"
 
 
 def _static(number: int, question: Question) -> str:
-    options = list(zip(LETTERS, question.options, strict=False))
+    options = _lettered(question)
     listed = "<br>".join(f"{letter}: {escape(option.text)}" for letter, option in options)
     answers = "<br>".join(
-        f"{MARKS[option.right]} {letter}: {_inline(option.feedback)}" for letter, option in options
+        f"{letter} {MARKS[option.right]} {_inline(option.feedback)}" for letter, option in options
     )
     return (
-        f"<p>{_numbered(number, question)}</p><p>{listed}</p>"
+        f"{_paragraph(number, question)}<p>{listed}</p>"
         f"<details><summary>Answer</summary><p>{answers}</p></details>"
     )

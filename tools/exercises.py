@@ -1,7 +1,7 @@
 """Make exercises/ from solutions/: the same notebooks, without answers and outputs.
 
-    python solutions/exercises.py            # write exercises/
-    python solutions/exercises.py --check    # fail if exercises/ is not what would be written
+    python tools/exercises.py            # write exercises/
+    python tools/exercises.py --check    # fail if exercises/ is not what would be written
 
 The part of a cell between `### BEGIN SOLUTION` and `### END SOLUTION` becomes a blank, as does what
 stands between the markers of hidden tests, both as in nbgrader. Cells tagged "solution-only" are
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 
-SOLUTIONS = Path(__file__).parent
+SOLUTIONS = Path(__file__).parent.parent / "solutions"
 EXERCISES = SOLUTIONS.parent / "exercises"
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION", re.DOTALL | re.MULTILINE)
 HIDDEN = re.compile(r"^ *### BEGIN HIDDEN TESTS\n.*?^ *### END HIDDEN TESTS\n?", re.DOTALL | re.M)
