@@ -171,7 +171,7 @@ def _recorded_phase(setup: Setup) -> str:
             gaps = _phase_gaps(phase.number)
             return (
                 f"This is Phase {phase.number}. Recorded with a right-sized vocabulary and three "
-                f"seeds, it ended at gap {min(gaps):+.1f} to {max(gaps):+.1f} on its own "
+                f"seeds, it ended at gap {min(gaps):+.2f} to {max(gaps):+.2f} on its own "
                 f"validation text ({gap_band(statistics.mean(gaps)).name})."
             )
     return ""

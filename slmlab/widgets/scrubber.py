@@ -6,7 +6,7 @@ import ipywidgets
 
 from slmlab.plots import loss_curves
 from slmlab.runs import PROMPTS, Run
-from slmlab.widgets.parts import LABEL, Panel, framed, sample_html
+from slmlab.widgets.parts import FULL, LABEL, Panel, framed, sample_html
 
 
 class Scrubber(Panel):
@@ -35,19 +35,20 @@ class Scrubber(Panel):
         prompts = [p for p in PROMPTS if (steps[0], p) in self._texts]
         if prompt not in prompts:
             raise ValueError(f"{run.name} has no samples of {prompt!r}; it has {prompts}.")
-        wide = ipywidgets.Layout(width="520px")
         self.step = ipywidgets.SelectionSlider(
             options=[(f"{step:,}", step) for step in steps],
             value=steps[-1],
             description="step",
-            layout=wide,
+            layout=FULL,
             style=LABEL,
         )
         self.prompt = ipywidgets.Dropdown(
-            options=prompts, value=prompt, description="prompt", layout=wide, style=LABEL
+            options=prompts, value=prompt, description="prompt", layout=FULL, style=LABEL
         )
         self.text = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="150px"))
-        self.curves = ipywidgets.Image(format="png", width=700)
+        self.curves = ipywidgets.Image(
+            format="png", layout=ipywidgets.Layout(width="700px", max_width="calc(100% - 4px)")
+        )
         self.step.observe(self._draw, "value")
         self.step.observe(self._write, "value")
         self.prompt.observe(self._write, "value")
