@@ -25,7 +25,7 @@ def model_card(run: Run, own: OwnText, *, title: str = "", purpose: str = "") ->
             f"SHA-256 of the text: `{data.source['sha256']}`.",
             f"Vocabulary: {data.tokenizer.n_vocab:,} tokens ({data.tokenizer.name}).",
             f"{data.contamination():.0%} of the validation text's {COPY_NGRAM}-token sequences "
-            "stand in the training text, so the validation loss is at least that optimistic.",
+            "stand in the training text: the validation loss is too low for new text.",
             f"Lines that look like a secret: {secrets:,}."
             + (" **Do not share this model.**" if secrets else " That is no proof of none."),
         ],
@@ -53,6 +53,8 @@ def model_card(run: Run, own: OwnText, *, title: str = "", purpose: str = "") ->
             f"{card['copied'].mean():.0%} of the {COPY_NGRAM}-token sequences in "
             f"{len(card)} samples stand in the training text.",
             f"The longest recital has {card['longest match'].max()} tokens, after `{longest}`.",
+            f"The samples are of the last step, {last.step:,}; the best weights of step "
+            f"{state.best_step:,} may recite less or more.",
             "A longer search, or other prompts, may find more.",
         ],
         "Limits": [

@@ -201,13 +201,18 @@ def corpus_dataset(n_tokens: int, vocabulary: str = "gpt2") -> Dataset:
 @lru_cache(maxsize=8)
 def corpus_tokenizer(text: str, vocabulary: str) -> Tokenizer:
     """The tokenizer of a vocabulary of `corpus_dataset`, for that text."""
+    check_vocabulary(vocabulary)
     if vocabulary == "gpt2":
         return gpt2_tokenizer()
     if vocabulary == "right-sized":
         return right_size(gpt2_tokenizer(), text)
-    kind, _, size = vocabulary.partition("-")
-    if kind == "bpe" and size.isdecimal():
-        return train_bpe(text, int(size))
+    return train_bpe(text, int(vocabulary.removeprefix("bpe-")))
+
+
+def check_vocabulary(vocabulary: str) -> None:
+    """Raise `ValueError` unless this names a vocabulary of `corpus_dataset`."""
+    if vocabulary in ("gpt2", "right-sized") or vocabulary.removeprefix("bpe-").isdecimal():
+        return
     raise ValueError(
         f'vocabulary is {vocabulary!r}; it must be "gpt2", "right-sized", or "bpe-" and a number '
         'of tokens, such as "bpe-500".'

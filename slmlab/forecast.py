@@ -16,7 +16,7 @@ from slmlab.experiments import Grid
 from slmlab.model import GPTConfig
 from slmlab.phases import PHASES
 from slmlab.setups import Setup
-from slmlab.training import VocabularyWarning, fit
+from slmlab.training import VocabularyWarning, check_context, fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +27,6 @@ STEP_MS = (0.513, 6.066, 0.832, 2.616)
 PROBES = ("phase-1 vocabulary=gpt2", "phase-3")  # tens of milliseconds a step each
 PROBE_STEPS = 7
 BASE_MB = 280  # Python, PyTorch, pandas and matplotlib
-# Larger shapes than the grid's, for much text: (block_size, n_layer, n_head, n_embd).
-LADDER = ((128, 4, 4, 128), (128, 6, 6, 192), (256, 6, 6, 384), (1024, 12, 12, 768))
 FAR = 2.0  # doublings in all from the nearest cell of the grid: beyond, nothing is like it
 
 
@@ -69,11 +67,7 @@ def forecast(setup: Setup, factor: float | None = None) -> Forecast:
     dataset = setup.dataset()
     config = setup.model_config(dataset.tokenizer.n_vocab)
     n_train = len(dataset.train)
-    if n_train <= setup.block_size:
-        raise ValueError(
-            f"The context of {setup.block_size} tokens is longer than the training text allows "
-            f"({n_train} tokens); use block_size below that, or more text."
-        )
+    check_context(n_train, setup.block_size)
     per_step = (factor or machine_factor()) * reference_ms(config, setup.batch_size) / 1000
     steps = setup.max_steps or max(1, int(setup.seconds / per_step))
     epochs = steps * setup.batch_size * setup.block_size / n_train
@@ -220,9 +214,9 @@ class Recommendation:
 def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
     """A sensible model for `n_tokens` tokens of training text.
 
-    Up to what the recorded grid covers: the smallest of its shapes that was near the best for
-    every amount of text, each taken at its best step. Beyond: the largest of a ladder of shapes
-    with 20 tokens for each parameter (Hoffmann et al. 2022), if that is larger.
+    It is the smallest shape of the recorded grid that was near the best for every amount of text,
+    each taken at its best step. One pass over much more text, about 20 tokens for each parameter,
+    asks for larger models (Hoffmann et al. 2022, arXiv:2203.15556).
     Raises `ValueError` for fewer than 100 tokens, or a vocabulary below 2.
     """
     if n_tokens < 100:
@@ -233,7 +227,7 @@ def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
         raise ValueError(f"vocab_size is {vocab_size}; it must be at least 2.")
     width, loses = _steady_width()
     config = Grid().model_config(width, vocab_size)
-    table = audit.decision_table(audit.grid())
+    table = _decisions()
     nearest_amount = np.abs(np.log(table.index.to_numpy() / n_tokens)).argmin()
     epochs = float(table["stop_at_epochs"].iloc[nearest_amount])
     reasons = [
@@ -244,15 +238,7 @@ def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
         "patience, and keep the best weights.",
     ]
     if not table.index.min() / 2 <= n_tokens <= 2 * table.index.max():
-        reasons.append("Your text is of another length than those: this is a guess.")
-    ladder = [GPTConfig(vocab_size, *shape) for shape in LADDER]
-    larger = [c for c in ladder if max(20 * c.n_params, 2 * table.index.max()) <= n_tokens]
-    if larger and larger[-1].n_params > config.n_params:
-        config, epochs = larger[-1], 1.0
-        reasons[:2] = [
-            f"{config.n_params:,} parameters are at most a twentieth of the {n_tokens:,} tokens, "
-            "which is best when each is read about once (Hoffmann et al. 2022)."
-        ]
+        reasons.append("Your text is much shorter or longer than those: this is a guess.")
     if vocab_size * config.n_embd > config.n_params / 2:
         reasons.append(
             "More than half of the parameters are the vocabulary's: a smaller one helps most."

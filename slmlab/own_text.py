@@ -1,5 +1,6 @@
 """A learner's own text: read from files, inspected, searched for secrets, made into a dataset."""
 
+import codecs
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,8 +104,8 @@ def read_text(path: Path | str, most_bytes: int = MOST_BYTES) -> OwnText:
     path = Path(path).expanduser()
     if not path.exists():
         raise DataError(f"There is no file or folder {path}; check the spelling and the folder.")
-    files = sorted(_files(path)) if path.is_dir() else [path]
     documents, skipped, left = [], {}, most_bytes
+    files = sorted(_files(path, path, skipped)) if path.is_dir() else [path]
     for file in files:
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
         if left <= 0:
@@ -116,18 +117,18 @@ def read_text(path: Path | str, most_bytes: int = MOST_BYTES) -> OwnText:
         except OSError as error:
             skipped[name] = f"cannot be read ({error.strerror})"
             continue
-        if len(content) > left:
-            skipped[name] = f"cut: the first {most_bytes:,} bytes are full"
-            # Not in the middle of a character or a line, if there are lines.
+        cut = len(content) > left
+        if cut:  # not in the middle of a line, if there are lines
             content = content[:left][: content.rfind(b"\n", 0, left) + 1 or left]
-        left -= len(content)
-        source, problem = _decoded(content, whole=name not in skipped)
+        source, problem = _decoded(content, cut)
         if source is None:
             skipped[name] = problem
-        else:
-            documents.append(Document(name, source.strip() + "\n"))
-            if problem:
-                skipped[name] = problem
+            continue
+        left = 0 if cut else left - len(content)
+        documents.append(Document(name, source.rstrip() + "\n"))
+        notes = [f"cut: the first {most_bytes:,} bytes are full"] * cut + [problem] * bool(problem)
+        if notes:
+            skipped[name] = "; ".join(notes)
     if not documents:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3])
         raise DataError(
@@ -137,23 +138,29 @@ def read_text(path: Path | str, most_bytes: int = MOST_BYTES) -> OwnText:
     return OwnText(Corpus(tuple(documents)), skipped)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
+def _files(folder: Path, root: Path, skipped: dict[str, str]) -> Iterator[Path]:
+    try:
+        paths = list(folder.iterdir())
+    except OSError as error:
+        skipped[folder.relative_to(root).as_posix()] = f"cannot be read ({error.strerror})"
+        return
+    for path in paths:
         if path.name.startswith(".") or path.is_symlink():
             continue  # a link may lead out of the folder, or in a circle
         if path.is_dir():
             if path.name not in SKIPPED_FOLDERS:
-                yield from _files(path)
+                yield from _files(path, root, skipped)
         elif path.is_file():
             yield path
 
 
-def _decoded(content: bytes, whole: bool) -> tuple[str | None, str]:
+def _decoded(content: bytes, cut: bool) -> tuple[str | None, str]:
     """The text of some bytes, or None; and what is to be said about it, if anything."""
     if not content.strip():
         return None, "empty"
     try:
-        return _tidied(content.decode("utf-8-sig", "strict" if whole else "ignore")), ""
+        decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        return _tidied(decoder.decode(content, final=not cut)), ""
     except UnicodeDecodeError:
         pass
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # UTF-16 says so by its first two bytes

@@ -333,7 +333,7 @@ def _drive(
 ) -> Run:
     state = run.state
     with (
-        _bar(run.name, progress) as bar,
+        _bar(run.name, progress, state.step) as bar,
         _deferred_interrupt(stop or threading.Event()) as interrupted,
     ):
         for report in fit(run.model, run.dataset, run.config, state):
@@ -356,11 +356,19 @@ def _drive(
     return run
 
 
-def _bar(title: str, shown: bool) -> tqdm:
+def _bar(title: str, shown: bool, step: int) -> tqdm:
     """A bar of text, which is still readable in a stored notebook; there stderr is red."""
     in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
     file = sys.stdout if in_notebook else sys.stderr
-    return tqdm(desc=title, unit="step", disable=not shown, file=file, ncols=110, mininterval=0.5)
+    return tqdm(
+        desc=title,
+        unit="step",
+        initial=step,  # a resumed run has made some before
+        disable=not shown,
+        file=file,
+        ncols=110,
+        mininterval=0.5,
+    )
 
 
 def _take_samples(run: Run, stop: threading.Event | None = None) -> None:
@@ -490,11 +498,11 @@ def _replace_folder(new: Path, target: Path) -> None:
         return
     old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
     try:
-        target.replace(old / target.name)
+        target.replace(old / "run")
         try:
             new.replace(target)
         except OSError:
-            (old / target.name).replace(target)
+            (old / "run").replace(target)
             raise
     finally:
         shutil.rmtree(old, ignore_errors=True)

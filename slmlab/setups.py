@@ -4,7 +4,14 @@ from dataclasses import MISSING, dataclass, fields, replace
 from functools import lru_cache
 from typing import get_type_hints
 
-from slmlab.corpus import Dataset, corpus_dataset, corpus_tokenizer, load_corpus, load_held_out
+from slmlab.corpus import (
+    Dataset,
+    check_vocabulary,
+    corpus_dataset,
+    corpus_tokenizer,
+    load_corpus,
+    load_held_out,
+)
 from slmlab.model import GPT, GPTConfig
 from slmlab.phases import PHASES, Phase
 from slmlab.tokenizer import gpt2_tokenizer
@@ -41,6 +48,7 @@ class Setup:
     def __post_init__(self) -> None:
         self.model_config(vocab_size=1)
         self.training()
+        check_vocabulary(self.vocabulary)
         if not isinstance(self.n_tokens, int) or self.n_tokens < 20:
             raise ValueError(
                 f"n_tokens is {self.n_tokens!r}; it must be a whole number of at least 20."

@@ -79,6 +79,8 @@ class TrainConfig:
         for name in ("weight_decay", "grad_clip", "warmup_steps"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be 0 or more.")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed!r}; it must be a whole number from 0 to 2³² − 1.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
                 f"label_smoothing is {self.label_smoothing}; it must be at least 0 and below 1."
@@ -205,6 +207,7 @@ def fit(
     device = resolve_device(config.device)
     model.to(device).train()
     state.optimizer = state.optimizer or AdamW(model, config.weight_decay)
+    state.optimizer.weight_decay = config.weight_decay  # a resumed run may have another
     for moments in state.optimizer.moments.values():  # a loaded run's are on the CPU
         moments.update({key: tensor.to(device) for key, tensor in moments.items()})
     state.planned_steps = config.max_steps or state.planned_steps
@@ -385,11 +388,7 @@ def check_fit(model: GPT, dataset: Dataset) -> None:
             f"The data has token id {int(ids.max())}, but the model's vocabulary ends at "
             f"{vocab - 1}; make the model with vocab_size={dataset.tokenizer.n_vocab}."
         )
-    if len(dataset.train) <= block:
-        raise ValueError(
-            f"The context of {block} tokens is longer than the training text allows "
-            f"({len(dataset.train)} tokens); use block_size below that, or more text."
-        )
+    check_context(len(dataset.train), block)
     distinct = len(ids.unique())
     if far_too_wide(vocab, distinct):
         warnings.warn(
@@ -397,6 +396,15 @@ def check_fit(model: GPT, dataset: Dataset) -> None:
             "data; a right-sized vocabulary trains faster.",
             VocabularyWarning,
             stacklevel=3,
+        )
+
+
+def check_context(n_train: int, block_size: int) -> None:
+    """Raise `ValueError` if not even one window fits into the training text."""
+    if n_train <= block_size:
+        raise ValueError(
+            f"The context of {block_size} tokens is longer than the training text allows "
+            f"({n_train} tokens); use block_size below that, or more text."
         )
 
 

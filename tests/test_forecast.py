@@ -113,12 +113,6 @@ def test_more_memory_than_is_free_is_said():
     assert any("MB are free" in warning for warning in ahead.warnings)
 
 
-@given(st.lists(st.integers(100, 10**10), min_size=2, max_size=2).map(sorted))
-def test_more_text_never_recommends_a_smaller_model(amounts):
-    smaller, larger = (lab.recommend(n).config.n_params for n in amounts)
-    assert smaller <= larger
-
-
 @pytest.mark.parametrize("n_tokens", [1_000, 2_200, 4_800, 10_500, 23_000])
 def test_within_the_grid_the_recommended_size_is_near_the_best(n_tokens):
     advice = lab.recommend(n_tokens, 1172)
@@ -131,11 +125,8 @@ def test_within_the_grid_the_recommended_size_is_near_the_best(n_tokens):
 
 def test_beyond_the_grid_a_recommendation_says_that_it_guesses():
     assert not any("guess" in reason for reason in lab.recommend(30_000).reasons)
-    for n_tokens in (100_000, 10**9):
+    for n_tokens in (100, 100_000, 10**9):
         assert any("guess" in reason for reason in lab.recommend(n_tokens).reasons)
-    advice = lab.recommend(10**9, 5_000)
-    assert 20 * advice.config.n_params <= 10**9
-    assert advice.epochs == 1
 
 
 @given(n_tokens=st.integers(100, 10**10), vocab_size=st.integers(2, 60_000))

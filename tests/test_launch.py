@@ -26,6 +26,8 @@ def test_the_first_code_cell_is_the_same_everywhere(path):
     cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
     first = nbformat.read(NOTEBOOKS[0], as_version=4).cells[2].source
     assert cells[0].source == first
+    links = nbformat.read(path, as_version=4).cells[1].source
+    assert links.count(f"{path.parent.name}/{path.name}") == 2
     assert "%pip install" in first
 
 

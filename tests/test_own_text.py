@@ -1,5 +1,7 @@
 """Whatever a learner points at is read, or told why not; secrets are named before training."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,3 +182,21 @@ def test_a_model_card_states_what_the_run_found(own, tmp_path):
     with pytest.raises(ValueError, match="no samples"):
         run.samples.clear()
         lab.model_card(run, own)
+
+
+def test_beyond_the_limit_nothing_is_misread(tmp_path):
+    noise = random.Random(0).randbytes(6000)
+    folder = folder_of(
+        tmp_path, a_dot_zip=noise, b_dot_txt=PROSE.encode("cp1252"), c_dot_txt=b"end"
+    )
+    own = read_text(folder, most_bytes=600)
+    assert [d.name for d in own.corpus.documents] == ["b.txt"]
+    assert own.corpus.documents[0].source in PROSE
+    assert own.skipped["a.zip"].startswith("not text")
+    assert own.skipped["b.txt"].startswith("cut: ") and "a guess" in own.skipped["b.txt"]
+    assert "bytes were full" in own.skipped["c.txt"]
+
+
+def test_the_line_of_a_secret_counts_blank_lines(tmp_path):
+    (tmp_path / "a.py").write_text('\n\n\n\naws = "AKIAIOSFODNN7EXAMPLE"\n')
+    assert read_text(tmp_path).secrets()["line"].tolist() == [5]

@@ -98,7 +98,9 @@ def test_the_wheel_works_from_an_empty_folder(wheel, tmp_path):
 def imports(module):
     """The modules of the package that a module imports, wherever in it the import stands."""
     path = ROOT / "slmlab" / f"{module.replace('.', '/')}.py"
-    tree = ast.parse((path if path.exists() else path.with_suffix("") / "__init__.py").read_text())
+    tree = ast.parse(
+        (path if path.exists() else path.with_suffix("") / "__init__.py").read_text("utf-8")
+    )
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):

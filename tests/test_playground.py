@@ -97,8 +97,9 @@ def test_heads_that_do_not_fit_leave_the_last_good_set_up(panel):
     panel.controls["n_head"].value = 3
     assert "multiple of 3" in panel.readout.value
     assert panel.setup.n_head == 2
-    panel.controls["n_embd"].value = 48
+    panel.controls["n_embd"].value = 48  # what the sentence advised
     assert not panel.start.disabled
+    assert (panel.setup.n_head, panel.setup.n_embd) == (3, 48)
 
 
 def test_a_wrong_first_string_is_refused():
@@ -259,3 +260,19 @@ def test_the_forecast_learns_from_a_run(panel):
     panel._factor = 1000.0
     train(panel, "phase-2 max_steps=30 n_embd=128")
     assert panel._factor < 500
+
+
+def test_a_panel_opened_in_the_last_moment_is_told_of_the_end(panel, tmp_path, monkeypatch):
+    opened = []
+    draw = panel._draw
+
+    def open_another(run):
+        if run.state.status == "finished" and not opened:
+            opened.append(lab.Playground("phase-1", tmp_path / "runs"))
+        draw(run)
+
+    monkeypatch.setattr(panel, "_draw", open_another)
+    train(panel)
+    [other] = opened
+    assert "Finished at step 20" in other.status.value
+    assert not other.start.disabled and other.stop.disabled

@@ -64,6 +64,7 @@ def test_the_string_names_what_differs_from_the_nearest_phase():
         ("phase-2 learning_rate=-1", "above 0"),
         ("phase-2 n_tokens=3", "at least 20"),
         ("phase-2 seconds=5 max_steps=5", "one of the two"),
+        ("phase-2 seed=20260715123456", "it must be a whole number from 0"),
         ("phase-2 seed=None", "seed is 'None'; it must be a whole number"),
     ],
 )
@@ -75,7 +76,7 @@ def test_a_wrong_string_gets_a_sentence(text, sentence):
 @pytest.mark.parametrize("vocabulary", ["klingon", "bpe-", "bpe-ten"])
 def test_an_unknown_vocabulary_gets_a_sentence(vocabulary):
     with pytest.raises(ValueError, match="it must be"):
-        Setup.parse(f"phase-2 vocabulary={vocabulary}").dataset()
+        Setup.parse(f"phase-2 vocabulary={vocabulary}")
 
 
 @pytest.mark.parametrize("vocabulary", ["gpt2", "right-sized", "bpe-300"])

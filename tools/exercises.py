@@ -23,8 +23,7 @@ HIDDEN = re.compile(r"^ *### BEGIN HIDDEN TESTS\n.*?^ *### END HIDDEN TESTS\n?",
 
 def exercise(solution: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The exercise notebook of a solution notebook, which is left as it is."""
-    made = nbformat.from_dict(solution)
-    made = nbformat.reads(nbformat.writes(made), as_version=4)
+    made = nbformat.reads(nbformat.writes(solution), as_version=4)
     made.cells = [c for c in made.cells if "solution-only" not in c.metadata.get("tags", [])]
     for cell in made.cells:
         if cell.cell_type == "code":
@@ -32,6 +31,8 @@ def exercise(solution: nbformat.NotebookNode) -> nbformat.NotebookNode:
             cell.outputs, cell.execution_count = [], None
         else:
             cell.source = cell.source.replace("# Solutions to ", "# Exercises for ", 1)
+            if cell.id == "launch":  # links that open this very notebook
+                cell.source = cell.source.replace("solutions/", "exercises/")
     return made
 
 

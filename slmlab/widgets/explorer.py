@@ -13,7 +13,7 @@ from slmlab.corpus import ngrams
 from slmlab.diagnosis import REPEAT_NGRAM
 from slmlab.generation import check_text, choose, filter_stages, next_logits
 from slmlab.runs import Run
-from slmlab.widgets.parts import FULL, LABEL, Panel, framed, table_html
+from slmlab.widgets.parts import FULL, LABEL, Panel, framed, row, table_html
 
 ROWS = 12  # tokens in the table of probabilities, and in that of the last generated tokens
 SHADES = (  # from this probability on: the background of a generated token, and its range in %
@@ -92,11 +92,11 @@ class NextTokenExplorer(Panel):
         self.panel = framed(
             "explorer",
             self.prompt,
-            _row(self.penalty, self.temperature, self.top_k, self.top_p, self.seed),
-            _row(self.one, self.ten, self.undo, self.again),
+            row(self.penalty, self.temperature, self.top_k, self.top_p, self.seed),
+            row(self.one, self.ten, self.undo, self.again),
             self.text,
             self.status,
-            _row(self.distribution, self.last),
+            row(self.distribution, self.last),
         )
 
     @property
@@ -328,8 +328,3 @@ def _slider(
 
 def _area(height: str, flex: str = "0 0 auto") -> ipywidgets.HTML:
     return ipywidgets.HTML(layout={"height": height, "flex": flex, "overflow": "auto"})
-
-
-def _row(*children: ipywidgets.Widget) -> ipywidgets.Box:
-    """Widgets side by side as far as there is room."""
-    return ipywidgets.Box(children, layout={"flex_flow": "row wrap", "grid_gap": "0 8px"})

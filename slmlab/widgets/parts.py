@@ -33,6 +33,12 @@ def framed(name: str, *children: ipywidgets.Widget) -> ipywidgets.VBox:
     return box
 
 
+def row(*children: ipywidgets.Widget) -> ipywidgets.Box:
+    """Side by side, or one below the other where the page is narrow."""
+    layout = {"flex_flow": "row wrap", "align_items": "flex-start", "grid_gap": "0 8px"}
+    return ipywidgets.Box(children, layout=layout)
+
+
 def sample_html(text: str) -> str:
     """Text that a model wrote."""
     return (

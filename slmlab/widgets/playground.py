@@ -18,7 +18,7 @@ from slmlab.plots import KINDS, SERIES, Chart, compared, loss_curves
 from slmlab.runs import PROMPTS, Run
 from slmlab.setups import Setup
 from slmlab.training import Progress
-from slmlab.widgets.parts import LABEL, Panel, framed, sample_html, table_html
+from slmlab.widgets.parts import LABEL, Panel, framed, row, sample_html, table_html
 from slmlab.widgets.worker import Worker
 
 OFF = "off"  # a slider cannot stand at None
@@ -30,7 +30,7 @@ OFFERED: dict[str, Sequence[Any]] = {
     "n_embd": (16, 32, 48, 64, 96, 128, 192, 256, 384),
     "block_size": (8, 16, 32, 64, 128, 256),
     "dropout": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
-    "n_tokens": (500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 20_000, 23_000),
+    "n_tokens": (1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 20_000, 23_000),
     "learning_rate": (1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2),
     "batch_size": (1, 2, 4, 8, 12, 16, 32),
     "weight_decay": (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),
@@ -110,6 +110,7 @@ class Playground(Panel):
         self._runs: dict[str, Run | Path] = self._kept()
         self._pins: list[Run] = []
         self._factor = machine_factor()
+        self._step_ms: float | None = None  # of the latest run
         self._drawn = 0.0  # when the progress bar was last updated
         self._quiet = False  # while the panel itself moves its controls
         self._lock = threading.Lock()  # one picture at a time
@@ -172,7 +173,7 @@ class Playground(Panel):
 
         self.preset.observe(self._choose_preset, "value")
         for name, control in self.controls.items():
-            control.observe(lambda change, name=name: self._change(name, change["new"]), "value")
+            control.observe(lambda _, name=name: self._change(name), "value")
         self.state.observe(self._restore, "value")
         self.show_code.observe(lambda _: self._show_code(), "value")
         self.prompt.observe(lambda _: self._show_sample(), "value")
@@ -198,7 +199,7 @@ class Playground(Panel):
                 self.state,
                 ipywidgets.HTML("<b>What to expect</b>"),
                 self.readout,
-                _row(self.start, self.stop, self.bar),
+                row(self.start, self.stop, self.bar),
                 self.status,
             ],
             layout=ipywidgets.Layout(flex="1 1 340px"),
@@ -206,24 +207,25 @@ class Playground(Panel):
         self.panel = framed(
             "playground",
             ipywidgets.HTML(STYLE, layout=ipywidgets.Layout(display="none")),
-            _row(left, right),
+            row(left, right),
             self.show_code,
             self.code,
             self.curves,
             self.prompt,
             self.sample,
-            _row(self.kept, _row(self.pin, self.unpin)),
+            row(self.kept, row(self.pin, self.unpin)),
             self.comparison,
             self.overlay,
         )
 
     # A control was moved, a phase chosen, a string pasted
 
-    def _change(self, name: str, value: Any) -> None:
+    def _change(self, name: str) -> None:
         if self._quiet:
             return
-        value = None if value == OFF else value
-        changes = {name: value}
+        # From where all controls stand: a change that was refused may become possible by the next.
+        changes = {n: None if c.value == OFF else c.value for n, c in self.controls.items()}
+        value = changes[name]
         # Steps and seconds exclude each other.
         if name in ("max_steps", "seconds"):
             other = "seconds" if name == "max_steps" else "max_steps"
@@ -283,15 +285,15 @@ class Playground(Panel):
         self.stop.disabled = not under_way
 
     def _start(self) -> None:
-        try:
-            Worker.start(self.setup, self)
-        except RuntimeError as error:
-            self.status.value = _problem(str(error))
-            return
+        # All this first: the thread may have something to say at once.
         self._training(True)
         self.bar.value = 0
         self.bar.bar_style = ""
         self.status.value = "The first evaluation, before any training …"
+        try:
+            Worker.start(self.setup, self)
+        except RuntimeError as error:
+            self.status.value = _problem(str(error))
 
     def _stop(self) -> None:
         self.stop.disabled = True
@@ -315,6 +317,8 @@ class Playground(Panel):
             return
         self._drawn = now
         planned = run.state.planned_steps
+        if report.eta:
+            self._step_ms = 1000 * report.eta / (planned - report.step)
         self.bar.value = report.step / planned if planned else 0
         left = f", about {report.eta:,.0f} s to go" if report.eta is not None else ""
         evaluated = run.state.history[-1]
@@ -338,26 +342,28 @@ class Playground(Panel):
         else:
             self.status.value = _problem(problem)
         if run is not None:
-            self._runs[_unused(run.name, self._runs)] = run
+            # What is on the disk need not stay in memory, with its weights.
+            kept = run if problem else self._record_of(run)
+            self._runs[_unused(run.name, self._runs)] = kept
             self._list_runs()
         self._training(False)
 
     def _learn_speed(self, run: Run) -> None:
         """The next forecast rests on how fast this run was, if its steps were not tiny."""
-        last, reference = (
-            run.state.history[-1],
-            reference_ms(run.model.config, run.config.batch_size),
-        )
-        if last.step >= 20 and reference >= 5:
-            self._factor = 1000 * last.seconds / last.step / reference
+        reference = reference_ms(run.model.config, run.config.batch_size)
+        if self._step_ms is not None and reference >= 5:
+            self._factor = self._step_ms / reference
 
     def _keep(self, run: Run) -> str:
         """Write the run's record to the folder; what went wrong, if anything, as a sentence."""
         try:
-            run.save(self._folder / f"{Worker.current.began} {run.name}", keep="record")
+            run.save(self._record_of(run), keep="record")
         except DataError as error:
             return str(error)
         return ""
+
+    def _record_of(self, run: Run) -> Path:
+        return self._folder / f"{Worker.current.began} {run.name}"
 
     def _kept(self) -> dict[str, Path]:
         """Runs of earlier sessions, by name; they are read when they are pinned."""
@@ -459,12 +465,6 @@ def _stand_at(control: ipywidgets.Widget, name: str, value: Any) -> None:
 def _filling(most: str | None = None, flex: str | None = None) -> ipywidgets.Layout:
     """As wide as its place, up to `most`; in a row, `flex` says from where on it goes below."""
     return ipywidgets.Layout(width="auto", min_width="0", max_width=most, flex=flex)
-
-
-def _row(*children: ipywidgets.Widget) -> ipywidgets.Box:
-    """Side by side, or one below the other where the page is narrow."""
-    layout = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
-    return ipywidgets.Box(children, layout=layout)
 
 
 def _text(name: str, value: str = "", **layout: str) -> ipywidgets.HTML:

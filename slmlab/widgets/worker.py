@@ -3,7 +3,6 @@
 import atexit
 import threading
 import time
-import warnings
 from typing import Protocol
 
 from slmlab.runs import Run, train
@@ -64,22 +63,22 @@ class Worker:
     def _work(self) -> None:
         problem = ""
         try:
-            with warnings.catch_warnings():
-                # The panel says it in its own place: of the vocabulary before, of the loss after.
-                warnings.simplefilter("ignore")
-                self.run = train(
-                    self.setup.model(),
-                    self.setup.dataset(),
-                    self.setup.training(),
-                    name=str(self.setup),
-                    progress=False,
-                    sample_often=True,
-                    watch=self._watch,
-                    stop=self._stop,
-                )
+            self.run = train(
+                self.setup.model(),
+                self.setup.dataset(),
+                self.setup.training(),
+                name=str(self.setup),
+                progress=False,
+                sample_often=True,
+                watch=self._watch,
+                stop=self._stop,
+            )
         except Exception as error:  # whatever it is, the panel must say it
             problem = f"Training ended: {error}"
-        self.viewer.on_end(self.run, problem)
+        told = None
+        while told is not self.viewer:  # a panel that is opened meanwhile is told as well
+            told = self.viewer
+            told.on_end(self.run, problem)
 
     def _watch(self, run: Run, report: Progress) -> None:
         self.run = run
