@@ -162,18 +162,22 @@ def _recorded_phase(setup: Setup) -> str:
     """If the set-up is a phase's, seed and vocabulary apart: what its recorded runs ended at."""
     for phase in PHASES:
         if replace(setup, seed=0, vocabulary="right-sized") == Setup.of_phase(phase):
-            gaps = _phase_gaps(phase.number)
+            own, held_out = _phase_gaps(phase.number)
             return (
                 f"This is Phase {phase.number}. Recorded with a right-sized vocabulary and three "
-                f"seeds, it ended at gap {min(gaps):+.2f} to {max(gaps):+.2f} on its own "
-                f"validation text ({gap_band(statistics.mean(gaps)).name})."
+                f"seeds, it ended at gap {min(own):+.2f} to {max(own):+.2f} on its own "
+                f"validation text, and {min(held_out):+.1f} to {max(held_out):+.1f} on the "
+                f"held-out scripts ({gap_band(statistics.mean(held_out)).name})."
             )
     return ""
 
 
 @lru_cache(maxsize=len(PHASES))
-def _phase_gaps(number: int) -> list[float]:
-    return [PHASES[number].recorded("right-sized", seed).gap for seed in range(3)]
+def _phase_gaps(number: int) -> tuple[list[float], list[float]]:
+    """The last gaps of three seeds: on the phase's own validation text, on the held-out scripts."""
+    runs = [PHASES[number].recorded("right-sized", seed) for seed in range(3)]
+    ends = [run.state.history[-1] for run in runs]
+    return [run.gap for run in runs], [end.test_loss - end.train_loss for end in ends]
 
 
 def _like(config: GPTConfig, n_train: int, epochs: float) -> str:

@@ -47,7 +47,7 @@ class GPTConfig:
         if self.n_embd % self.n_head:
             raise ValueError(
                 f"n_embd = {self.n_embd} cannot be shared equally by n_head = {self.n_head} heads; "
-                f"make the width a multiple of {self.n_head}."
+                f"make the width a multiple of {self.n_head}, or choose another number of heads."
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1.")

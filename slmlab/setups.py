@@ -53,6 +53,10 @@ class Setup:
             raise ValueError(
                 f"n_tokens is {self.n_tokens!r}; it must be a whole number of at least 20."
             )
+        if self.n_tokens > largest_text():
+            raise ValueError(
+                f"n_tokens is {self.n_tokens:,}, but the text has {largest_text():,}; take less."
+            )
 
     @classmethod
     def of_phase(cls, phase: Phase) -> "Setup":
@@ -159,8 +163,6 @@ def largest_text() -> int:
 @lru_cache(maxsize=32)
 def _dataset(n_tokens: int, vocabulary: str) -> Dataset:
     if vocabulary.startswith("bpe-"):  # how many of its tokens are the same text?
-        if n_tokens > largest_text():
-            raise ValueError(f"n_tokens is {n_tokens:,}, but the text has {largest_text():,}.")
         tokenizer = corpus_tokenizer(load_corpus().text, vocabulary)
         part = gpt2_tokenizer().decode(_corpus_ids()[:n_tokens])
         n_tokens = len(tokenizer.encode(part))

@@ -197,10 +197,10 @@ class Playground(Panel):
         right = ipywidgets.VBox(
             [
                 self.state,
-                ipywidgets.HTML("<b>What to expect</b>"),
-                self.readout,
                 row(self.start, self.stop, self.bar),
                 self.status,
+                ipywidgets.HTML("<b>What to expect</b>"),
+                self.readout,
             ],
             layout=ipywidgets.Layout(flex="1 1 340px"),
         )
