@@ -7,6 +7,7 @@ browser's own milliseconds come on top.
 """
 
 import random
+import re
 import statistics
 import tempfile
 import time
@@ -15,13 +16,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 import slmlab as lab
-from slmlab import setups
+from slmlab import GPTConfig, setups
 from slmlab.files import write_atomically
-from slmlab.forecast import forecast, machine_factor
+from slmlab.forecast import forecast, machine_factor, work
 from slmlab.setups import Setup
 
 RESULTS = Path(__file__).with_name("widgets.md")
+BENCH = Path(__file__).with_name("results.md")
 TARGET_MS = 100
 MOVES = 200
 STEPS = 30  # of a short training, to compare its speed with the forecast
@@ -38,7 +42,8 @@ TRIED = (
 
 
 def main() -> None:
-    text = f"# Results of `python benchmarks/widgets.py`\n\n{answers()}\n{forecasts()}"
+    parts = (answers(), forecasts(), step_constants())
+    text = "# Results of `python benchmarks/widgets.py`\n\n" + "\n".join(parts)
     print(text)
     write_atomically(RESULTS, text.encode())
 
@@ -115,10 +120,28 @@ def forecasts() -> str:
     )
 
 
-def timed(work: Callable[[], object]) -> float:
+def step_constants() -> str:
+    """What forecast.STEP_MS is: least squares of relative errors over the steps of results.md."""
+    rows = re.findall(r"^\| (\d) \| ([\d,]+) \| ([\d.]+) \|", BENCH.read_text(), re.MULTILINE)
+    units, times = [], []
+    for number, vocabulary, ms in rows:
+        config = GPTConfig(int(vocabulary.replace(",", "")), **lab.PHASES[int(number)].shape)
+        units.append(work(config, lab.PHASES[int(number)].training.batch_size))
+        times.append(float(ms))
+    units, times = np.array(units), np.array(times)
+    constants = np.linalg.lstsq(units / times[:, None], np.ones(len(times)), rcond=None)[0]
+    ratios = units @ constants / times
+    return (
+        f"Fitted to the {len(times)} step times of results.md, STEP_MS is "
+        f"({', '.join(f'{c:.3f}' for c in constants)}); it meets them within factors of "
+        f"{ratios.min():.2f} to {ratios.max():.2f}.\n"
+    )
+
+
+def timed(task: Callable[[], object]) -> float:
     """Milliseconds that a piece of work takes."""
     began = time.perf_counter()
-    work()
+    task()
     return 1000 * (time.perf_counter() - began)
 
 

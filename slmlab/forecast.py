@@ -21,8 +21,8 @@ from slmlab.training import VocabularyWarning, check_context, fit
 if TYPE_CHECKING:
     import pandas as pd
 
-# Milliseconds of a training step for each unit of `_work`, fitted to the ten step times of
-# benchmarks/results.md, all of which they meet within 20 %. Other machines differ by a factor.
+# Milliseconds of a training step for each unit of `work`. benchmarks/widgets.py fits them to the ten
+# step times of results.md, which they meet within 20 %. Other machines differ by a factor.
 STEP_MS = (0.513, 6.066, 0.832, 2.616)
 PROBES = ("phase-1 vocabulary=gpt2", "phase-3")  # tens of milliseconds a step each
 PROBE_STEPS = 7
@@ -117,10 +117,10 @@ def machine_factor() -> float:
 
 def reference_ms(config: GPTConfig, batch_size: int) -> float:
     """Milliseconds that a training step took on the benchmark's machine, within 20 %."""
-    return sum(a * b for a, b in zip(STEP_MS, _work(config, batch_size), strict=True))
+    return sum(a * b for a, b in zip(STEP_MS, work(config, batch_size), strict=True))
 
 
-def _work(config: GPTConfig, batch_size: int) -> tuple[float, ...]:
+def work(config: GPTConfig, batch_size: int) -> tuple[float, ...]:
     """What a step has to do: layers to call, 10⁹ operations, 10⁶ activations, 10⁶ logits."""
     L, C, block, V = config.n_layer, config.n_embd, config.block_size, config.vocab_size
     tokens = batch_size * block

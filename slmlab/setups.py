@@ -84,7 +84,7 @@ class Setup:
                 f"{text!r} does not begin with a phase; write one of {', '.join(presets)}, then "
                 "what differs, such as: phase-2 n_layer=4 seed=1."
             )
-        types = {f.name: get_type_hints(cls)[f.name] for f in fields(cls)}
+        types = get_type_hints(cls)
         values = {}
         for change in changes:
             key, _, value = change.partition("=")

@@ -112,6 +112,7 @@ class Playground(Panel):
         self._factor = machine_factor()
         self._step_ms: float | None = None  # of the latest run
         self._drawn = 0.0  # when the progress bar was last updated
+        self._refused = False  # the set-up cannot be trained
         self._quiet = False  # while the panel itself moves its controls
         self._lock = threading.Lock()  # one picture at a time
         self._build()
@@ -281,12 +282,13 @@ class Playground(Panel):
         return Worker.current is not None and Worker.current.is_alive()
 
     def _training(self, under_way: bool) -> None:
-        self.start.disabled = under_way or getattr(self, "_refused", False)
+        self.start.disabled = under_way or self._refused
         self.stop.disabled = not under_way
 
     def _start(self) -> None:
         # All this first: the thread may have something to say at once.
         self._training(True)
+        self._step_ms = None
         self.bar.value = 0
         self.bar.bar_style = ""
         self.status.value = "The first evaluation, before any training …"
@@ -338,7 +340,7 @@ class Playground(Panel):
             problem = self._keep(run)
             self.bar.value = 1
             self.bar.bar_style = "success" if run.state.status == "finished" else "warning"
-            self.status.value = _ended(run) + (_problem(problem) if problem else "")
+            self.status.value = _ended(run) + _problem(problem)
         else:
             self.status.value = _problem(problem)
         if run is not None:
