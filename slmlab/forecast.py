@@ -21,8 +21,8 @@ from slmlab.training import VocabularyWarning, check_context, fit
 if TYPE_CHECKING:
     import pandas as pd
 
-# Milliseconds of a training step for each unit of `work`. benchmarks/widgets.py fits them to the ten
-# step times of results.md, which they meet within 20 %. Other machines differ by a factor.
+# Milliseconds of a training step for each unit of `work`. benchmarks/widgets.py fits them to the
+# ten step times of results.md, which they meet within 20 %. Other machines differ by a factor.
 STEP_MS = (0.513, 6.066, 0.832, 2.616)
 PROBES = ("phase-1 vocabulary=gpt2", "phase-3")  # tens of milliseconds a step each
 PROBE_STEPS = 7
