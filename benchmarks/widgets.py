@@ -13,16 +13,15 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 import slmlab as lab
-from slmlab import GPTConfig, setups
-from slmlab.files import write_atomically
-from slmlab.forecast import forecast, machine_factor, work
-from slmlab.setups import Setup
+from slmlab.study import setups
+from slmlab.study.forecast import forecast, machine_factor, step_demands
+from slmlab.study.setups import Setup
+from slmlab.text.files import write_atomically
 
 RESULTS = Path(__file__).with_name("widgets.md")
 BENCH = Path(__file__).with_name("results.md")
@@ -102,13 +101,12 @@ def forecasts() -> str:
     ratios = []
     for text in TRIED:
         machine_factor.cache_clear()
-        setup = replace(Setup.parse(text), max_steps=STEPS)
+        setup = Setup.parse(text).replace(max_steps=STEPS, eval_interval=STEPS)
         ahead = forecast(setup)
         expected = 1000 * ahead.seconds / ahead.steps
-        config = replace(setup.training(), eval_interval=STEPS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            steps = lab.fit(setup.model(), setup.dataset(), config)
+            steps = lab.fit(setup.model(), setup.dataset(), setup.training)
             next(steps)
             times = [timed(lambda steps=steps: next(steps)) for _ in range(STEPS - 1)]
         measured = statistics.median(times)
@@ -125,8 +123,9 @@ def step_constants() -> str:
     rows = re.findall(r"^\| (\d) \| ([\d,]+) \| ([\d.]+) \|", BENCH.read_text(), re.MULTILINE)
     units, times = [], []
     for number, vocabulary, ms in rows:
-        config = GPTConfig(int(vocabulary.replace(",", "")), **lab.PHASES[int(number)].shape)
-        units.append(work(config, lab.PHASES[int(number)].training.batch_size))
+        setup = lab.PHASES[int(number)].setup
+        config = setup.shape.config(int(vocabulary.replace(",", "")))
+        units.append(step_demands(config, setup.training.batch_size))
         times.append(float(ms))
     units, times = np.array(units), np.array(times)
     constants = np.linalg.lstsq(units / times[:, None], np.ones(len(times)), rcond=None)[0]

@@ -10,26 +10,29 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # Large tensors on large memory pages (Linux): fewer page faults for 50,257-wide logits.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-from slmlab.corpus import Corpus, Dataset, corpus_dataset, load_corpus, load_held_out
-from slmlab.diagnosis import (
-    GAP_BANDS,
-    advice,
+from slmlab.engine.config import Progress, TrainConfig, TrainState
+from slmlab.engine.decoding import Decoding, next_distribution
+from slmlab.engine.evaluation import (
     bits_per_byte,
-    copy_rate,
-    gap_band,
-    longest_match,
-    overlap_losses,
+    mean_loss,
     perplexity,
-    scorecard,
     token_accuracy,
+    token_losses,
 )
-from slmlab.files import DataError
-from slmlab.generation import generate, generate_tokens, next_distribution
-from slmlab.model import GPT, GPTConfig
-from slmlab.phases import PHASES, Phase
-from slmlab.runs import PROMPTS, Run, recorded, train
-from slmlab.tokenizer import gpt2_tokenizer, right_size, train_bpe
-from slmlab.training import Progress, TrainConfig, TrainState, fit, mean_loss
+from slmlab.engine.generation import generate, generate_tokens
+from slmlab.engine.model import GPT, GPTConfig
+from slmlab.engine.runs import Run, train
+from slmlab.engine.training import fit
+from slmlab.study.diagnosis import GAP_BANDS, advice, early_stop, gap_band, size_advice
+from slmlab.study.domain import PROMPTS
+from slmlab.study.memorisation import copy_rate, line_completions, longest_match, overlap_losses
+from slmlab.study.phases import PHASES, Phase, recorded, settings_table
+from slmlab.study.samples import scorecard, scorecard_history
+from slmlab.study.setups import Setup
+from slmlab.text.corpus import Corpus, corpus_dataset, load_corpus, load_held_out
+from slmlab.text.dataset import Dataset
+from slmlab.text.files import DataError
+from slmlab.text.tokenizer import gpt2_tokenizer, right_size, train_bpe
 
 __all__ = [
     "GAP_BANDS",
@@ -39,6 +42,7 @@ __all__ = [
     "Corpus",
     "DataError",
     "Dataset",
+    "Decoding",
     "GPTConfig",
     "NextTokenExplorer",
     "Phase",
@@ -48,6 +52,7 @@ __all__ = [
     "Quiz",
     "Run",
     "Scrubber",
+    "Setup",
     "TrainConfig",
     "TrainState",
     "advice",
@@ -55,11 +60,14 @@ __all__ = [
     "class_board",
     "copy_rate",
     "corpus_dataset",
+    "early_stop",
     "fit",
+    "from_huggingface",
     "gap_band",
     "generate",
     "generate_tokens",
     "gpt2_tokenizer",
+    "line_completions",
     "load_corpus",
     "load_held_out",
     "longest_match",
@@ -70,6 +78,7 @@ __all__ = [
     "overlap_losses",
     "parameter_breakdown",
     "perplexity",
+    "phase_runs",
     "predictions",
     "read_text",
     "recommend",
@@ -77,7 +86,12 @@ __all__ = [
     "report",
     "right_size",
     "scorecard",
+    "scorecard_history",
+    "settings_table",
+    "size_advice",
+    "to_huggingface",
     "token_accuracy",
+    "token_losses",
     "train",
     "train_bpe",
 ]
@@ -85,25 +99,34 @@ __all__ = [
 # What draws or reads records is loaded when it is first asked for, and pandas where a table is
 # made, so that a script that only trains does not pay for them (pandas alone: 34 MB).
 _LATER = {
-    "loss_curves": "slmlab.plots",
-    "parameter_breakdown": "slmlab.plots",
-    "report": "slmlab.panel",
-    "NextTokenExplorer": "slmlab.widgets",
-    "Playground": "slmlab.widgets",
-    "PredictionCard": "slmlab.widgets",
-    "Scrubber": "slmlab.widgets",
-    "model_card": "slmlab.cards",
-    "Quiz": "slmlab.widgets",
-    "class_board": "slmlab.board",
-    "predictions": "slmlab.widgets",
-    "read_text": "slmlab.own_text",
-    "recommend": "slmlab.forecast",
+    "loss_curves": "slmlab.show.plots",
+    "parameter_breakdown": "slmlab.show.plots",
+    "report": "slmlab.show.report",
+    "NextTokenExplorer": "slmlab.show.widgets",
+    "Playground": "slmlab.show.widgets",
+    "PredictionCard": "slmlab.show.widgets",
+    "Quiz": "slmlab.show.widgets",
+    "Scrubber": "slmlab.show.widgets",
+    "predictions": "slmlab.show.widgets",
+    "model_card": "slmlab.show.cards",
+    "class_board": "slmlab.show.board",
+    "from_huggingface": "slmlab.engine.huggingface",
+    "to_huggingface": "slmlab.engine.huggingface",
+    "phase_runs": "slmlab.study.recorded",
+    "read_text": "slmlab.text.own_text",
+    "recommend": "slmlab.study.recommendation",
+}
+# Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05.
+_MODULES = {
+    "plots": "slmlab.show.plots",
+    "statistics": "slmlab.study.statistics",
+    "verdict": "slmlab.study.verdict",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name in ("audit", "plots"):
-        return import_module(f"slmlab.{name}")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name not in _LATER:
         raise AttributeError(f"module 'slmlab' has no attribute {name!r}")
     return getattr(import_module(_LATER[name]), name)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from slmlab.check import run_checks
-from slmlab.files import DataError, data_path
-from slmlab.panel import report
-from slmlab.phases import PHASES
-from slmlab.records import WHAT, check, record
-from slmlab.runs import Run
+from slmlab.engine.runs import Run
+from slmlab.readiness import run_checks
+from slmlab.show.report import report
+from slmlab.study.phases import PHASES
+from slmlab.text.files import DataError, data_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,13 +35,13 @@ def _phases(_: argparse.Namespace) -> int:
         {
             "phase": phase.number,
             "name": phase.name,
-            "layers": phase.shape["n_layer"],
-            "heads": phase.shape["n_head"],
-            "width": phase.shape["n_embd"],
-            "context": phase.shape["block_size"],
-            "tokens": phase.dataset_tokens,
-            "val. overlap": f"{phase.dataset().contamination():.0%}",
-            "steps": phase.training.max_steps,
+            "layers": phase.setup.shape.n_layer,
+            "heads": phase.setup.shape.n_head,
+            "width": phase.setup.shape.n_embd,
+            "context": phase.setup.shape.block_size,
+            "tokens": phase.setup.data.n_tokens,
+            "val. overlap": f"{phase.dataset().overlap():.0%}",
+            "steps": phase.setup.training.max_steps,
             "published gap": round(
                 phase.published["final_val_loss"] - phase.published["final_train_loss"], 2
             ),
@@ -51,7 +50,7 @@ def _phases(_: argparse.Namespace) -> int:
     ]
     print(pd.DataFrame(rows).to_string(index=False))
     print(
-        "\nval. overlap: 8-token sequences of the validation text that stand in the training text"
+        "\nval. overlap: 8-token sequences of the validation text that appear in the training text"
         "\npublished gap: validation − training loss, nats per token"
     )
     return 0
@@ -59,7 +58,10 @@ def _phases(_: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     run = PHASES[options.phase].run(
-        options.vocabulary, options.seconds, options.seed, sample_often=options.sample_often
+        options.vocabulary,
+        options.seconds,
+        options.seed,
+        sample_each_evaluation=options.sample_each_evaluation,
     )
     print(report(run))
     if options.out:
@@ -74,8 +76,10 @@ def _sample(options: argparse.Namespace) -> int:
 
 
 def _record(options: argparse.Namespace) -> int:
+    from slmlab.study.records import WHAT, problems_of, record
+
     if options.check:
-        problems = check(options.folder)
+        problems = problems_of(options.folder)
         print(
             *(problems or ["Every record is complete and fits its settings and texts."]), sep="\n"
         )
@@ -108,10 +112,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seconds", type=float, help="stop at a time budget")
     command.add_argument("--out", type=Path, metavar="DIR", help="save the run to this folder")
     command.add_argument(
-        "--keep", choices=("all", "best", "record"), default="all", help="what to save (all)"
+        "--keep", choices=("all", "best", "history"), default="all", help="what to save (all)"
     )
     command.add_argument(
-        "--sample-often", action="store_true", help="sample at every evaluation, not just the last"
+        "--sample-each-evaluation",
+        action="store_true",
+        help="sample at every evaluation, not just the last",
     )
     command.set_defaults(command=_run)
 
@@ -123,7 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_sample)
 
     command = commands.add_parser("record", help="make the runs that the course carries, or check")
-    command.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(WHAT)} (all)")
+    command.add_argument(
+        "what", nargs="*", metavar="WHAT", help="phases, or an experiment's name (all)"
+    )
     command.add_argument("--folder", type=Path, default=data_path("runs"), help="where they lie")
     command.add_argument("--jobs", type=int, default=1, help="processes for the experiments (1)")
     command.add_argument("--backend", default="loky", help="of joblib, such as dask or ray (loky)")

@@ -5,8 +5,16 @@ import pandas as pd
 import pytest
 
 import slmlab as lab
-from slmlab import audit
-from slmlab.diagnosis import MOST_USEFUL_RATIO
+from slmlab.study import verdict
+from slmlab.study.diagnosis import MAX_USEFUL_RATIO
+from slmlab.study.experiments.grid import decision_table, last_and_best, read_grid
+from slmlab.study.statistics import (
+    bootstrap,
+    fit_power_law,
+    mean_and_range,
+    rank_correlation,
+    rank_correlations,
+)
 
 
 @pytest.fixture
@@ -23,7 +31,7 @@ def table():
 
 
 def test_a_power_law_is_found_with_its_interval(table):
-    fit = audit.fit_power_law(table, "x", "y", ["run"])
+    fit = fit_power_law(table, "x", "y", ["run"])
     assert fit.exponent == pytest.approx(-0.5, abs=0.01)
     assert fit.low < fit.exponent < fit.high
     assert fit(4.0) == pytest.approx(4.0, rel=0.02)
@@ -32,28 +40,28 @@ def test_a_power_law_is_found_with_its_interval(table):
 
 def test_a_power_law_needs_positive_values_that_vary(table):
     with pytest.raises(ValueError, match="positive"):
-        audit.fit_power_law(table, "flat", "y", ["run"])
+        fit_power_law(table, "flat", "y", ["run"])
     with pytest.raises(ValueError, match="positive"):
-        audit.fit_power_law(table.assign(y=-1.0), "x", "y", ["run"])
+        fit_power_law(table.assign(y=-1.0), "x", "y", ["run"])
 
 
 def test_an_interval_is_always_the_same_and_holds_the_value(table):
-    intervals = [audit.bootstrap(table, lambda t: t["y"].mean(), ["run"]) for _ in range(2)]
+    intervals = [bootstrap(table, lambda t: t["y"].mean(), ["run"]) for _ in range(2)]
     assert np.array_equal(*intervals)
     assert intervals[0][0] < table["y"].mean() < intervals[0][1]
 
 
 def test_evaluations_of_one_run_stay_together(table):
     sizes = set()
-    audit.bootstrap(table, lambda t: sizes.add(len(t)) or 0.0, ["run"])
+    bootstrap(table, lambda t: sizes.add(len(t)) or 0.0, ["run"])
     assert sizes == {len(table)}
 
 
 def test_rank_correlation(table):
-    assert audit.rank_correlation(table, "x", "x") == pytest.approx(1)
-    assert audit.rank_correlation(table, "x", "y") < -0.9
-    assert np.isnan(audit.rank_correlation(table, "x", "flat"))
-    rows = audit.rank_correlations(table, ["x"], ["y"], ["run"])
+    assert rank_correlation(table, "x", "x") == pytest.approx(1)
+    assert rank_correlation(table, "x", "y") < -0.9
+    assert np.isnan(rank_correlation(table, "x", "flat"))
+    rows = rank_correlations(table, ["x"], ["y"], ["run"])
     assert rows["low"][0] < rows["high"][0]
     assert rows["correlation"][0] == pytest.approx(rows["low"][0], abs=0.05)
 
@@ -68,14 +76,14 @@ def test_a_gap_that_follows_epochs_is_put_down_to_epochs():
     ]
     made = pd.DataFrame(rows)
     made["gap"] = 0.7 * np.log2(made["epochs"]) + 0.1 * np.log2(made["params"])
-    effects = audit.gap_per_doubling(made)
+    effects = verdict.gap_per_doubling(made)
     assert effects.loc["epochs", "effect"] == pytest.approx(0.7)
     assert effects.loc["params", "effect"] == pytest.approx(0.1)
     assert effects.loc["train_tokens", "effect"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_published_ratios_follow_from_the_published_counts():
-    table = audit.published()
+    table = verdict.published()
     assert table["params_per_token"].round().tolist() == [33328, 1816, 749, 391, 350]
     assert table["epochs"].round().tolist() == [284, 36, 57, 114, 297]
     assert table.loc[2, "gap"] == pytest.approx(-0.17)
@@ -83,9 +91,9 @@ def test_the_published_ratios_follow_from_the_published_counts():
 
 def test_a_model_is_examined_on_every_stretch_after_its_training_text():
     run = lab.PHASES[1].run("right-sized", seconds=1, progress=False)
-    table = audit.stretches(run)
+    table = verdict.segment_losses(run)
     assert table["start"].iloc[0] == len(run.dataset.train)
-    assert table["overlap"].iloc[0] == pytest.approx(run.dataset.contamination())
+    assert table["overlap"].iloc[0] == pytest.approx(run.dataset.overlap())
     last = run.state.history[-1]
     assert table["loss"].iloc[0] == pytest.approx(last.val_loss, abs=1e-4)
     assert len(table) == (23_174 - 900) // 100
@@ -94,27 +102,27 @@ def test_a_model_is_examined_on_every_stretch_after_its_training_text():
 
 def test_only_a_run_on_the_start_of_the_corpus_can_be_so_examined(finished):
     with pytest.raises(ValueError, match="first tokens of the corpus"):
-        audit.stretches(finished)
+        verdict.segment_losses(finished)
     with pytest.raises(ValueError, match="without weights"):
-        audit.stretches(lab.PHASES[1].recorded())
+        verdict.segment_losses(lab.PHASES[1].recorded())
 
 
 def test_the_held_out_files_overlap_less_than_phase_2s_own_exam():
-    table = audit.held_out_overlap()
+    table = verdict.held_out_overlap()
     assert table.loc[2, "own_validation"] > 0.9
     assert (table["held_out"] < 0.5).all()
     assert table["held_out"].is_monotonic_increasing
 
 
 def test_no_size_that_did_best_is_warned_of():
-    table = audit.decision_table(audit.grid())
+    table = decision_table(read_grid())
     ratios = table["best_params"] / table.index
-    assert ratios.max() < MOST_USEFUL_RATIO < 1.2 * ratios.max()
+    assert ratios.max() < MAX_USEFUL_RATIO < 1.2 * ratios.max()
 
 
 def test_mean_and_range_as_text():
     rows = {"phase": [2, 2, 1, 1], "loss": [1.0, 2.0, 3.0, 3.0], "gap": [-0.5, 0.5, None, None]}
-    shown = audit.mean_and_range(pd.DataFrame(rows), "phase", {"loss": ".1f", "gap": "+.1f"})
+    shown = mean_and_range(pd.DataFrame(rows), "phase", {"loss": ".1f", "gap": "+.1f"})
     assert shown.index.tolist() == [2, 1]
     assert shown["loss"].tolist() == ["1.5 (1.0 to 2.0)", "3.0"]
     assert shown["gap"].tolist() == ["+0.0 (−0.5 to +0.5)", "–"]
@@ -124,7 +132,7 @@ def test_the_rule_is_tried_at_equal_text_and_seed():
     rows = [(100, 0, 5, 3.0), (100, 0, 50, 2.5), (100, 0, 60, 2.7), (100, 0, 500, 2.5)]
     rows += [(200, 0, 10, 2.0), (200, 0, 9, 2.0)]
     columns = ["train_tokens", "seed", "params_per_token", "best_val_loss"]
-    table = audit.around_the_rule(pd.DataFrame(rows, columns=columns)).set_index("train_tokens")
+    table = verdict.around_the_rule(pd.DataFrame(rows, columns=columns)).set_index("train_tokens")
     assert table["10 to 100"].tolist() == pytest.approx([2.6, 2.0])
     assert table["below 10"].tolist() == pytest.approx([0.4, 0.0])
     assert table.loc[100, "above 100"] == pytest.approx(-0.1)
@@ -133,14 +141,14 @@ def test_the_rule_is_tried_at_equal_text_and_seed():
 
 
 def test_in_the_grid_10_is_a_floor_and_100_nothing():
-    table = audit.around_the_rule(audit.last_and_best(audit.grid()))
+    table = verdict.around_the_rule(last_and_best(read_grid()))
     assert (table["below 10"].dropna() > 0.2).all()
     assert not table["ranges_overlap"].any()
     assert (table["above 100"].dropna().abs() < 0.2).all()
 
 
 def test_sizes_near_the_best_are_compared_on_the_same_texts():
-    guide = audit.decision_table(audit.grid())
+    guide = decision_table(read_grid())
     assert guide["near"].str.contains("454,368").all()
     assert not guide["near"].str.contains("20,508").any()
     assert (guide["first_look"] <= guide["stop_at_epochs"]).all()

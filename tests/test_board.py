@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from slmlab.board import class_board
-from slmlab.files import DataError
-from slmlab.widgets import prediction
-from slmlab.widgets.prediction import PredictionCard, predictions
+from slmlab.show.board import class_board
+from slmlab.show.widgets import prediction
+from slmlab.show.widgets.prediction import PredictionCard, predictions
+from slmlab.text.files import DataError
 
 HEADER = "title,guessed_gap,locked,real_gap,distance,guessed_best_step,real_best_step"
 

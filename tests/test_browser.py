@@ -21,7 +21,7 @@ import nbformat
 import psutil
 import pytest
 
-from slmlab.setups import Setup
+from slmlab.study.setups import Setup
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from slmlab import check
+from slmlab import readiness as check
 from slmlab.__main__ import main
-from slmlab.files import data_path
+from slmlab.text.files import data_path
 
 NAMES = ["Python", "torch", "threads", "memory", "tokenizer file", "corpus", "published results"]
 
@@ -19,9 +19,9 @@ def a_good_computer(monkeypatch):
 
 def have(monkeypatch, gigabytes=8.0, threads=2, cores=4):
     memory = SimpleNamespace(available=gigabytes * 1e9)
-    monkeypatch.setattr("slmlab.check.psutil.virtual_memory", lambda: memory)
-    monkeypatch.setattr("slmlab.check.torch.get_num_threads", lambda: threads)
-    monkeypatch.setattr("slmlab.check.os.cpu_count", lambda: cores)
+    monkeypatch.setattr("slmlab.readiness.psutil.virtual_memory", lambda: memory)
+    monkeypatch.setattr("slmlab.readiness.torch.get_num_threads", lambda: threads)
+    monkeypatch.setattr("slmlab.readiness.os.cpu_count", lambda: cores)
 
 
 def failures():
@@ -37,7 +37,7 @@ def test_all_is_well_here(capsys):
 
 
 def test_an_old_python_fails(monkeypatch):
-    monkeypatch.setattr("slmlab.check.sys.version_info", (3, 9, 1))
+    monkeypatch.setattr("slmlab.readiness.sys.version_info", (3, 9, 1))
     [line] = failures()
     assert line.startswith("FAIL Python: ")
     assert "install Python 3.10 or newer" in line
@@ -45,14 +45,14 @@ def test_an_old_python_fails(monkeypatch):
 
 @pytest.mark.parametrize("version", ["2.3.1", "1.13.1+cu117", "2.3.0a0+git1"])
 def test_an_old_torch_fails(monkeypatch, version):
-    monkeypatch.setattr("slmlab.check.torch.__version__", version)
+    monkeypatch.setattr("slmlab.readiness.torch.__version__", version)
     [line] = failures()
     assert line.startswith(f"FAIL torch: {version}; run `pip install")
 
 
 @pytest.mark.parametrize("version", ["2.4.0", "2.13.0+cpu", "3.0.0", "2.14.0a0+git1", "2.4"])
 def test_a_new_torch_is_well(monkeypatch, version):
-    monkeypatch.setattr("slmlab.check.torch.__version__", version)
+    monkeypatch.setattr("slmlab.readiness.torch.__version__", version)
     assert failures() == []
 
 
@@ -69,7 +69,7 @@ def test_too_little_memory_fails(monkeypatch):
 
 
 def test_a_missing_tokenizer_file_fails(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("slmlab.tokenizer.data_path", lambda *_: tmp_path / "table")
+    monkeypatch.setattr("slmlab.text.tokenizer.data_path", lambda *_: tmp_path / "table")
     [line] = failures()
     assert line.startswith("FAIL tokenizer file: Cannot read")
     assert "restore it with `git checkout" in line
@@ -79,7 +79,7 @@ def test_a_missing_tokenizer_file_fails(monkeypatch, tmp_path, capsys):
 
 def test_an_altered_tokenizer_file_fails(monkeypatch, tmp_path):
     (tmp_path / "table").write_bytes(b"IQ== 0\n")
-    monkeypatch.setattr("slmlab.tokenizer.data_path", lambda *_: tmp_path / "table")
+    monkeypatch.setattr("slmlab.text.tokenizer.data_path", lambda *_: tmp_path / "table")
     [line] = failures()
     assert line.startswith("FAIL tokenizer file: ")
     assert "is not the file this course was made with" in line
@@ -87,7 +87,7 @@ def test_an_altered_tokenizer_file_fails(monkeypatch, tmp_path):
 
 
 def test_a_missing_corpus_fails(monkeypatch, tmp_path):
-    monkeypatch.setattr("slmlab.corpus.data_path", lambda *_: tmp_path / "corpus")
+    monkeypatch.setattr("slmlab.text.corpus.data_path", lambda *_: tmp_path / "corpus")
     [line] = failures()
     assert line.startswith("FAIL corpus: There is no corpus in")
     assert "restore it" in line
@@ -96,7 +96,7 @@ def test_a_missing_corpus_fails(monkeypatch, tmp_path):
 def test_an_altered_corpus_fails(monkeypatch, tmp_path):
     folder = shutil.copytree(data_path("corpus"), tmp_path / "corpus")
     (folder / "pdf_utils.py").write_text("print('changed')\n")
-    monkeypatch.setattr("slmlab.corpus.data_path", lambda *_: folder)
+    monkeypatch.setattr("slmlab.text.corpus.data_path", lambda *_: folder)
     [line] = failures()
     assert line.startswith("FAIL corpus: ")
     assert "pdf_utils.py is not the file" in line
@@ -104,8 +104,8 @@ def test_an_altered_corpus_fails(monkeypatch, tmp_path):
 
 def test_every_failure_is_listed(monkeypatch, tmp_path):
     have(monkeypatch, gigabytes=0.1, threads=9, cores=1)
-    monkeypatch.setattr("slmlab.corpus.data_path", lambda *_: tmp_path)
-    monkeypatch.setattr("slmlab.tokenizer.data_path", lambda *_: tmp_path / "table")
+    monkeypatch.setattr("slmlab.text.corpus.data_path", lambda *_: tmp_path)
+    monkeypatch.setattr("slmlab.text.tokenizer.data_path", lambda *_: tmp_path / "table")
     assert [line.split(":")[0] for line in failures()] == [
         "FAIL threads",
         "FAIL memory",

@@ -10,7 +10,7 @@ import pytest
 
 import slmlab as lab
 from slmlab.__main__ import main
-from slmlab.files import data_path
+from slmlab.text.files import data_path
 
 
 def slmlab(*arguments, folder=None, **variables):
@@ -155,7 +155,7 @@ def test_a_run_without_weights_writes_nothing(tmp_path, capsys):
     data = lab.corpus_dataset(1000, "right-sized")
     model = lab.GPT(lab.GPTConfig(data.tokenizer.n_vocab, 16, 1, 2, 8))
     run = lab.train(model, data, lab.TrainConfig(4, 1e-2, max_steps=2), progress=False)
-    folder = run.save(tmp_path / "run", keep="record")
+    folder = run.save(tmp_path / "run", keep="history")
     assert main(["sample", str(folder), "import"]) == 1
     assert "weights" in capsys.readouterr().err
 

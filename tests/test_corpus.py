@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import slmlab as lab
 from slmlab import DataError, Dataset
-from slmlab.corpus import Corpus, Document, ngrams
-from slmlab.files import data_path, sha256
+from slmlab.text.corpus import Corpus, Document
+from slmlab.text.dataset import ngrams
+from slmlab.text.files import data_path, sha256
 
 
 @pytest.fixture
@@ -180,22 +181,22 @@ def made_of(train, val):
 
 
 def test_contamination_of_unrelated_sides_is_zero():
-    assert made_of(list(range(30)), list(range(100, 120))).contamination() == 0
+    assert made_of(list(range(30)), list(range(100, 120))).overlap() == 0
 
 
 def test_contamination_of_a_copy_is_one():
-    assert made_of(list(range(30)), list(range(10, 25))).contamination() == 1
+    assert made_of(list(range(30)), list(range(10, 25))).overlap() == 1
 
 
 def test_contamination_counts_the_shared_sequences():
     half = made_of(list(range(10)), [*range(9), 50])
-    assert half.contamination() == pytest.approx(2 / 3)
-    assert half.contamination(n=2) == pytest.approx(8 / 9)
-    assert half.contamination(n=1) == pytest.approx(9 / 10)
+    assert half.overlap() == pytest.approx(2 / 3)
+    assert half.overlap(n=2) == pytest.approx(8 / 9)
+    assert half.overlap(n=1) == pytest.approx(9 / 10)
 
 
 def test_contamination_of_a_very_short_side_is_unknown():
-    assert math.isnan(made_of(list(range(10)), [1, 2, 3]).contamination())
+    assert math.isnan(made_of(list(range(10)), [1, 2, 3]).overlap())
 
 
 def test_a_test_text_is_kept_apart_and_named_by_its_hash(dataset):

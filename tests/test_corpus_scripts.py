@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from slmlab.files import data_path
+from slmlab.text.files import data_path
 
 pytest.importorskip("chromadb", reason="the scripts need the `rag` extra: pip install -e .[rag]")
 pytest.importorskip("pypdf", reason="the scripts need the `rag` extra: pip install -e .[rag]")

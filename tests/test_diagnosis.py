@@ -12,15 +12,10 @@ from hypothesis import strategies as st
 
 import slmlab as lab
 from slmlab import Dataset, TrainState, gap_band
-from slmlab.diagnosis import (
-    domain_hits,
-    domain_identifiers,
-    early_stop,
-    line_completions,
-    parses,
-    repetition_rate,
-    scorecard_history,
-)
+from slmlab.study.diagnosis import early_stop
+from slmlab.study.domain import corpus_names
+from slmlab.study.memorisation import line_completions
+from slmlab.study.samples import names_used, parses, repetition_rate, scorecard_history
 
 
 @pytest.mark.parametrize(
@@ -199,13 +194,13 @@ def test_judging_endless_repetition_never_fails(part):
 
 def test_domain_hits_counts_different_names():
     names = frozenset({"collection", "upsert", "pdf_file_path"})
-    assert domain_hits("collection.upsert(collection)", names) == 2
-    assert domain_hits("collections.upserts(pdf_file_paths)", names) == 0
-    assert domain_hits("", names) == 0
+    assert names_used("collection.upsert(collection)", names) == 2
+    assert names_used("collections.upserts(pdf_file_paths)", names) == 0
+    assert names_used("", names) == 0
 
 
 def test_domain_identifiers_are_those_of_the_corpus():
-    names = domain_identifiers()
+    names = corpus_names()
     assert {"chromadb", "embeddings_utils", "collection", "pdf_file_path"} <= names
     assert not names & {"print", "def", "return", "self", "len", "import", "f", "df"}
 
@@ -263,7 +258,7 @@ def test_training_past_the_best_step_is_noticed(modest):
 def test_the_scorecard_has_a_row_for_each_prompt(finished):
     card = lab.scorecard(finished)
     assert list(card.index) == list(lab.PROMPTS)
-    assert list(card.columns) == ["parses", "repetition", "domain hits", "copied", "longest match"]
+    assert list(card.columns) == ["parses", "repetition", "domain names", "copied", "longest match"]
 
 
 def test_the_scorecard_judges_the_last_samples_and_not_the_prompt(finished):
@@ -275,7 +270,7 @@ def test_the_scorecard_judges_the_last_samples_and_not_the_prompt(finished):
     ]
     [row] = lab.scorecard(replace(finished, samples=samples)).to_dict("records")
     assert row["parses"]
-    assert row["domain hits"] == 0
+    assert row["domain names"] == 0
     assert row["copied"] == 0
     assert row["repetition"] > 0.5
 
@@ -295,7 +290,7 @@ def test_token_losses_average_to_the_mean_loss(finished):
 def test_the_loss_is_split_by_what_the_training_text_has(finished):
     table = lab.overlap_losses(finished.model, finished.dataset)
     assert table["share"].sum() == pytest.approx(1)
-    assert table["share"].iloc[0] == pytest.approx(finished.dataset.contamination())
+    assert table["share"].iloc[0] == pytest.approx(finished.dataset.overlap())
     with pytest.raises(ValueError, match="it needs 8"):
         lab.overlap_losses(finished.model, replace(finished.dataset, val=torch.tensor([1, 2])))
 

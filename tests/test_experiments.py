@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 import slmlab as lab
-from slmlab.experiments import GRID, SUSPECTS, _reported_accuracy
+from slmlab.study.experiments.grid import GRID
+from slmlab.study.experiments.suspects import SUSPECTS, _reported_accuracy
 
 
 def test_the_grid_is_five_by_five_by_three():
@@ -30,13 +31,13 @@ def test_the_largest_dataset_exists_and_the_exam_is_the_held_out_files():
     assert len(dataset.train) == max(GRID.train_tokens)
     held_out = lab.load_held_out().text
     assert dataset.tokenizer.decode(dataset.val.tolist()) == held_out
-    corpus = {document.source for document in lab.load_corpus().documents}
-    assert not corpus & {document.source for document in lab.load_held_out().documents}
+    corpus = {document.text for document in lab.load_corpus().documents}
+    assert not corpus & {document.text for document in lab.load_held_out().documents}
 
 
 def test_a_cell_has_a_row_for_each_evaluation():
     tiny = replace(GRID, steps=4, eval_interval=2)
-    rows = tiny.work(8, 300, 0)
+    rows = tiny.step_demands(8, 300, 0)
     assert [row["step"] for row in rows] == [0, 2, 4]
     assert rows[-1]["tokens_seen"] == 4 * 8 * 64
     assert rows[0]["params"] == tiny.model_config(8, 1172).n_params
@@ -58,8 +59,8 @@ def test_the_suspects_vocabulary_has_423_tokens():
 def test_leaked_validation_is_part_of_the_training_text_and_held_out_is_not():
     leaked, clean = SUSPECTS.dataset("leaked"), SUSPECTS.dataset("held out")
     assert torch.equal(leaked.train, clean.train)
-    assert leaked.contamination() == 1
-    assert clean.contamination() < 0.7
+    assert leaked.overlap() == 1
+    assert clean.overlap() < 0.7
 
 
 @pytest.mark.parametrize(("mask", "sees"), [("causal", False), ("missing", True)])
@@ -83,8 +84,8 @@ def test_unshifted_labels_ask_for_the_token_itself():
 
 def test_unshifted_labels_report_a_high_accuracy_after_a_few_steps():
     tiny = replace(SUSPECTS, steps=60, eval_interval=60, seeds=(0,))
-    rows = tiny.work("423", "held out", "causal", "unshifted", 0)
-    honest = tiny.work("423", "held out", "causal", "next token", 0)
+    rows = tiny.step_demands("423", "held out", "causal", "unshifted", 0)
+    honest = tiny.step_demands("423", "held out", "causal", "next token", 0)
     assert rows[-1]["accuracy"] > 0.8 > 0.5 > honest[-1]["accuracy"]
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slmlab as lab
-from slmlab.diagnosis import repetition_rate
-from slmlab.widgets.explorer import NextTokenExplorer, _visible, repeated
+from slmlab.show.widgets.explorer import NextTokenExplorer, _visible, repeated
+from slmlab.study.samples import repetition_rate
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import slmlab as lab
-from slmlab import audit
-from slmlab.forecast import forecast, machine_factor, nearest, reference_ms
-from slmlab.setups import Setup
+from slmlab.study.experiments.grid import NEAR, last_and_best, read_grid
+from slmlab.study.forecast import forecast, machine_factor, nearest, reference_ms
+from slmlab.study.setups import Setup
 
 # Milliseconds of a step, from benchmarks/results.md, which the forecast's constants come from.
 MEASURED = {
@@ -66,7 +66,7 @@ def test_this_machine_is_measured_once():
 
 
 def test_the_nearest_cell_has_a_row_for_each_seed():
-    table = audit.grid()
+    table = read_grid()
     cell = table[(table["n_embd"] == 48) & (table["train_tokens"] == 4_800) & (table["step"] > 0)]
     row = cell.iloc[5]
     config = Setup.parse("phase-2 n_layer=3 n_embd=48 block_size=64").model_config(1172)
@@ -116,9 +116,9 @@ def test_more_memory_than_is_free_is_said():
 @pytest.mark.parametrize("n_tokens", [1_000, 2_200, 4_800, 10_500, 23_000])
 def test_within_the_grid_the_recommended_size_is_near_the_best(n_tokens):
     advice = lab.recommend(n_tokens, 1172)
-    runs = audit.last_and_best(audit.grid()).query("train_tokens == @n_tokens")
+    runs = last_and_best(read_grid()).query("train_tokens == @n_tokens")
     means = runs.groupby("params")["best_val_loss"].mean()
-    assert means[advice.config.n_params] <= means.min() + audit.NEAR
+    assert means[advice.config.n_params] <= means.min() + NEAR
     best = runs[runs["params"] == means.idxmin()]
     assert advice.epochs == pytest.approx(best["best_epochs"].mean())
 

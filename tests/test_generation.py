@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import slmlab as lab
 from slmlab import generate, generate_tokens, next_distribution
-from slmlab.generation import filter_stages, next_logits, penalise
+from slmlab.engine.decoding import filter_stages, penalise
+from slmlab.engine.generation import next_logits
 
 
 def greedy(model, ids, n, **options):

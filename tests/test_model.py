@@ -89,7 +89,7 @@ def test_logits_equal_hugging_face_after_export(config):
     ours = disturb(GPT(config))
     ids = some_ids(config)
     with torch.no_grad():
-        difference = (ours(ids) - ours.to_huggingface()(ids).logits).abs().max()
+        difference = (ours(ids) - to_huggingface(ours)(ids).logits).abs().max()
     assert difference < 1e-4
 
 
@@ -98,13 +98,13 @@ def test_logits_equal_hugging_face_after_import(config):
     theirs = disturb(huggingface(config))
     ids = some_ids(config)
     with torch.no_grad():
-        difference = (GPT.from_huggingface(theirs)(ids) - theirs(ids).logits).abs().max()
+        difference = (from_huggingface(theirs)(ids) - theirs(ids).logits).abs().max()
     assert difference < 1e-4
 
 
 def test_export_and_import_return_the_same_weights():
     ours = disturb(GPT(ODD_SHAPES[1]))
-    back = GPT.from_huggingface(ours.to_huggingface())
+    back = from_huggingface(to_huggingface(ours))
     assert back.config == ours.config
     for name, weight in ours.state_dict().items():
         assert torch.equal(weight, back.state_dict()[name])
@@ -138,13 +138,13 @@ def huggingface(config, **changes):
 def test_variants_of_another_architecture_are_refused(change):
     theirs = huggingface(ODD_SHAPES[1], **change)
     with pytest.raises(ValueError, match="cannot be converted"):
-        GPT.from_huggingface(theirs)
+        from_huggingface(theirs)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
 @pytest.mark.parametrize("chunk", [1, 4, 10_000])
 def test_loss_and_gradients_equal_plain_cross_entropy(monkeypatch, chunk, smoothing):
-    monkeypatch.setattr("slmlab.model.HEAD_CHUNK", chunk)
+    monkeypatch.setattr("slmlab.engine.model.HEAD_CHUNK", chunk)
     config = GPTConfig(37, 9, 2, 2, 8)
     ids, targets = some_ids(config), some_ids(config, seed=3)
     ours, plain = disturb(GPT(config)), disturb(GPT(config))
@@ -163,7 +163,7 @@ def test_loss_and_gradients_equal_plain_cross_entropy(monkeypatch, chunk, smooth
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_loss_without_gradients_is_the_same(monkeypatch, smoothing):
-    monkeypatch.setattr("slmlab.model.HEAD_CHUNK", 4)
+    monkeypatch.setattr("slmlab.engine.model.HEAD_CHUNK", 4)
     config = GPTConfig(37, 9, 2, 2, 8)
     model, ids, targets = disturb(GPT(config)), some_ids(config), some_ids(config, seed=3)
     with torch.no_grad():

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import slmlab as lab
-from slmlab.corpus import corpus_tokenizer
-from slmlab.own_text import OwnText, read_text
+from slmlab.text.own_text import OwnText, read_text
+from slmlab.text.tokenizer import tokenizer_for
 
 PROSE = "Grüße aus Köln: schöne Straße, außer für Bären. Übung macht den Meister.\n" * 20
 
@@ -34,7 +34,7 @@ def test_a_folder_is_read_in_the_order_of_its_paths(tmp_path):
 def test_a_single_file_is_read(tmp_path):
     path = tmp_path / "poem.txt"
     path.write_text("one line", encoding="utf-8")
-    assert [d.source for d in read_text(str(path)).corpus.documents] == ["one line\n"]
+    assert [d.text for d in read_text(str(path)).corpus.documents] == ["one line\n"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -42,14 +42,14 @@ def test_unicode_files_are_read_as_they_are(tmp_path, encoding):
     path = tmp_path / "text.txt"
     path.write_bytes(PROSE.replace("\n", "\r\n").encode(encoding))
     own = read_text(path)
-    assert own.corpus.documents[0].source == PROSE
+    assert own.corpus.documents[0].text == PROSE
     assert own.skipped == {}
 
 
 def test_another_encoding_is_guessed_and_said(tmp_path):
     folder = folder_of(tmp_path, old_dot_txt=PROSE.encode("cp1252"), new_dot_txt=PROSE.encode())
     own = read_text(folder)
-    assert own.corpus.documents[1].source == PROSE
+    assert own.corpus.documents[1].text == PROSE
     assert "a guess: it is not UTF-8" in own.skipped["old.txt"]
 
 
@@ -84,9 +84,9 @@ def test_a_large_text_is_cut_at_a_line_and_said(tmp_path):
     folder = folder_of(
         tmp_path, a_dot_txt="zwölf Wörter\n".encode() * 100, b_dot_txt=b"never reached"
     )
-    own = read_text(folder, most_bytes=500)
-    assert own.corpus.documents[0].source.endswith("zwölf Wörter\n")
-    assert len(own.corpus.documents[0].source.encode()) <= 500
+    own = read_text(folder, max_bytes=500)
+    assert own.corpus.documents[0].text.endswith("zwölf Wörter\n")
+    assert len(own.corpus.documents[0].text.encode()) <= 500
     assert own.skipped["a.txt"] == "cut: the first 500 bytes are full"
     assert "b.txt" in own.skipped
 
@@ -94,7 +94,7 @@ def test_a_large_text_is_cut_at_a_line_and_said(tmp_path):
 def test_one_endless_line_is_cut_between_characters(tmp_path):
     path = tmp_path / "line.txt"
     path.write_text("ü" * 1000, encoding="utf-8")
-    assert set(read_text(path, most_bytes=501).corpus.documents[0].source) == {"ü", "\n"}
+    assert set(read_text(path, max_bytes=501).corpus.documents[0].text) == {"ü", "\n"}
 
 
 @given(st.text(min_size=1))
@@ -107,7 +107,7 @@ def test_any_unicode_text_round_trips(tmp_path_factory, text):
         return
     if not own.skipped:
         for vocabulary in ("right-sized", "bpe-300"):
-            tokenizer = corpus_tokenizer(own.text, vocabulary)
+            tokenizer = tokenizer_for(own.text, vocabulary)
             assert tokenizer.decode(tokenizer.encode(own.text)) == own.text
 
 
@@ -171,7 +171,7 @@ def test_a_model_card_states_what_the_run_found(own, tmp_path):
         data.source["sha256"],
         f"{shape.n_params:,} parameters",
         f"validation loss {run.state.history[-1].val_loss:.2f}",
-        f"{data.contamination():.0%} of the validation text's",
+        f"{data.overlap():.0%} of the validation text's",
         "Lines that look like a secret: 0",
         "The longest recital has",
         "60 steps (finished)",
@@ -189,9 +189,9 @@ def test_beyond_the_limit_nothing_is_misread(tmp_path):
     folder = folder_of(
         tmp_path, a_dot_zip=noise, b_dot_txt=PROSE.encode("cp1252"), c_dot_txt=b"end"
     )
-    own = read_text(folder, most_bytes=600)
+    own = read_text(folder, max_bytes=600)
     assert [d.name for d in own.corpus.documents] == ["b.txt"]
-    assert own.corpus.documents[0].source in PROSE
+    assert own.corpus.documents[0].text in PROSE
     assert own.skipped["a.zip"].startswith("not text")
     assert own.skipped["b.txt"].startswith("cut: ") and "a guess" in own.skipped["b.txt"]
     assert "bytes were full" in own.skipped["c.txt"]

@@ -5,8 +5,8 @@ import json
 import pytest
 
 import slmlab as lab
-from slmlab.files import data_path
-from slmlab.phases import settings_table
+from slmlab.study.phases import settings_table
+from slmlab.text.files import data_path
 
 PUBLISHED = json.loads(data_path("published", "phases.json").read_text(encoding="utf-8"))
 
@@ -86,7 +86,7 @@ def test_a_budget_of_nothing_is_refused(seconds):
 
 
 def test_a_phase_that_was_not_recorded_says_what_there_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("slmlab.runs.data_path", tmp_path.joinpath)
+    monkeypatch.setattr("slmlab.engine.runs.data_path", tmp_path.joinpath)
     with pytest.raises(lab.DataError, match="no recorded run 'phase-1-gpt2-seed-77'"):
         lab.PHASES[1].recorded(seed=77)
 

@@ -6,9 +6,9 @@ import time
 import pytest
 
 import slmlab as lab
-from slmlab.setups import Setup
-from slmlab.widgets import playground, worker
-from slmlab.widgets.worker import Worker
+from slmlab.show.widgets import playground, worker
+from slmlab.show.widgets.worker import Worker
+from slmlab.study.setups import Setup
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_pinned_runs_lie_side_by_side(panel):
 
 
 def test_more_than_six_pins_are_refused_in_words(panel, finished):
-    panel._pins = [finished] * playground.MOST_PINS
+    panel._pins = [finished] * playground.MAX_PINS
     panel._runs["another"] = panel._pins[0]
     panel._list_runs()
     panel.pin.click()
@@ -238,7 +238,7 @@ def test_a_loss_that_is_not_finite_is_said(panel):
 
 def test_what_breaks_while_training_is_said_and_the_run_kept(panel, monkeypatch):
     def broken(*arguments, watch, **options):
-        run = lab.train(*arguments, **options | {"sample_often": True})
+        run = lab.train(*arguments, **options | {"sample_each_evaluation": True})
         watch(run, run.state.history[-1])
         raise RuntimeError("out of <memory>")
 

@@ -3,8 +3,9 @@
 import pytest
 
 import slmlab as lab
-from slmlab import plots
-from slmlab.diagnosis import early_stop, scorecard_history
+from slmlab.show import plots
+from slmlab.study.diagnosis import early_stop
+from slmlab.study.samples import scorecard_history
 
 
 @pytest.fixture(scope="module")

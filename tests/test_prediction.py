@@ -6,8 +6,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from slmlab.widgets import prediction
-from slmlab.widgets.prediction import PredictionCard, predictions
+from slmlab.show.widgets import prediction
+from slmlab.show.widgets.prediction import PredictionCard, predictions
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -257,7 +257,7 @@ def test_titles_and_names_are_not_taken_for_html(ended, shown):
     card = PredictionCard("<script>alert(1)</script>")
     card._ipython_display_()
     card.reveal(replace(ended(1.0), name="<script>"))._ipython_display_()
-    heading = card.panel.children[0].value
+    heading = card.box.children[0].value
     for page in (heading, card.static(), *(bundle["text/html"] for bundle in shown)):
         assert "<script>" not in page
         assert "&lt;script&gt;" in page

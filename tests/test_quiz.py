@@ -7,10 +7,10 @@ from collections import Counter
 import nbformat
 import pytest
 
-from slmlab import files
-from slmlab.files import DataError, data_path
-from slmlab.widgets import quiz as module
-from slmlab.widgets.quiz import LETTERS, Quiz, read_questions
+from slmlab.show.widgets import quiz as module
+from slmlab.show.widgets.quiz import LETTERS, Quiz, read_questions
+from slmlab.text import files
+from slmlab.text.files import DataError, data_path
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LESSONS = ["00", "01", "02", "03", "04", "05"]

@@ -2,7 +2,9 @@
 
 import pytest
 
-from slmlab import audit
+import slmlab as lab
+from slmlab.study.experiments.grid import decision_table, last_and_best, read_grid
+from slmlab.study.experiments.suspects import read_suspects
 
 BANDS = {  # of the gap, in nats per token: published settings, then right-sized
     "gpt2": {0: (5, 9), 1: (3, 5), 2: (-0.5, 0), 3: (1, 2), 4: (2.5, 4)},
@@ -12,12 +14,12 @@ BANDS = {  # of the gap, in nats per token: published settings, then right-sized
 
 @pytest.fixture(scope="module")
 def phases():
-    return {vocabulary: audit.phase_runs(vocabulary) for vocabulary in BANDS}
+    return {vocabulary: lab.phase_runs(vocabulary) for vocabulary in BANDS}
 
 
 @pytest.fixture(scope="module")
 def grid():
-    return audit.last_and_best(audit.grid())
+    return last_and_best(read_grid())
 
 
 @pytest.mark.parametrize("vocabulary", BANDS)
@@ -63,7 +65,7 @@ def test_the_gap_shrinks_with_text_and_grows_with_size(grid):
 
 
 def test_only_leaking_inputs_make_a_perplexity_near_1():
-    rows = audit.suspects()
+    rows = read_suspects()
     near = rows[rows["perplexity"] < 1.2]
     assert set(near["mask"] + near["labels"]) == {"missingnext token", "causalunshifted"}
     honest = rows[(rows["mask"] == "causal") & (rows["labels"] == "next token")]
@@ -71,7 +73,7 @@ def test_only_leaking_inputs_make_a_perplexity_near_1():
 
 
 def test_the_guide_names_a_size_for_every_amount_of_text():
-    guide = audit.decision_table(audit.grid())
+    guide = decision_table(read_grid())
     assert guide.index.tolist() == [1_000, 2_200, 4_800, 10_500, 23_000]
     assert (guide["cost_of_waiting"] > 0).all()
     assert guide["best_loss"].is_monotonic_decreasing

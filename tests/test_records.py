@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 
 import slmlab as lab
-from slmlab import records, runs
 from slmlab.__main__ import main
-from slmlab.experiments import GRID, SUSPECTS
-from slmlab.files import data_path
-from slmlab.records import PhaseRecord
+from slmlab.engine import runs
+from slmlab.study import records
+from slmlab.study.experiments.grid import GRID
+from slmlab.study.experiments.suspects import SUSPECTS
+from slmlab.study.records import PhaseRecord
+from slmlab.text.files import data_path
 
 TINY_GRID = replace(
     GRID, widths=(8,), train_tokens=(300, 600), seeds=(0,), steps=4, eval_interval=2
@@ -65,9 +67,11 @@ def test_a_stopped_experiment_goes_on_with_the_missing_cells_only(folder, monkey
     [problem] = records.check(folder)
     assert "1 of its 2 runs" in problem
     made = []
-    work = type(TINY_GRID).work
+    run_cell = type(TINY_GRID).run_cell
     monkeypatch.setattr(
-        type(TINY_GRID), "work", lambda self, **cell: made.append(cell) or work(self, **cell)
+        type(TINY_GRID),
+        "run_cell",
+        lambda self, cell: made.append(cell) or run_cell(self, cell),
     )
     assert records.record(folder, ("grid",), backend="sequential") == 1
     assert made == [{"n_embd": 8, "train_tokens": 300, "seed": 0}]
@@ -145,8 +149,8 @@ def test_an_altered_phase_is_found(folder):
 
 
 def test_a_run_of_another_seed_or_vocabulary_is_found(folder):
-    run = lab.PHASES[1].run("right-sized", seed=3, progress=False, sample_often=True)
-    run.save(folder / ENTRY.name, keep="record")
+    run = lab.PHASES[1].run("right-sized", seed=3, progress=False, sample_each_evaluation=True)
+    run.save(folder / ENTRY.name, keep="history")
     problems = "\n".join(records.check(folder))
     assert "seed 0" in problems
     assert "was not tested" in problems
@@ -154,7 +158,7 @@ def test_a_run_of_another_seed_or_vocabulary_is_found(folder):
 
 def test_a_run_that_stopped_early_is_found(folder):
     run = lab.PHASES[1].run("right-sized", seconds=0.5, progress=False)
-    run.save(folder / ENTRY.name, keep="record")
+    run.save(folder / ENTRY.name, keep="history")
     problems = "\n".join(records.check(folder))
     assert "lacks samples" in problems
     assert "lacks evaluations" in problems

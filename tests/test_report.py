@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import slmlab as lab
-from slmlab.plots import Chart
+from slmlab.show.plots.chart import Chart
 
 
 def test_the_panel_prints_its_facts(finished):
@@ -53,7 +53,7 @@ def test_a_run_without_weights_claims_no_accuracy(finished, tmp_path):
     data = lab.corpus_dataset(1000, "right-sized")
     model = lab.GPT(lab.GPTConfig(data.tokenizer.n_vocab, 16, 1, 2, 8))
     run = lab.train(model, data, lab.TrainConfig(4, 1e-2, max_steps=5), progress=False)
-    record = lab.Run.load(run.save(tmp_path / "run", keep="record"))
+    record = lab.Run.load(run.save(tmp_path / "run", keep="history"))
     assert "of tokens guessed" in str(lab.report(run))
     assert "of tokens guessed" not in str(lab.report(record))
 

@@ -13,8 +13,8 @@ import torch
 
 import slmlab as lab
 from slmlab import DataError, Run
-from slmlab.corpus import Corpus, Document
-from slmlab.files import sha256
+from slmlab.text.corpus import Corpus, Document
+from slmlab.text.files import sha256
 
 FILES = {
     "all": {
@@ -29,7 +29,7 @@ FILES = {
     },
 }
 FILES["best"] = FILES["all"] - {"resume.safetensors"}
-FILES["record"] = {"SHA256SUMS", "run.json", "samples.json", "history.csv"}
+FILES["history"] = {"SHA256SUMS", "run.json", "samples.json", "history.csv"}
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +87,7 @@ def test_a_saved_run_comes_back(corpus_run, tmp_path, keep):
     assert not loaded.model.training
     if keep == "all":
         assert same_weights(loaded.model, corpus_run.model)
-    if keep != "record":
+    if keep != "history":
         assert same_weights(loaded.best_model, corpus_run.best_model)
         text = loaded.dataset.tokenizer.decode(loaded.dataset.val.tolist())
         assert text == corpus_run.dataset.tokenizer.decode(corpus_run.dataset.val.tolist())
@@ -136,8 +136,8 @@ def test_run_json_names_seed_seconds_and_text(saved, finished):
 def test_an_older_run_is_replaced(finished, corpus_run, tmp_path):
     folder = tmp_path / "run"
     finished.save(folder)
-    corpus_run.save(folder, keep="record")
-    assert set(contents(folder)) == FILES["record"]
+    corpus_run.save(folder, keep="history")
+    assert set(contents(folder)) == FILES["history"]
     assert_same_story(Run.load(folder), corpus_run)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -228,21 +228,21 @@ def test_no_permission_is_told_in_a_sentence(finished, tmp_path, monkeypatch):
     def refuse(*_args, **_options):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("slmlab.runs.tempfile.mkdtemp", refuse)
+    monkeypatch.setattr("slmlab.engine.run_folder.tempfile.mkdtemp", refuse)
     with pytest.raises(DataError, match=r"Permission denied.* a folder you may write to"):
         finished.save(tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_way_to_keep_is_refused(finished, tmp_path):
-    with pytest.raises(ValueError, match='must be "all", "best" or "record"'):
+    with pytest.raises(ValueError, match='must be "all", "best" or "history"'):
         finished.save(tmp_path / "run", keep="everything")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_record_of_other_text_is_refused_in_words(finished, tmp_path):
     with pytest.raises((ValueError, DataError), match="corpus"):
-        Run.load(finished.save(tmp_path / "run", keep="record"))
+        Run.load(finished.save(tmp_path / "run", keep="history"))
 
 
 @pytest.mark.parametrize("name", sorted(FILES["all"]))
@@ -355,7 +355,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         Run.load(tmp_path)
 
 
-@pytest.mark.parametrize("keep", ["best", "record"])
+@pytest.mark.parametrize("keep", ["best", "history"])
 def test_a_run_without_its_training_state_cannot_be_resumed(corpus_run, tmp_path, keep):
     loaded = Run.load(corpus_run.save(tmp_path / "run", keep=keep))
     with pytest.raises(ValueError, match='only a run saved with keep="all"'):
@@ -363,30 +363,30 @@ def test_a_run_without_its_training_state_cannot_be_resumed(corpus_run, tmp_path
 
 
 def test_a_record_says_that_it_has_no_best_weights(corpus_run, tmp_path):
-    loaded = Run.load(corpus_run.save(tmp_path / "run", keep="record"))
+    loaded = Run.load(corpus_run.save(tmp_path / "run", keep="history"))
     with pytest.raises(ValueError, match="weights"):
         _ = loaded.best_model
 
 
 def test_a_record_of_another_corpus_is_refused(corpus_run, corpus, tmp_path, monkeypatch):
-    folder = corpus_run.save(tmp_path / "run", keep="record")
+    folder = corpus_run.save(tmp_path / "run", keep="history")
     other = Corpus((Document("00.py", "print('one more')\n"), *corpus.documents))
-    monkeypatch.setattr("slmlab.corpus.load_corpus", lambda: other)
+    monkeypatch.setattr("slmlab.text.corpus.load_corpus", lambda: other)
     with pytest.raises(DataError, match="the corpus has changed since it was made"):
         Run.load(folder)
 
 
 def test_recorded_runs_are_found_by_name(corpus_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("slmlab.runs.data_path", tmp_path.joinpath)
+    monkeypatch.setattr("slmlab.study.phases.data_path", tmp_path.joinpath)
     for name in ("one", "two"):
-        corpus_run.save(tmp_path / "runs" / name, keep="record")
+        corpus_run.save(tmp_path / "runs" / name, keep="history")
     assert_same_story(lab.recorded("two"), corpus_run)
     with pytest.raises(DataError, match=r"no recorded run 'three'; .* are: one, two"):
         lab.recorded("three")
 
 
 def test_with_no_recorded_runs_the_message_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("slmlab.runs.data_path", tmp_path.joinpath)
+    monkeypatch.setattr("slmlab.study.phases.data_path", tmp_path.joinpath)
     with pytest.raises(DataError, match="the recorded runs are: none"):
         lab.recorded("phase-1")
 
@@ -401,7 +401,7 @@ def test_samples_are_taken_for_every_prompt(finished):
 
 def test_samples_can_be_taken_at_every_evaluation(tiny, dataset):
     config = lab.TrainConfig(2, 1e-3, max_steps=2, eval_interval=1)
-    run = lab.train(tiny(), dataset, config, progress=False, sample_often=True)
+    run = lab.train(tiny(), dataset, config, progress=False, sample_each_evaluation=True)
     assert [sample["step"] for sample in run.samples] == [0] * 8 + [1] * 8 + [2] * 8
 
 

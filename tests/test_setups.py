@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import slmlab as lab
-from slmlab.setups import Setup, largest_text
+from slmlab.study.setups import Setup, largest_text
 
 
 @pytest.mark.parametrize("phase", lab.PHASES, ids=lambda phase: phase.title)
@@ -121,6 +121,6 @@ def test_the_code_trains_the_same_run(text, capsys):
 def test_a_run_of_a_bpe_vocabulary_can_be_kept_as_a_record(tmp_path):
     setup = Setup.parse("phase-1 max_steps=2 vocabulary=bpe-300")
     run = lab.train(setup.model(), setup.dataset(), setup.training(), progress=False)
-    loaded = lab.Run.load(run.save(tmp_path / "run", keep="record"))
+    loaded = lab.Run.load(run.save(tmp_path / "run", keep="history"))
     assert torch.equal(loaded.dataset.train, run.dataset.train)
     assert loaded.dataset.tokenizer.n_vocab == run.dataset.tokenizer.n_vocab

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import slmlab as lab
 from slmlab import DataError
-from slmlab.files import data_path
-from slmlab.tokenizer import tokenizer_from_spec
+from slmlab.text.files import data_path
+from slmlab.text.tokenizer import tokenizer_from_spec
 
 SAMPLE = "def add(a, b):\n    return a + b  # naïve, 7 °C — 数 🙂\n"
 TABLE = ("tokenizer", "r50k_base.tiktoken")
@@ -70,7 +70,7 @@ def test_gpt2_agrees_with_a_naive_encoder(ranks, text):
 
 
 def test_gpt2_agrees_with_a_naive_encoder_on_code(ranks, corpus):
-    source = corpus.documents[0].source
+    source = corpus.documents[0].text
     expected = [i for word in WORDS.findall(source) for i in merge(word, ranks)]
     assert GPT2.encode(source) == expected
 
@@ -133,7 +133,7 @@ def test_training_agrees_with_hugging_face(corpus, size):
     ours = lab.train_bpe(corpus.text, size)
     assert ours.n_vocab == theirs.get_vocab_size() == size
     for document in corpus.documents:
-        assert ours.encode(document.source) == theirs.encode(document.source).ids
+        assert ours.encode(document.text) == theirs.encode(document.text).ids
 
 
 def test_training_stops_when_nothing_is_left_to_merge():
@@ -142,7 +142,7 @@ def test_training_stops_when_nothing_is_left_to_merge():
 
 def test_damaged_merge_tables_are_refused(monkeypatch, tmp_path):
     table = tmp_path / "table"
-    monkeypatch.setattr("slmlab.tokenizer.data_path", lambda *_: table)
+    monkeypatch.setattr("slmlab.text.tokenizer.data_path", lambda *_: table)
     with pytest.raises(DataError, match=r"Cannot read .*; restore it"):
         lab.gpt2_tokenizer()
     shutil.copy(data_path(*TABLE), table)

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 import slmlab as lab
 from slmlab import Dataset, Run, TrainConfig, TrainState, fit, mean_loss
-from slmlab.training import AdamW, VocabularyWarning, loss_windows, train_sample_starts
+from slmlab.engine.evaluation import loss_windows, train_sample_starts
+from slmlab.engine.optimizer import AdamW
+from slmlab.engine.training import VocabularyWarning
 
 CONFIG = TrainConfig(4, 3e-3, max_steps=20, eval_interval=5)
 FULL = replace(CONFIG, warmup_steps=4, cosine=True, label_smoothing=0.1, grad_clip=0.5)

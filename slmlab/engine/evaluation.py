@@ -1,0 +1,118 @@
+"""How good a model is on a text: exact losses and accuracy, with dropout off."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from slmlab.engine.model import GPT
+from slmlab.text.dataset import Dataset
+
+BATCH_TOKENS = 512  # in one batch of an evaluation: faster than 256 or 2,048 on two cores
+LOGITS_TOKENS = 256  # where all logits are needed, so that 50,257 of them fit into 51 MB
+MIN_TRAIN_SAMPLE = 1000  # tokens of training text in an evaluation: fewer made the gap jump
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off and no gradients inside the block; the model's mode is restored on any exit."""
+    was_training = model.training
+    if was_training:
+        model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        if was_training:
+            model.train()
+
+
+def mean_loss(model: GPT, ids: Tensor, starts: list[int] | None = None) -> float:
+    """Exact mean cross-entropy (nats per token) of a model on a 1-D tensor of token ids.
+
+    Every token but the first is predicted exactly once, in the windows of `loss_windows`;
+    `starts` picks full windows at given places instead.
+    Raises `ValueError` if there are fewer than two ids, or an id beyond the model's vocabulary.
+    """
+    device = model.wte.weight.device
+    total, count = 0.0, 0
+    with evaluating(model):
+        for inputs, targets in loss_windows(ids, model.config.block_size, BATCH_TOKENS, starts):
+            loss = model.loss(inputs.to(device), targets.to(device))
+            total += loss.item() * targets.numel()
+            count += targets.numel()
+    return total / count
+
+
+def token_losses(model: GPT, ids: Tensor) -> Tensor:
+    """Cross-entropy of every token but the first, in nats: ids (N,) → (N − 1,).
+
+    Each is predicted once, in the windows of `loss_windows`; the mean is that of `mean_loss`.
+    """
+    losses = []
+    with evaluating(model):
+        for inputs, targets in loss_windows(ids, model.config.block_size, LOGITS_TOKENS):
+            logits = model(inputs.to(model.wte.weight.device)).flatten(0, 1).cpu()
+            losses.append(F.cross_entropy(logits, targets.flatten(), reduction="none"))
+    return torch.cat(losses)
+
+
+def token_accuracy(model: GPT, ids: Tensor) -> float:
+    """Share of the tokens (but the first) that are the model's likeliest guess, given the text."""
+    right = total = 0
+    with evaluating(model):
+        for inputs, targets in loss_windows(ids, model.config.block_size, LOGITS_TOKENS):
+            guesses = model(inputs.to(model.wte.weight.device)).argmax(-1).cpu()
+            right += int((guesses == targets).sum())
+            total += targets.numel()
+    return right / total
+
+
+def perplexity(loss: float) -> float:
+    """e to the loss: among how many equally likely tokens the model hesitates."""
+    return math.exp(min(loss, 700.0))  # beyond, a float overflows
+
+
+def bits_per_byte(loss: float, dataset: Dataset) -> float:
+    """A loss in bits per byte of the validation text: comparable across vocabularies."""
+    n_bytes = sum(len(dataset.tokenizer.token_bytes(i)) for i in dataset.val[1:].tolist())
+    return loss * (len(dataset.val) - 1) / math.log(2) / n_bytes
+
+
+def loss_windows(
+    ids: Tensor, block: int, batch_tokens: int, starts: list[int] | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cut ids into consecutive windows of inputs and next tokens.
+
+    A batch holds about `batch_tokens` tokens.
+    The last window may be shorter than `block`, so a text shorter than the context works.
+    Raises `ValueError` if there are fewer than two ids.
+    """
+    if len(ids) < 2:
+        raise ValueError(f"A loss needs at least 2 tokens; got {len(ids)}.")
+    if starts is None:
+        starts = list(range(0, len(ids) - 1, block))
+    windows = [ids[start : start + block + 1] for start in starts]
+    full = [w for w in windows if len(w) == block + 1]
+    per_batch = max(1, batch_tokens // block)
+    for i in range(0, len(full), per_batch):
+        batch = torch.stack(full[i : i + per_batch])
+        yield batch[:, :-1], batch[:, 1:]
+    for window in windows:
+        if len(window) <= block:
+            yield window[None, :-1], window[None, 1:]
+
+
+def train_sample_starts(n_train: int, n_val: int, block: int) -> list[int]:
+    """Where the windows of the fixed train sample begin: disjoint, evenly spread.
+
+    The sample is as long as the validation set, but at least 1,000 tokens, and at most the
+    whole training text.
+    """
+    wanted = round(max(n_val, MIN_TRAIN_SAMPLE) / block)
+    count = max(1, min(wanted, (n_train - 1) // block))
+    return [round(x) for x in torch.linspace(0, n_train - block - 1, count).tolist()]

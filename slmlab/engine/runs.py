@@ -1,0 +1,288 @@
+"""A training run as a thing to keep: train it, look at it, save it, load it, resume it."""
+
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from slmlab.engine import storage
+from slmlab.engine.config import Progress, TrainConfig, TrainState
+from slmlab.engine.decoding import Decoding
+from slmlab.engine.environment import environment
+from slmlab.engine.generation import continuation, encoded_prompt
+from slmlab.engine.model import GPT
+from slmlab.engine.run_folder import write_run_folder
+from slmlab.engine.training import check_fit, fit, resolve_device
+from slmlab.text.dataset import Dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAMPLE_TOKENS = 30  # tokens in a sample
+SAMPLING = Decoding(temperature=0.8, top_k=40)  # how samples are drawn, unless said otherwise
+
+
+@dataclass
+class Run:
+    """A model with the story of its training.
+
+    Attributes:
+        model: the model with the weights of the last step.
+        dataset: what it was trained and validated on.
+        config: how it was trained.
+        state: where training stands; with `model` it is all that resuming needs.
+        prompts: what the model is asked to continue when samples are taken.
+        samples: what it wrote: dictionaries of `step`, `prompt`, `text` (the prompt included) and
+            `ids` (the new tokens).
+        environment: versions, threads, processor: what the numbers were made with.
+        name: a short title for figures and tables.
+    """
+
+    model: GPT
+    dataset: Dataset
+    config: TrainConfig
+    state: TrainState = field(default_factory=TrainState)
+    prompts: tuple[str, ...] = ()
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    name: str = "run"
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """One row per evaluation, with the columns of `Progress`; losses in nats per token.
+
+        There is a `test_loss` only if the dataset has a test text.
+        """
+        import pandas as pd
+
+        unused = {"eta", "test_loss"} if self.dataset.test is None else {"eta"}
+        columns = [f.name for f in fields(Progress) if f.name not in unused]
+        return pd.DataFrame([asdict(p) for p in self.state.history], columns=columns)
+
+    @property
+    def gap(self) -> float:
+        """Validation loss − training loss at the last evaluation. Signed: below 0 is suspicious."""
+        last = self.state.history[-1]
+        return last.val_loss - last.train_loss
+
+    @property
+    def params_per_token(self) -> float:
+        """Parameters of the model for each token of its training text."""
+        return self.model.n_params / len(self.dataset.train)
+
+    @property
+    def has_weights(self) -> bool:
+        """False for a run that was not trained yet, or was kept without its weights."""
+        return bool(self.state.best_weights)
+
+    @cached_property
+    def best_model(self) -> GPT:
+        """The model with the weights of the lowest validation loss (`ValueError` if not kept)."""
+        self.require_weights()
+        best = deepcopy(self.model)
+        best.load_state_dict(self.state.best_weights)
+        return best.eval()
+
+    def sample(self, prompt: str, max_new_tokens: int = SAMPLE_TOKENS, **changes: Any) -> str:
+        """What the model writes after `prompt`, the prompt included.
+
+        `changes` are options of `Decoding`, in place of those of `SAMPLING`. Raises `ValueError`
+        for a run without weights, or a prompt that the model has no rows for.
+        """
+        self.require_weights()
+        return self._sample(prompt, max_new_tokens, replace(SAMPLING, **changes))["text"]
+
+    def _sample(self, prompt: str, max_new_tokens: int, decoding: Decoding) -> dict[str, Any]:
+        tokenizer = self.dataset.tokenizer
+        with self.state.lock:  # another thread may be training this model
+            ids = encoded_prompt(tokenizer, prompt)
+            text, new = continuation(self.model, tokenizer, ids, max_new_tokens, decoding)
+        return {"step": self.state.step, "prompt": prompt, "text": prompt + text, "ids": new}
+
+    def require_weights(self) -> None:
+        """Raise `ValueError` for a run without weights, and say why it has none."""
+        if self.has_weights:
+            return
+        if not self.state.history:
+            raise ValueError(
+                f"{self.name} was not trained yet, so there is nothing to sample from."
+            )
+        raise ValueError(
+            f"{self.name} was kept without its weights; its texts are in `samples`, and training "
+            "it again brings the weights back."
+        )
+
+    def resume(
+        self,
+        config: TrainConfig | None = None,
+        progress: bool = True,
+        sample_each_evaluation: bool = False,
+    ) -> "Run":
+        """Train on from where the run stopped, exactly as if it had never stopped.
+
+        A `config` with more steps, more seconds or more patience prolongs a run that ended; by
+        default the run's own goes on, and a run that ended stays as it is.
+
+        Raises:
+            ValueError: if the run was saved without the optimiser's state, or diverged, or the
+                config does not fit; the run is then unchanged.
+        """
+        if self.state.status == "diverged":
+            raise ValueError(
+                "This run diverged, so there is nothing to go on from; train again with a lower "
+                "learning rate."
+            )
+        if self.state.step and self.state.optimizer is None:
+            raise ValueError(
+                'This run was saved without its training state; only a run saved with keep="all" '
+                "can be resumed."
+            )
+        if config is not None:
+            check_fit(self.model, self.dataset)
+            resolve_device(config.device)
+            self.config = config
+            if config.seconds is not None:
+                self.state.planned_steps = None  # the new budget is planned afresh
+        self.__dict__.pop("best_model", None)
+        return _train_and_sample(self, progress, sample_each_evaluation)
+
+    def save(self, folder: Path | str, keep: storage.Keep = "all") -> Path:
+        """Write the run to a folder, replacing an older run there in one step.
+
+        `keep` is "all" (can be resumed), "best" (the best weights only) or "history" (losses and
+        samples, no weights). Formats are CSV, JSON and safetensors; nothing is pickled.
+
+        Raises:
+            ValueError: if `keep` is something else.
+            DataError: if the folder cannot be written; what was there before is untouched.
+        """
+        with self.state.lock:  # another thread may be training this model
+            contents = storage.contents_of(self, keep)
+        return write_run_folder(Path(folder), contents)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Run":
+        """Read a run that `save` wrote.
+
+        A run kept as "history" has no weights: its model is as before training.
+
+        Raises:
+            DataError: if the folder is missing, half-written or altered, or if it is not a
+                folder of this format (a pickled checkpoint is never opened: unpickling a file
+                can run any code that its author put there).
+        """
+        return cls(**storage.parts_of(Path(folder)))
+
+
+def train(
+    model: GPT,
+    dataset: Dataset,
+    config: TrainConfig,
+    *,
+    prompts: Sequence[str] = (),
+    name: str = "run",
+    progress: bool = True,
+    sample_each_evaluation: bool = False,
+    on_step: Callable[[Run, Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Run:
+    """Train a model in place and return the `Run`, with a sample for each of the `prompts`.
+
+    Ctrl-C, a notebook's stop button, or setting the event `stop` from another thread ends
+    training after the step at hand; the run so far comes back, marked "interrupted", and can be
+    resumed. `progress` shows a bar; `sample_each_evaluation` samples at every evaluation, not
+    only at the end; `on_step` is called with the run and its progress after every step.
+    """
+    run = Run(model, dataset, config, prompts=tuple(prompts), name=name, environment=environment())
+    return _train_and_sample(run, progress, sample_each_evaluation, on_step, stop)
+
+
+def _train_and_sample(
+    run: Run,
+    progress: bool,
+    sample_each_evaluation: bool,
+    on_step: Callable[[Run, Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Run:
+    state = run.state
+    with (
+        _bar(run.name, progress, state.step) as bar,
+        _deferred_interrupt(stop or threading.Event()) as interrupted,
+    ):
+        for now in fit(run.model, run.dataset, run.config, state):
+            bar.total = state.planned_steps
+            bar.update(now.step - bar.n)
+            if now.val_loss is not None:
+                bar.set_postfix_str(f"train {now.train_loss:.2f} · val {now.val_loss:.2f}")
+                if sample_each_evaluation:
+                    _take_samples(run, interrupted)
+            if on_step is not None:
+                on_step(run, now)
+            if interrupted.is_set() and state.status == "running":
+                state.status = "interrupted"
+                break
+    sampled = run.samples[-1]["step"] if run.samples else None
+    # After a stop nobody wants to wait for samples, if there are some.
+    if sampled is None or (sampled != state.step and not interrupted.is_set()):
+        _take_samples(run)
+    run.model.eval()
+    return run
+
+
+def _bar(title: str, shown: bool, step: int) -> tqdm:
+    """A bar of text, which is still readable in a stored notebook; there stderr is red."""
+    in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
+    file = sys.stdout if in_notebook else sys.stderr
+    return tqdm(
+        desc=title,
+        unit="step",
+        initial=step,  # a resumed run has made some before
+        disable=not shown,
+        file=file,
+        ncols=110,
+        mininterval=0.5,
+    )
+
+
+def _take_samples(run: Run, stop: threading.Event | None = None) -> None:
+    """Sample all prompts, or none if `stop` is set meanwhile.
+
+    A prompt that cannot be continued costs its sample and a warning, never the training.
+    """
+    samples = []
+    for prompt in run.prompts:
+        if stop is not None and stop.is_set():
+            return
+        try:
+            samples.append(run._sample(prompt, SAMPLE_TOKENS, SAMPLING))
+        except (ValueError, RuntimeError) as error:
+            warnings.warn(f"No sample was taken after {prompt!r}: {error}", stacklevel=2)
+    run.samples += samples
+
+
+@contextmanager
+def _deferred_interrupt(event: threading.Event) -> Iterator[threading.Event]:
+    """Let the first Ctrl-C set the event, so that a step is never cut in two."""
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals reach the main thread only
+        return
+
+    def on_interrupt(*_: object) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt  # a second Ctrl-C does not wait
+        event.set()
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,1 @@
+"""What a learner sees: figures, the report, cards, the class board, widgets."""

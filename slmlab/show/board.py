@@ -1,0 +1,89 @@
+"""A class's predictions side by side, from the files that its learners hand in."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slmlab.show.widgets.prediction import HIGHEST, LOWEST
+from slmlab.text.files import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEAR = 0.5  # nats: a guess this near to the real gap counts as near
+COLUMNS = {"title": str, "guessed_gap": float, "locked": bool, "real_gap": float, "distance": float}
+
+
+def class_board(folder: Path | str) -> "pd.DataFrame":
+    """The locked predictions of a class: one row per title, in alphabetical order.
+
+    Each learner hands in one file, made by `lab.predictions().to_csv("anna.csv")`; all of them lie
+    in `folder`, and nothing else does (hidden files and folders are passed over). A title that a
+    learner locked more than once counts once, as it was first locked. Only the columns of `COLUMNS`
+    are read, and a file's name appears in errors only.
+
+    Columns, in nats per token where they are gaps, rounded to two decimals:
+
+    - `learners`: how many locked a guess;
+    - `median_guess`, and `guess_25` and `guess_75`, between which the middle half of the guesses
+      lies;
+    - `real_gap`: the median over the learners, if their runs differ;
+    - `median_distance`: how far the guesses are from each learner's own real gap;
+    - `within_half`: how many of them are at most 0.5 nats off.
+
+    The last three are about those learners who have seen a result: NaN, NaN and 0 if none has.
+
+    Raises `DataError` if the folder is missing or empty, or if a file in it is no such table.
+    """
+    import pandas as pd
+
+    guesses = pd.concat([_locked(path) for path in _files(Path(folder))])
+    by_title = guesses.assign(near=guesses["distance"] <= NEAR).groupby("title")
+    return pd.DataFrame(
+        {
+            "learners": by_title.size(),
+            "median_guess": by_title["guessed_gap"].median(),
+            "guess_25": by_title["guessed_gap"].quantile(0.25),
+            "guess_75": by_title["guessed_gap"].quantile(0.75),
+            "real_gap": by_title["real_gap"].median(),
+            "median_distance": by_title["distance"].median(),
+            "within_half": by_title["near"].sum(),
+        }
+    ).round(2)
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        files = sorted(p for p in folder.iterdir() if p.is_file() and p.name[0] != ".")
+    except OSError as error:
+        raise DataError(f"{folder} is no folder that can be read ({error.strerror}).") from error
+    if not files:
+        raise DataError(
+            f"{folder} is empty; put the learners' files there, each made by "
+            '`lab.predictions().to_csv("name.csv")`.'
+        )
+    return files
+
+
+def _locked(path: Path) -> "pd.DataFrame":
+    """One learner's locked predictions, each title once. Columns: those of `COLUMNS`."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(
+            path,
+            usecols=list(COLUMNS),
+            dtype=COLUMNS,
+            index_col=False,
+            encoding="utf-8-sig",  # spreadsheets put a mark at the beginning
+            # Only a result can be missing; a title such as "NA" is a title.
+            keep_default_na=False,
+            na_values={"real_gap": "", "distance": ""},
+        )
+        if not table["guessed_gap"].between(LOWEST, HIGHEST).all():
+            raise ValueError("a guess that no card allows")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} is not a table of predictions as `lab.predictions().to_csv(…)` writes it; "
+            "remove it, or ask for a new one."
+        ) from error
+    return table[table["locked"]].drop_duplicates("title")

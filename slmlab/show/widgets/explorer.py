@@ -1,0 +1,330 @@
+"""A model's next token: its probabilities, what each filter does to them, and what was drawn."""
+
+import codecs
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+import ipywidgets
+import torch
+from torch import Tensor
+
+from slmlab.engine.decoding import Decoding, filter_stages, sample_token
+from slmlab.engine.evaluation import evaluating
+from slmlab.engine.generation import checked_ids, next_logits
+from slmlab.engine.runs import Run
+from slmlab.show.widgets.parts import FULL, LABEL, Panel, framed, row, table_html
+from slmlab.study.samples import REPEAT_NGRAM
+from slmlab.text.dataset import ngrams
+
+ROWS = 12  # tokens in the table of probabilities, and in that of the last generated tokens
+SHADES = (  # from this probability on: the background of a generated token, and its range in %
+    (0.5, "#8fc1e3", "≥ 50"),
+    (0.1, "#d3e7f4", "10–50"),
+    (0.01, "#fbe3c8", "1–10"),
+    (0.0, "#f2b083", "&lt; 1"),
+)
+COLUMNS = ("model", "penalty", "temp.", "top-k", "top-p")  # the stages of `filter_stages`, in short
+REPEATED = "border-bottom:3px solid #b3006b"
+GREY = "#888888"
+SYMBOLS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
+
+
+class Generated(NamedTuple):
+    """One generated token."""
+
+    token: int
+    probability: float  # the model's own, before any filter
+    rank: int  # 1 is the model's likeliest token
+    random_state: Tensor  # of the random generator, before the token was drawn
+
+
+class NextTokenExplorer(Panel):
+    """Generation, one token at a time, with the probabilities that each token is drawn from.
+
+    The tokens are those of `generate_tokens` with the same options and seed. Another decoding
+    option changes only what comes next; another seed begins its random numbers at the next token;
+    another prompt starts again. Where no kernel is attached, the text so far and the table of
+    probabilities stand in the panel's place.
+
+    Attributes:
+        prompt: the text to continue.
+        penalty, temperature, top_k, top_p: sliders, in the order in which the filters act
+            (`top_k` is 0 where it is off).
+        seed: of the random numbers.
+        one, ten, undo, again: the buttons.
+        text: the prompt and the generated tokens, shaded by probability, as HTML.
+        status: how many of the generated tokens repeat, or what is wrong, as HTML.
+        distribution: the probabilities of the next token, before and after each filter, as HTML.
+        last: the last generated tokens, each with its probability and rank, as HTML.
+
+    Raises:
+        ValueError: for a run that was kept without its weights.
+    """
+
+    def __init__(self, run: Run, prompt: str = "collection.add(") -> None:
+        run.require_weights()
+        self.run = run
+        self._generator = torch.Generator()
+        self.prompt = ipywidgets.Text(prompt, description="prompt", layout=FULL, style=LABEL)
+        twentieths = [n / 20 for n in range(41)]
+        self.penalty = _slider("repetition penalty", twentieths[20:], 1.0, {1.0: "off"})
+        self.temperature = _slider("temperature", twentieths, 1.0, {0.0: "greedy"})
+        self.top_k = _slider("top-k", range(51), 0, {0: "off"})
+        self.top_p = _slider("top-p", twentieths[1:21], 1.0, {1.0: "off"})
+        self.seed = ipywidgets.BoundedIntText(
+            0, max=2**31 - 1, description="seed", style=LABEL, layout={"width": "240px"}
+        )
+        self.one, self.ten, self.undo, self.again = (
+            ipywidgets.Button(description=name, layout={"width": "auto"})
+            for name in ("Next token", "10 tokens", "Undo", "Start again")
+        )
+        self.text, self.status = _area("174px"), _area("42px")
+        self.distribution, self.last = _area("370px", "1 1 430px"), _area("370px", "0 1 320px")
+        self._restart()
+
+        for slider in (self.penalty, self.temperature, self.top_k, self.top_p):
+            slider.observe(self._draw_distribution, "value")
+        self.prompt.observe(self._restart, "value")
+        self.seed.observe(self._reseed, "value")
+        self.one.on_click(lambda _: self._generate(1))
+        self.ten.on_click(lambda _: self._generate(10))
+        self.undo.on_click(self._undo)
+        self.again.on_click(self._restart)
+        self.box = framed(
+            "explorer",
+            self.prompt,
+            row(self.penalty, self.temperature, self.top_k, self.top_p, self.seed),
+            row(self.one, self.ten, self.undo, self.again),
+            self.text,
+            self.status,
+            row(self.distribution, self.last),
+        )
+
+    @property
+    def decoding(self) -> Decoding:
+        """The decoding as it is set now."""
+        return Decoding(
+            temperature=self.temperature.value,
+            top_k=self.top_k.value or None,
+            top_p=self.top_p.value,
+            repetition_penalty=self.penalty.value,
+            seed=self.seed.value,
+        )
+
+    @property
+    def generated(self) -> list[int]:
+        """The ids of the tokens that were generated so far."""
+        return [step.token for step in self._steps]
+
+    def _restart(self, _: object = None) -> None:
+        self._ids = self.run.dataset.tokenizer.encode(self.prompt.value)
+        self._problem = ""
+        try:
+            checked_ids(self.run.model, self._ids)
+        except ValueError as error:
+            self._ids, self._problem = [], str(error)
+        self._steps: list[Generated] = []
+        self._generator.manual_seed(self.seed.value)
+        self._read()
+        self._draw()
+
+    def _reseed(self, _: object) -> None:
+        state = self._generator.manual_seed(self.seed.value).get_state()
+        # The old seed's numbers must not come back when its tokens are undone.
+        self._steps = [step._replace(random_state=state) for step in self._steps]
+
+    def _generate(self, n: int) -> None:
+        if not self._ids:
+            return
+        for _ in range(n):
+            state = self._generator.get_state()
+            token = sample_token(self._logits, self._ids, self.decoding, self._generator)
+            probability = self._logits.softmax(0)[token].item()
+            rank = 1 + int((self._logits > self._logits[token]).sum())
+            self._ids.append(token)
+            self._steps.append(Generated(token, probability, rank, state))
+            self._read()
+        self._draw()
+
+    def _undo(self, _: object) -> None:
+        if self._steps:
+            self._generator.set_state(self._steps.pop().random_state)
+            self._ids.pop()
+            self._read()
+            self._draw()
+
+    def _read(self) -> None:
+        """Let the model read the text as it is now."""
+        if not self._ids:
+            return
+        model = self.run.model
+        if not self._steps:
+            self._cache = model.new_cache()
+        with self.run.state.lock, evaluating(model), torch.inference_mode():
+            self._logits = next_logits(model, self._ids, self._cache)
+
+    def _token_bytes(self, token: int) -> bytes:
+        tokenizer = self.run.dataset.tokenizer
+        if token >= tokenizer.n_vocab:  # a model may have more rows than its tokenizer has tokens
+            return f"<id {token}>".encode()
+        return tokenizer.token_bytes(token)
+
+    def _draw(self) -> None:
+        repeats = repeated(self.generated)
+        self._draw_text(repeats)
+        self._draw_status(len(repeats))
+        self._draw_last(repeats)
+        self._draw_distribution()
+
+    def _draw_text(self, repeats: set[int]) -> None:
+        # A character of several tokens belongs to the one that completes it.
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        pieces = [decoder.decode(self._token_bytes(i)) for i in self._ids]
+        start = len(self._ids) - len(self._steps)
+        spans = [f"<b>{escape(''.join(pieces[:start]))}</b>"]
+        for i, (step, piece) in enumerate(zip(self._steps, pieces[start:], strict=True)):
+            shown = escape(piece).replace("\n", "⏎\n")
+            spans.append(_shaded(step.probability, shown, REPEATED if i in repeats else ""))
+        legend = "".join(_shaded(low, f"&nbsp;{name}&nbsp;") for low, _, name in SHADES)
+        # The reversed column keeps the end of a long text in view.
+        self.text.value = (
+            "<div tabindex='0' style='display:flex;flex-direction:column-reverse;height:134px;"
+            "overflow:auto;border:1px solid #cccccc;padding:4px 8px'>"
+            "<pre style='margin:0 0 auto 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;"
+            f"line-height:1.6;font-size:13px'>{''.join(spans)}</pre></div>"
+            f"<div style='line-height:1.6'>probability in %: {legend} "
+            f"&nbsp;<span style='{REPEATED}'>repeated</span></div>"
+        )
+
+    def _draw_status(self, repeats: int) -> None:
+        block = self.run.model.config.block_size
+        if self._problem:
+            sentences = [self._problem]
+        elif not self._steps:
+            sentences = ["No token was generated yet."]
+        else:
+            sentences = [
+                f"{repeats:,} of {len(self._steps):,} tokens repeat an earlier "
+                f"{REPEAT_NGRAM}-token sequence."
+            ]
+        if len(self._ids) > block:
+            sentences.append(f"The model sees the last {block:,} of the {len(self._ids):,} tokens.")
+        self.status.value = f"<div style='line-height:1.5'>{'<br>'.join(sentences)}</div>"
+
+    def _draw_last(self, repeats: set[int]) -> None:
+        rows = [
+            [
+                _visible(self._token_bytes(step.token)),
+                f"{i + 1:,}",
+                _percent(step.probability),
+                f"{step.rank:,}",
+                "yes" if i in repeats else "",
+            ]
+            for i, step in enumerate(self._steps)
+        ]
+        header = ["token", "no.", "probability, %", "rank", "repeats"]
+        self.last.value = (
+            f"<div style='line-height:1.4'><b>The last {ROWS} tokens</b>, newest first<br>"
+            "probability and rank: the model's own</div>"
+            + table_html(header, rows[: -ROWS - 1 : -1])
+        )
+
+    def _draw_distribution(self, _: object = None) -> None:
+        self.distribution.value = self._distribution_html() if self._ids else ""
+
+    def _distribution_html(self) -> str:
+        stages = filter_stages(self._logits, self._ids, self.decoding)
+        p = torch.stack(list(stages.values())).cpu()
+        # What is likely in any column, as a filter can promote a token; in the model's order.
+        tokens = p.amax(0).topk(min(ROWS, p.shape[1])).indices
+        tokens = tokens[p[0, tokens].argsort(descending=True)]
+        sliders = (self.penalty, self.temperature, self.top_k, self.top_p)
+        settings = ["–", *(slider.options[slider.index][0] for slider in sliders)]
+        head = "".join(
+            "<th style='text-align:right;padding:0 3px;font-size:12px;font-weight:normal'>"
+            f"{name}<br><b>{setting}</b></th>"
+            for name, setting in zip(COLUMNS, settings, strict=True)
+        )
+        rows = [
+            _bars(escape(_visible(self._token_bytes(token))), p[:, token].tolist())
+            for token in tokens.tolist()
+        ]
+        others = p.index_fill(1, tokens, 0.0).sum(1).tolist()
+        rows.append(_bars(f"<i>{p.shape[1] - len(tokens):,} others</i>", others))
+        kept = "".join(f"<td style='text-align:right'>{n:,}</td>" for n in (p > 0).sum(1).tolist())
+        rows.append(f"<tr><td style='text-align:left'><i>tokens left</i></td>{kept}</tr>")
+        return (
+            "<div style='line-height:1.4'><b>The next token</b>: probability in %, filter by filter"
+            "<br>model: its own softmax; grey 0: removed by a filter</div>"
+            "<table style='width:100%;max-width:620px;table-layout:fixed;font-size:13px;"
+            "line-height:1.5;border-collapse:separate;border-spacing:2px 1px'>"
+            f"<tr><th style='text-align:left;width:22%'>token</th>{head}</tr>"
+            f"{''.join(rows)}</table>"
+        )
+
+    def static(self) -> str:
+        """The text so far, and the probabilities of its next token."""
+        return self.text.value + self.status.value + self.distribution.value
+
+
+def repeated(ids: Sequence[int], n: int = REPEAT_NGRAM) -> set[int]:
+    """The places in `ids` that belong to a sequence of n tokens that occurred already."""
+    seen: set[tuple[int, ...]] = set()
+    places: set[int] = set()
+    for i, gram in enumerate(ngrams(ids, n)):
+        if gram in seen:
+            places |= set(range(i, i + n))
+        seen.add(gram)
+    return places
+
+
+def _bars(name: str, probabilities: list[float]) -> str:
+    """A row of the table of probabilities."""
+    colour = "inherit" if probabilities[-1] > 0 else GREY
+    return (
+        "<tr><td style='text-align:left;white-space:nowrap;overflow:hidden;text-overflow:ellipsis;"
+        f"padding:0;color:{colour}'>{name}</td>"
+        f"{''.join(map(_bar, probabilities))}</tr>"
+    )
+
+
+def _bar(p: float) -> str:
+    """A field of the table of probabilities, which a bar of 100 % fills."""
+    style = f"color:{GREY}"
+    if p > 0:
+        bar = f"rgba(0,114,178,.38) max(1px,{p:.1%})"
+        style = f"background:linear-gradient(90deg,{bar},rgba(128,128,128,.08) 0)"
+    return f"<td style='text-align:right;padding:0 3px;{style}'>{escape(_percent(p))}</td>"
+
+
+def _shaded(probability: float, html: str, style: str = "") -> str:
+    colour = next(colour for low, colour, _ in SHADES if probability >= low)
+    return f"<span style='background:{colour};color:#000000;{style}'>{html}</span>"
+
+
+def _percent(p: float) -> str:
+    return "<0.1" if 0 < p < 0.0005 else f"{100 * p:.1f}" if p else "0"
+
+
+def _visible(token: bytes) -> str:
+    """A token's text with its white space, control characters and incomplete bytes spelled out."""
+    text = token.decode("utf-8", "backslashreplace")
+    return "".join(
+        SYMBOLS.get(c) or (c if c.isprintable() else c.encode("unicode_escape").decode())
+        for c in text
+    )
+
+
+def _slider(
+    name: str, values: Sequence[float], value: float, labels: dict[float, str]
+) -> ipywidgets.SelectionSlider:
+    """A slider over numbers, of which `labels` shows some as words."""
+    options = [(labels.get(v, f"{v:g}"), v) for v in values]
+    return ipywidgets.SelectionSlider(
+        options=options, value=value, description=name, style=LABEL, layout={"width": "380px"}
+    )
+
+
+def _area(height: str, flex: str = "0 0 auto") -> ipywidgets.HTML:
+    return ipywidgets.HTML(layout={"height": height, "flex": flex, "overflow": "auto"})

@@ -1,0 +1,65 @@
+"""What all panels share: how they are framed, shown, and what stands there without a kernel."""
+
+from html import escape
+
+import ipywidgets
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+FULL = ipywidgets.Layout(width="auto", max_width="760px")
+LABEL = {"description_width": "130px"}  # as wide as the longest, so that controls align
+
+
+class Panel:
+    """A panel: `box` holds its widgets, `static()` is its HTML where no kernel is attached."""
+
+    box: ipywidgets.Widget
+
+    def static(self) -> str:
+        raise NotImplementedError
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        # Built by hand, as ipywidgets 7 (Colab) and 8 differ in what they offer.
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
+        display({WIDGET_VIEW: view, "text/plain": "", "text/html": self.static()}, raw=True)
+
+
+def framed(name: str, *children: ipywidgets.Widget) -> ipywidgets.VBox:
+    """The frame of a panel; `slm-NAME` is its CSS class."""
+    layout = ipywidgets.Layout(border="1px solid #cccccc", padding="8px 12px", max_width="1100px")
+    box = ipywidgets.VBox(children, layout=layout)
+    box.add_class(f"slm-{name}")
+    return box
+
+
+def row(*children: ipywidgets.Widget) -> ipywidgets.Box:
+    """Side by side, or one below the other where the page is narrow."""
+    layout = {"flex_flow": "row wrap", "align_items": "flex-start", "grid_gap": "0 8px"}
+    return ipywidgets.Box(children, layout=layout)
+
+
+def sample_html(text: str) -> str:
+    """Text that a model wrote."""
+    return (
+        "<pre style='border-left:4px solid #0072B2;padding:6px 12px;margin:4px 0;"
+        f"font-family:monospace;white-space:pre-wrap;line-height:1.3'>{escape(text)}</pre>"
+    )
+
+
+def table_html(header: list[str], rows: list[list[str]]) -> str:
+    """A small table of text: the first column to the left, the others to the right.
+
+    An empty `header` is left out.
+    """
+
+    def line(tag: str, cells: list[str]) -> str:
+        aligned = ["left"] + ["right"] * (len(cells) - 1)
+        return "".join(
+            f"<{tag} style='text-align:{a};padding:1px 10px 1px 0'>{escape(cell)}</{tag}>"
+            for a, cell in zip(aligned, cells, strict=True)
+        )
+
+    head = f"<tr>{line('th', header)}</tr>" if header else ""
+    body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
+    return f"<table style='line-height:1.4'>{head}{body}</table>"

@@ -1,0 +1,124 @@
+"""What a run's losses mean: bands of the gap, early stopping, warnings in words."""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from slmlab.engine.model import GPTConfig
+from slmlab.engine.runs import Run
+from slmlab.engine.training import far_too_wide
+from slmlab.study.memorisation import COPY_NGRAM
+from slmlab.text.dataset import Dataset
+
+MAX_USEFUL_RATIO = 500  # parameters per training token; the grid's best sizes had 20 to 454
+
+
+class GapBand(NamedTuple):
+    """A band of the gap, val − train, in nats per token: `low` ≤ gap < `high`."""
+
+    low: float
+    high: float
+    name: str
+    meaning: str
+
+
+# The bands that the experiment published; "suspicious" is this course's reading of a gap below 0.
+GAP_BANDS = (
+    GapBand(-math.inf, 0.0, "suspicious", "validation is easier than training: look for leakage"),
+    GapBand(0.0, 0.5, "good", "what was learnt carries over to the validation text"),
+    GapBand(0.5, 1.0, "acceptable", "some of it is memory"),
+    GapBand(1.0, 3.0, "moderate", "much of it is memory; 1 to 2 can serve a single domain"),
+    GapBand(3.0, 5.0, "severe", "nearly all of it is memory"),
+    GapBand(5.0, math.inf, "catastrophic", "the training text is known by heart, and little else"),
+)
+
+
+# Nats per token. Before training a model knows neither text, yet of the 90 recorded right-sized
+# runs all but one had a gap of up to this size at step 0: the two texts differ by that much.
+GAP_NOISE = 0.07
+
+
+def gap_band(gap: float) -> GapBand:
+    """The band of a signed gap (validation − training loss, nats per token).
+
+    A gap below 0 by less than `GAP_NOISE` counts as 0. Raises `ValueError` if the gap is not a
+    number.
+    """
+    if -GAP_NOISE < gap < 0:
+        gap = 0.0
+    for band in GAP_BANDS:
+        if band.low <= gap < band.high:
+            return band
+    raise ValueError(f"The gap is {gap}, which is not a number; the run has no finite losses.")
+
+
+def early_stop(run: Run, patience: int) -> dict[str, float]:
+    """Where early stopping would have ended a run that was trained to its end.
+
+    With a constant learning rate a run that stops early is the beginning of the longer one, so its
+    history tells. The `best step`; the step at which it `stops`, after `patience` evaluations
+    without a better validation loss; the `share` of the steps spent by then; the validation loss
+    and, where there is one, the held-out loss `at best` and `at the end` of the full run, in nats
+    per token.
+    """
+    history = run.state.history
+    best = history[0]
+    for report in history:
+        if report.val_loss < best.val_loss:
+            best = report
+        if sum(best.step < r.step <= report.step for r in history) >= patience:
+            break
+    share = report.step / max(1, history[-1].step)
+    facts = {"best step": best.step, "stops": report.step, "share": share}
+    for name, column in (("validation", "val_loss"), ("held-out", "test_loss")):
+        if getattr(best, column) is not None:
+            facts[f"{name} at best"] = getattr(best, column)
+            facts[f"{name} at the end"] = getattr(history[-1], column)
+    return facts
+
+
+def size_advice(config: GPTConfig, dataset: Dataset) -> list[str]:
+    """Warnings in words about a model's size for its data, before any training."""
+    found = []
+    distinct = len(torch.cat([dataset.train, dataset.val]).unique())
+    if far_too_wide(config.vocab_size, distinct):
+        found.append(
+            f"The vocabulary has {config.vocab_size:,} rows, but only {distinct:,} tokens occur in "
+            "this data: right-size it."
+        )
+    # A row that never occurs is learnt nothing from, so it cannot store any text.
+    used = config.n_params - (config.vocab_size - distinct) * config.n_embd
+    ratio = used / len(dataset.train)
+    if ratio > MAX_USEFUL_RATIO:
+        found.append(
+            f"The model has {ratio:,.0f} parameters for each training token, more than any that "
+            "did best in the recorded grid: it can store the text instead of learning from it."
+        )
+    return found
+
+
+def advice(run: Run) -> list[str]:
+    """Warnings in words about a run; an empty list if nothing stands out."""
+    found = size_advice(run.model.config, run.dataset)
+    last = run.state.history[-1]
+    if last.step == 0:
+        return found
+    if last.train_loss < last.val_loss / 2:
+        found.append(
+            f"The training loss ({last.train_loss:.2f}) is below half the validation loss "
+            f"({last.val_loss:.2f}): the model memorises."
+        )
+    if run.gap <= -GAP_NOISE:
+        shared = run.dataset.overlap()
+        found.append(
+            f"Validation is easier than training (gap {run.gap:+.2f}), and {shared:.0%} of the "
+            f"validation text's {COPY_NGRAM}-token sequences stand in the training text: "
+            "this score may be a leak."
+        )
+    if last.val_loss > run.state.best_val_loss + 0.05:
+        found.append(
+            f"The validation loss was lowest at step {run.state.best_step:,} "
+            f"({run.state.best_val_loss:.2f}) and has risen since: stop there."
+        )
+    return found

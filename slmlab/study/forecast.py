@@ -1,0 +1,223 @@
+"""What to expect of a set-up before training it: time and memory here, and runs like it."""
+
+import statistics
+import time
+import warnings
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+
+from slmlab.engine.fused_loss import HEAD_CHUNK
+from slmlab.engine.model import GPTConfig
+from slmlab.engine.training import VocabularyWarning, check_context, fit
+from slmlab.study.diagnosis import gap_band, size_advice
+from slmlab.study.experiments.grid import decision_table, read_grid
+from slmlab.study.phases import PHASES
+from slmlab.study.setups import Setup, preset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Milliseconds of a training step for each unit of `step_demands`. benchmarks/widgets.py fits them
+# to the ten step times of results.md, which they meet within 20 %; other machines differ by a
+# factor.
+STEP_MS = (0.513, 6.066, 0.832, 2.616)
+PROBES = ("phase-1 vocabulary=gpt2", "phase-3")  # tens of milliseconds a step each
+PROBE_STEPS = 7
+BASE_MB = 280  # Python, PyTorch, pandas and matplotlib
+FAR = 2.0  # doublings in all from the nearest cell of the grid: beyond, nothing is like it
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is known of a set-up before it is trained.
+
+    Attributes:
+        config: the model's shape, vocabulary included.
+        train_tokens: tokens of its vocabulary to train on.
+        steps: optimiser steps, planned or what the time budget allows.
+        seconds: of training on this machine, evaluations apart; may be a third off.
+        megabytes: largest resident memory, roughly.
+        epochs: times the training text will be read.
+        like: what recorded runs like this one ended at, in words.
+        warnings: what to worry about, in words.
+    """
+
+    config: GPTConfig
+    train_tokens: int
+    steps: int
+    seconds: float
+    megabytes: float
+    epochs: float
+    like: str
+    warnings: tuple[str, ...]
+
+    @property
+    def params_per_token(self) -> float:
+        return self.config.n_params / self.train_tokens
+
+
+def forecast(setup: Setup, factor: float | None = None) -> Forecast:
+    """Look ahead, without training. Raises `ValueError` if the set-up cannot be trained.
+
+    `factor` is how slow this machine is (default: `machine_factor`, measured once).
+    """
+    dataset = setup.dataset()
+    training = setup.training
+    config = setup.shape.config(dataset.tokenizer.n_vocab)
+    n_train = len(dataset.train)
+    check_context(n_train, config.block_size)
+    per_step = (factor or machine_factor()) * reference_ms(config, training.batch_size) / 1000
+    steps = training.max_steps or max(1, int(training.seconds / per_step))
+    epochs = steps * training.batch_size * config.block_size / n_train
+    megabytes = _megabytes(config, training.batch_size)
+    found = [*size_advice(config, dataset), *_reading_advice(n_train, epochs)]
+    free = psutil.virtual_memory().available / 1e6
+    if megabytes > free:
+        found.append(
+            f"This needs about {megabytes:,.0f} MB of memory, and {free:,.0f} MB are free: make "
+            "the batch, the context or the model smaller."
+        )
+    return Forecast(
+        config=config,
+        train_tokens=n_train,
+        steps=steps,
+        seconds=training.seconds or steps * per_step,
+        megabytes=megabytes,
+        epochs=epochs,
+        like=_recorded_phase(setup) or _like(config, n_train, epochs),
+        warnings=tuple(found),
+    )
+
+
+@lru_cache(maxsize=1)
+def machine_factor() -> float:
+    """How many times as long as on the benchmark's machine a step takes here; half a second."""
+    factors = []
+    for text in PROBES:
+        setup = Setup.parse(text).replace(max_steps=PROBE_STEPS, eval_interval=PROBE_STEPS)
+        # Evaluations are not timed, so a little text is enough.
+        dataset = setup.dataset()
+        dataset = replace(dataset, val=dataset.val[:100], test=None, train=dataset.train[:1000])
+        model, times = setup.model(), []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VocabularyWarning)
+            steps = fit(model, dataset, setup.training)
+            next(steps)
+            for _ in range(PROBE_STEPS - 1):
+                began = time.perf_counter()
+                next(steps)
+                times.append(1000 * (time.perf_counter() - began))
+            steps.close()
+        factors.append(
+            statistics.median(times) / reference_ms(model.config, setup.training.batch_size)
+        )
+    return statistics.geometric_mean(factors)
+
+
+def reference_ms(config: GPTConfig, batch_size: int) -> float:
+    """Milliseconds that a training step took on the benchmark's machine, within 20 %."""
+    return sum(a * b for a, b in zip(STEP_MS, step_demands(config, batch_size), strict=True))
+
+
+def step_demands(config: GPTConfig, batch_size: int) -> tuple[float, ...]:
+    """What a step has to do: layers to call, 10⁹ operations, 10⁶ activations, 10⁶ logits."""
+    L, C, block, V = config.n_layer, config.n_embd, config.block_size, config.vocab_size
+    tokens = batch_size * block
+    # As in benchmarks/README.md: 6 for every weight and token, and attention (Chowdhery et al.).
+    operations = 6 * tokens * (12 * L * C**2 + V * C) + 12 * L * block * C * tokens
+    return 1 + L, operations / 1e9, _activations(config, batch_size) / 1e6, tokens * V / 1e6
+
+
+def _activations(config: GPTConfig, batch_size: int) -> float:
+    """Numbers that the backward pass reads again: per token and layer about 34 widths, and the
+    attention scores (Korthikanti et al. 2022, arXiv:2205.05198)."""
+    c = config
+    per_token = c.n_layer * (34 * c.n_embd + 5 * c.block_size * c.n_head)
+    return batch_size * c.block_size * per_token
+
+
+def _megabytes(config: GPTConfig, batch_size: int) -> float:
+    """Weights, gradients, AdamW's two moments, the best weights; activations; a chunk of logits."""
+    logits = 3 * HEAD_CHUNK * config.vocab_size
+    numbers = 5 * config.n_params + _activations(config, batch_size) / 2 + logits
+    return BASE_MB + 4 * numbers / 1e6
+
+
+def nearest(config: GPTConfig, n_train: int, epochs: float) -> "tuple[pd.DataFrame, float]":
+    """The grid's rows (one per seed) most like a run, and how far off they are in doublings.
+
+    Likeness is in parameters apart from the token table, training tokens and times read.
+    """
+    rows = _grid()
+    own = (config.n_params - config.vocab_size * config.n_embd, n_train, max(epochs, 0.01))
+    theirs = rows[["other_params", "train_tokens", "epochs"]].to_numpy()
+    distance = np.abs(np.log2(theirs / np.array(own))).sum(axis=1)
+    keys = ["n_embd", "train_tokens", "step"]
+    best = rows.iloc[int(distance.argmin())][keys]
+    return rows[(rows[keys] == best).all(axis=1)], float(distance.min())
+
+
+def _recorded_phase(setup: Setup) -> str:
+    """If the set-up is a phase's, seed and vocabulary apart: what its recorded runs ended at."""
+    for phase in PHASES:
+        if setup.replace(seed=0, vocabulary="right-sized") == preset(phase.number):
+            own, held_out = _phase_gaps(phase.number)
+            return (
+                f"This is Phase {phase.number}. Recorded with a right-sized vocabulary and three "
+                f"seeds, it ended at gap {min(own):+.2f} to {max(own):+.2f} on its own "
+                f"validation text, and {min(held_out):+.1f} to {max(held_out):+.1f} on the "
+                f"held-out scripts ({gap_band(statistics.mean(held_out)).name})."
+            )
+    return ""
+
+
+@lru_cache(maxsize=len(PHASES))
+def _phase_gaps(number: int) -> tuple[list[float], list[float]]:
+    """The last gaps of three seeds: on the phase's own validation text, on the held-out scripts."""
+    runs = [PHASES[number].recorded("right-sized", seed) for seed in range(3)]
+    ends = [run.state.history[-1] for run in runs]
+    return [run.gap for run in runs], [end.test_loss - end.train_loss for end in ends]
+
+
+def _like(config: GPTConfig, n_train: int, epochs: float) -> str:
+    rows, distance = nearest(config, n_train, epochs)
+    if distance > FAR:
+        return "None of the recorded grid is like this: you will be the first to know."
+    gap, half = rows["gap"].mean(), (rows["gap"].max() - rows["gap"].min()) / 2
+    first = rows.iloc[0]
+    return (
+        f"The nearest recorded models ({int(first['params']):,} parameters, "
+        f"{int(first['train_tokens']):,} tokens read {first['epochs']:.0f} times) ended at gap "
+        f"{gap:+.1f} ± {half:.1f} on the held-out scripts ({gap_band(gap).name})."
+    )
+
+
+def _reading_advice(n_train: int, epochs: float) -> list[str]:
+    """Is the text read far more often than was best for about as much text in the grid?"""
+    best_epochs = _decisions()["stop_at_epochs"]
+    amounts = np.log(best_epochs.index.to_numpy(float))
+    best = float(np.interp(np.log(n_train), amounts, best_epochs))
+    if epochs <= 2 * best:
+        return []
+    return [
+        f"The text will be read {epochs:,.0f} times; recorded models with about as much text did "
+        f"best on held-out scripts after about {best:.0f}: stop early, or train less."
+    ]
+
+
+@lru_cache(maxsize=1)
+def _grid() -> "pd.DataFrame":
+    table = read_grid()
+    table = table[table["step"] > 0].copy()
+    n_vocab = Setup.parse("phase-4").dataset().tokenizer.n_vocab
+    table["other_params"] = table["params"] - n_vocab * table["n_embd"]
+    return table
+
+
+@lru_cache(maxsize=1)
+def _decisions() -> "pd.DataFrame":
+    return decision_table(read_grid())

@@ -1,0 +1,95 @@
+"""How good what a model writes is, and how much of it is copied."""
+
+import ast
+import codeop
+import math
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+from slmlab.engine.runs import Run
+from slmlab.study.domain import domain_names
+from slmlab.study.memorisation import copy_rate, longest_match
+from slmlab.text.dataset import ngrams
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REPEAT_NGRAM = 4  # as in seq-rep-4 (Welleck et al. 2020, arXiv:1908.04319)
+
+
+def repetition_rate(ids: list[int], n: int = REPEAT_NGRAM) -> float:
+    """1 − distinct / all n-token sequences of `ids`: 0 never repeats, near 1 is a loop."""
+    grams = ngrams(ids, n)
+    return 1 - len(set(grams)) / len(grams) if grams else math.nan
+
+
+def parses(code: str) -> bool:
+    """Whether a sample, up to its last full line, is or may yet become valid Python.
+
+    A sample is cut after some number of tokens, so its last line is left out, and a construct
+    that is still open (a function without its body yet) is not held against it.
+    """
+    lines = code.split("\n")
+    code = "\n".join(lines[:-1] if len(lines) > 1 else lines)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as "invalid escape sequence" in a sample
+        try:
+            ast.parse(code)
+        except (SyntaxError, ValueError):
+            try:
+                return codeop.compile_command(code, symbol="exec") is None
+            except (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError):
+                return False
+        except (MemoryError, RecursionError):  # nested too deeply for the parser
+            return False
+    return True
+
+
+def names_used(text: str, names: frozenset[str]) -> int:
+    """How many different domain names a text uses."""
+    return len(names & set(re.findall(r"[A-Za-z_]\w+", text)))
+
+
+def scorecard(
+    run: Run, step: int | None = None, names: frozenset[str] | None = None
+) -> "pd.DataFrame":
+    """One row per prompt: how good, and how much copied, is what the model wrote at a step (last)?
+
+    Columns: `parses` (see `parses`), `repetition` (share of repeated 4-token sequences),
+    `domain names` (how many different ones of `names`; those of the run's text if not given),
+    `copied` (share of 8-token sequences found in the training text) and `longest match` (tokens in
+    a row found there). All but `parses` look at the new tokens only, not at the prompt.
+    """
+    import pandas as pd
+
+    training = run.dataset.train.tolist()
+    names = domain_names(run.dataset) if names is None else names
+    if step is None:
+        step = max((s["step"] for s in run.samples), default=0)
+    rows = {}
+    for sample in (s for s in run.samples if s["step"] == step):
+        ids = sample["ids"]
+        rows[sample["prompt"]] = {
+            "parses": parses(sample["text"]),
+            "repetition": repetition_rate(ids),
+            "domain names": names_used(sample["text"][len(sample["prompt"]) :], names),
+            "copied": copy_rate(ids, training),
+            "longest match": longest_match(ids, training),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("prompt")
+
+
+def scorecard_history(run: Run) -> "pd.DataFrame":
+    """The scorecard over training: one row per step that has samples, and the losses there.
+
+    Columns: `train_loss`, `val_loss` and `test_loss` (nats per token; NaN without a test text),
+    then those of `scorecard`, each the mean over the prompts.
+    """
+    import pandas as pd
+
+    steps = sorted({sample["step"] for sample in run.samples})
+    cards = {step: scorecard(run, step).astype(float).mean() for step in steps}
+    columns = ["train_loss", "val_loss", "test_loss"]
+    losses = run.history.set_index("step").reindex(columns=columns)
+    return losses.astype(float).join(pd.DataFrame.from_dict(cards, orient="index"), how="inner")

@@ -1,0 +1,115 @@
+"""Statistics of many runs: spread, intervals, fits and rank correlations."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESAMPLES = 1000  # of a bootstrap interval
+
+
+def mean_and_range(
+    table: "pd.DataFrame", by: str | list[str], formats: dict[str, str]
+) -> "pd.DataFrame":
+    """Mean and range of columns over the rows of each group, as text: "3.75 (3.70 to 3.78)".
+
+    `formats` names the columns and how their numbers are written (".2f"). A range of one value is
+    left out; a group without values is a dash. Groups keep their order in the table.
+    """
+
+    def spread(values: "pd.Series") -> str:
+        if values.isna().all():
+            return "–"
+        numbers = values.mean(), values.min(), values.max()
+        mean, low, high = (f"{n:{formats[values.name]}}".replace("-", "−") for n in numbers)
+        return mean if low == high else f"{mean} ({low} to {high})"
+
+    return table.groupby(by, sort=False)[list(formats)].agg(spread)
+
+
+def bootstrap(
+    table: "pd.DataFrame",
+    statistic: Callable[["pd.DataFrame"], float | np.ndarray],
+    by: Sequence[str],
+) -> np.ndarray:
+    """A 95 % percentile interval of a statistic (Efron and Tibshirani 1993), always the same.
+
+    Whole runs are drawn with replacement; `by` names the columns that tell runs apart, so that
+    the evaluations of one run, which resemble each other, stay together. Returns (low, high), or
+    a column of them for each of the statistic's values: (2, k).
+    """
+    runs = list(table.groupby(list(by)).indices.values())
+    generator = np.random.default_rng(0)
+    values = []
+    for _ in range(RESAMPLES):
+        drawn = generator.integers(len(runs), size=len(runs))
+        values.append(statistic(table.iloc[np.concatenate([runs[i] for i in drawn])]))
+    return np.nanpercentile(values, [2.5, 97.5], axis=0)
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """y ≈ scale · x^exponent, with a 95 % interval of the exponent."""
+
+    scale: float
+    exponent: float
+    low: float
+    high: float
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return self.scale * np.asarray(x, dtype=float) ** self.exponent
+
+    def __str__(self) -> str:
+        per_doubling = 100 * (2**self.exponent - 1)
+        bounds = [100 * (2**e - 1) for e in (self.low, self.high)]
+        text = f"{per_doubling:+.1f} % per doubling ({bounds[0]:+.1f} to {bounds[1]:+.1f})"
+        return text.replace("-", "−")
+
+
+def fit_power_law(table: "pd.DataFrame", x: str, y: str, by: Sequence[str]) -> PowerLaw:
+    """A straight line through log x and log y by least squares, with its uncertainty.
+
+    The interval holds the scatter of the runs only, not the doubt whether a power law is the
+    right curve. Raises `ValueError` if a value is not above 0 or x does not vary.
+    """
+    if (table[[x, y]] <= 0).any(axis=None) or table[x].nunique() < 2:
+        raise ValueError(f"A power law of {y} in {x} needs positive values and at least two {x}.")
+
+    def line(rows: "pd.DataFrame") -> np.ndarray:
+        if rows[x].nunique() < 2:
+            return np.array([np.nan, np.nan])
+        return np.polyfit(np.log(rows[x]), np.log(rows[y]), 1)
+
+    exponent, offset = line(table)
+    low, high = bootstrap(table, lambda rows: line(rows)[0], by)
+    return PowerLaw(float(np.exp(offset)), float(exponent), float(low), float(high))
+
+
+def rank_correlation(table: "pd.DataFrame", x: str, y: str) -> float:
+    """Spearman's rank correlation of two columns; NaN if one of them does not vary."""
+    if table[x].nunique() < 2 or table[y].nunique() < 2:
+        return float("nan")
+    return float(np.corrcoef(table[x].rank(), table[y].rank())[0, 1])
+
+
+def rank_correlations(
+    table: "pd.DataFrame", predictors: Sequence[str], outcomes: Sequence[str], by: Sequence[str]
+) -> "pd.DataFrame":
+    """Spearman's rank correlation of every predictor with every outcome, and 95 % intervals."""
+    import pandas as pd
+
+    rows = []
+    for outcome in outcomes:
+        for predictor in predictors:
+            columns = table[[*by, predictor, outcome]]  # few columns are drawn faster
+            low, high = bootstrap(
+                columns, lambda t, x=predictor, y=outcome: rank_correlation(t, x, y), by
+            )
+            correlation = rank_correlation(table, predictor, outcome)
+            rows.append((outcome, predictor, correlation, low, high))
+    columns = ["outcome", "predictor", "correlation", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,133 @@
+"""The verdict's evidence: each function answers one question about the experiment."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from slmlab.engine.evaluation import mean_loss
+from slmlab.engine.runs import Run
+from slmlab.study.experiments.grid import GRID
+from slmlab.study.phases import PHASES
+from slmlab.study.statistics import bootstrap
+from slmlab.text.corpus import load_corpus, load_held_out
+from slmlab.text.dataset import ngrams
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def published() -> "pd.DataFrame":
+    """The five published results, one row per phase, with the ratios that follow from them.
+
+    Losses in nats per token; `gap` is signed, validation − training.
+    """
+    import pandas as pd
+
+    rows = []
+    for phase in PHASES:
+        theirs, config = phase.published, phase.setup.training
+        tokens = config.max_steps * config.batch_size * phase.setup.shape.block_size
+        rows.append(
+            {
+                "phase": phase.number,
+                "params": theirs["parameters"],
+                "train_tokens": theirs["train_tokens"],
+                "params_per_token": theirs["parameters"] / theirs["train_tokens"],
+                "epochs": tokens / theirs["train_tokens"],
+                "train_loss": theirs["final_train_loss"],
+                "val_loss": theirs["final_val_loss"],
+                "gap": theirs["final_val_loss"] - theirs["final_train_loss"],
+            }
+        )
+    return pd.DataFrame(rows).set_index("phase")
+
+
+def around_the_rule(runs: "pd.DataFrame") -> "pd.DataFrame":
+    """Does a ratio of 10 to 100 parameters per training token do best, at equal text?
+
+    `runs` is what `last_and_best` gives. One row for each amount of text and seed, whose models
+    all read the same text. `10 to 100`: the mean of the lowest held-out losses of the models in
+    that range; `below 10` and `above 100`: how much more the models on either side of it have
+    (nats per token; NaN where there is none). `ranges_overlap`: whether a model below 10 is as
+    good as one inside.
+    """
+    ratio = runs["params_per_token"]
+    band = np.select([ratio < 10, ratio <= 100], ["below 10", "10 to 100"], "above 100")
+    groups = runs.groupby(["train_tokens", "seed", band])["best_val_loss"]
+    table = groups.mean().unstack()
+    inside = table["10 to 100"]
+    for side in ("below 10", "above 100"):
+        table[side] -= inside
+    lowest, highest = groups.min().unstack(), groups.max().unstack()
+    table["ranges_overlap"] = lowest["below 10"] <= highest["10 to 100"]
+    return table[["10 to 100", "below 10", "above 100", "ranges_overlap"]].reset_index()
+
+
+def gap_per_doubling(table: "pd.DataFrame") -> "pd.DataFrame":
+    """How much the grid's gap grows with a doubling of epochs, parameters and training tokens.
+
+    A linear model of the gap in the three logarithms, over all evaluations of all runs. Columns:
+    `effect` in nats per doubling, with its 95 % interval `low` to `high`.
+    """
+    import pandas as pd
+
+    names = ["epochs", "params", "train_tokens"]
+    rows = table[table["step"] > 0]
+
+    def effects(sample: "pd.DataFrame") -> np.ndarray:
+        x = np.column_stack([np.log2(sample[names]), np.ones(len(sample))])
+        return np.linalg.lstsq(x, sample["gap"], rcond=None)[0][:-1]
+
+    low, high = bootstrap(rows, effects, GRID.keys)
+    columns = {"effect": effects(rows), "low": low, "high": high}
+    return pd.DataFrame(columns, index=pd.Index(names, name="a doubling of"))
+
+
+def held_out_overlap(n: int = 8) -> "pd.DataFrame":
+    """How much of two exams stands in each phase's training text, one row per phase.
+
+    `own_validation` and `held_out` are shares of the n-token sequences of the phase's validation
+    text and of the held-out files.
+    """
+    import pandas as pd
+
+    rows = {}
+    for phase in PHASES:
+        dataset = phase.dataset()
+        held_out = torch.tensor(dataset.tokenizer.encode(load_held_out().text))
+        rows[phase.number] = {
+            "own_validation": dataset.overlap(n),
+            "held_out": replace(dataset, val=held_out).overlap(n),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("phase")
+
+
+def segment_losses(run: Run, length: int | None = None, n: int = 8) -> "pd.DataFrame":
+    """The same model, examined on every segment of the corpus that follows its training text.
+
+    One row per segment of `length` tokens (as many as the run's own validation text): where it
+    `start`s, its `overlap` (share of its n-token sequences that stand in the training text) and
+    the model's `loss` on it, in nats per token.
+
+    Raises:
+        ValueError: for a run without weights, or one that was not trained on the start of the
+            corpus.
+    """
+    import pandas as pd
+
+    if not run.has_weights:
+        raise ValueError(f"{run.name} was kept without weights; train it again to examine it.")
+    ids = torch.tensor(run.dataset.tokenizer.encode(load_corpus().text))
+    n_train, length = len(run.dataset.train), length or len(run.dataset.val)
+    if not torch.equal(ids[:n_train], run.dataset.train):
+        raise ValueError(f"{run.name} was not trained on the first tokens of the corpus.")
+    seen = set(ngrams(run.dataset.train.tolist(), n))
+    rows = []
+    for start in range(n_train, len(ids) - length + 1, length):
+        segment = ids[start : start + length]
+        grams = ngrams(segment.tolist(), n)
+        overlap = sum(gram in seen for gram in grams) / len(grams)
+        rows.append({"start": start, "overlap": overlap, "loss": mean_loss(run.model, segment)})
+    return pd.DataFrame(rows)

@@ -1,0 +1,1 @@
+"""Files, tokenizers, corpora and datasets: everything there is before a model."""

@@ -1,0 +1,133 @@
+"""The course's own text: 31 scripts to train on, and more of the same project held out."""
+
+import ast
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmlab.text.dataset import Dataset
+from slmlab.text.files import DataError, data_path, read_published, read_verified
+from slmlab.text.tokenizer import gpt2_tokenizer, tokenizer_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Document:
+    """One file of a corpus."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in a fixed order, read as one stream of text.
+
+    Each document enters the stream under a `# File: NAME` header.
+    """
+
+    documents: tuple[Document, ...]
+
+    @cached_property
+    def text(self) -> str:
+        """The whole stream."""
+        return "\n\n".join(f"# File: {d.name}\n\n{d.text}" for d in self.documents)
+
+    def inspect(self) -> "pd.DataFrame":
+        """The statistics that the experiment published, beside those of this corpus.
+
+        A ChromaDB operation is a call such as `collection.add(…)`: a method of the names
+        `chromadb`, `client` or `collection`.
+        """
+        import pandas as pd
+
+        ids = gpt2_tokenizer().encode(self.text)
+        trees = [ast.parse(d.text) for d in self.documents]
+        nodes = [node for tree in trees for node in ast.walk(tree)]
+        ours = {
+            "characters": len(self.text),
+            "tokens": len(ids),
+            "distinct tokens": len(set(ids)),
+            "files": len(self.documents),
+            "functions": sum(isinstance(n, ast.FunctionDef) for n in nodes),
+            "ChromaDB operations": sum(_is_chromadb_call(n) for n in nodes),
+        }
+        published = read_published("corpus.json")
+        return pd.DataFrame({"ours": ours, "published": published})
+
+
+def _is_chromadb_call(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in {"chromadb", "client", "collection"}
+    )
+
+
+def load_corpus(folder: Path | None = None) -> Corpus:
+    """The 31 scripts of the course, each checked against `SHA256SUMS` in the same folder.
+
+    Raises `DataError` if a script is missing, truncated or altered.
+    """
+    folder = Path(folder) if folder else data_path("corpus")
+    try:
+        sums = (folder / "SHA256SUMS").read_text().splitlines()
+    except OSError as error:
+        raise DataError(
+            f"There is no corpus in {folder} (SHA256SUMS cannot be read); restore it with "
+            "`git checkout -- data` or reinstall the package."
+        ) from error
+    expected = {name: digest for digest, _, name in (line.partition("  ") for line in sums)}
+    if not {path.name for path in folder.glob("*.py")} <= expected.keys():
+        raise DataError(
+            f"{folder / 'SHA256SUMS'} does not list every script beside it; restore it with "
+            "`git checkout -- data` or reinstall the package."
+        )
+    return Corpus(
+        tuple(
+            Document(name, read_verified(folder / name, digest).decode().strip() + "\n")
+            for name, digest in sorted(expected.items())
+            if name.endswith(".py")
+        )
+    )
+
+
+def load_held_out() -> Corpus:
+    """Five more scripts of the same project, which no model of the course trains on.
+
+    Raises `DataError` if a script is missing, truncated or altered.
+    """
+    return load_corpus(data_path("held_out"))
+
+
+def corpus_dataset(n_tokens: int, vocabulary: str = "gpt2") -> Dataset:
+    """The first `n_tokens` tokens of the course's corpus, split 90 / 10 as published.
+
+    `vocabulary` is "gpt2" (50,257 tokens), "right-sized" (those of the whole corpus and the 256
+    bytes; the same text is cut into the same tokens) or "bpe-N", such as "bpe-500" (N tokens,
+    trained on the whole corpus). Raises `ValueError` for another name, or more tokens than the
+    corpus has.
+    """
+    text = load_corpus().text
+    source = {"kind": "corpus", "vocabulary": vocabulary}
+    tokenizer = tokenizer_for(text, vocabulary)
+    return Dataset.from_text(text, tokenizer, n_tokens, source=source)
+
+
+def dataset_from_source(source: dict[str, Any]) -> Dataset:
+    """The dataset of the course's corpus that a `Dataset.source` describes.
+
+    Raises `ValueError` if the source is of another kind, or of another corpus than this one.
+    """
+    if source.get("kind") != "corpus":
+        raise ValueError(f"its text is of kind {source.get('kind')!r}, which the package has not")
+    dataset = corpus_dataset(source["n_tokens"], source["vocabulary"])
+    if "test_sha256" in source:
+        dataset = dataset.with_test(load_held_out().text)
+    if dataset.source != source:
+        raise ValueError("the corpus has changed since it was made")
+    return dataset
