@@ -46,7 +46,7 @@ def test_phases_prints_the_table(capsys):
     table = capsys.readouterr().out
     for line, phase in zip(table.splitlines()[1:], lab.PHASES, strict=False):
         assert phase.name in line
-        assert str(phase.dataset_tokens) in line.split()
+        assert str(phase.setup.data.n_tokens) in line.split()
     assert "-0.17" in table  # signed, unlike the published 0.17
 
 
@@ -67,7 +67,7 @@ def test_run_trains_prints_the_panel_and_saves(tmp_path, capsys):
 def test_run_keeps_a_record_with_samples_of_every_evaluation(tmp_path):
     out = tmp_path / "run"
     options = ["--vocabulary", "right-sized", "--seconds", "0.5", "--out", str(out)]
-    assert main(["run", "1", *options, "--keep", "record", "--sample-often"]) == 0
+    assert main(["run", "1", *options, "--keep", "history", "--sample-each-evaluation"]) == 0
     assert not (out / "best.safetensors").exists()
     run = lab.Run.load(out)
     steps = {sample["step"] for sample in run.samples}
@@ -99,7 +99,7 @@ def one_sentence(text):
         (["run", "1", "--seconds", "0"], "seconds is 0.0"),
         (["run", "1", "--seconds", "nan"], "seconds is nan"),
         (["sample", "nowhere", "hello"], "There is no run in nowhere"),
-        (["sample", "RUN", ""], "The prompt is empty"),
+        (["sample", "RUN", ""], "at least one character to continue"),
         (["sample", "RUN", "hello", "--tokens", "0"], "max_new_tokens is 0"),
         (["sample", "RUN", "hello", "--tokens", "-5"], "max_new_tokens is -5"),
         (["sample", "RUN", "hello", "--temperature", "-1"], "temperature is -1.0"),
