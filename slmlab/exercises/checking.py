@@ -74,12 +74,10 @@ class Case:
     Attributes:
         arguments: what the function is called with.
         hint: the mistake that this case is there to expose.
-        fooled: wrong bodies that give themselves away here first, for the tests.
     """
 
     arguments: tuple
     hint: str = ""
-    fooled: tuple[str, ...] = ()
 
 
 def expect(
@@ -119,7 +117,7 @@ def expect_function(
     misreadings: Mapping[str, Sentence] | None = None,
     *,
     read: Callable[[Any, str], Any] | None = None,
-    otherwise: str = "For {given} it gives {value}; it should be {truth}.",
+    otherwise: str | Callable[..., str] = "For {given} it gives {value}; it should be {truth}.",
     advice: Mapping[str, str] | None = None,
     rel_tol: float = ROUNDED,
     abs_tol: float = 1e-6,
@@ -138,13 +136,11 @@ def expect_function(
         read: makes a value to compare from what was returned and the function's name; if it raises
             `Mistake`, that is told. Without it, one number is wanted.
         otherwise: what to say of an unknown mistake; may name the arguments, and `given` for all of
-            them, `value` and `truth`.
+            them, `value` and `truth`. Or a function of value, truth and the arguments.
         advice: what to add if the function stops with an error, by a part of the error's text.
     """
     if isinstance(function, Probe):
         function.wrong += (misreadings or {}).items()
-        for case in () if callable(cases) else cases:
-            function.wrong += [(code, case.hint) for code in getattr(case, "fooled", ())]
         return
     name, read = signature.partition("(")[0], read or number
     listed = cases() if callable(cases) else cases
@@ -341,18 +337,20 @@ def _nothing_yet(function: Any) -> str:
     return f"`{name}` returns nothing yet: write its body, and end it with `return`."
 
 
-def _unlike(signature: str, case: Case, value: Any, truth: Any, otherwise: str) -> str:
+def _unlike(
+    signature: str, case: Case, value: Any, truth: Any, otherwise: str | Callable[..., str]
+) -> str:
     """What to say of a value that is not the truth."""
     parameters = inspect.signature(_function(signature, "...")).parameters
     arguments = dict(zip(parameters, case.arguments, strict=True))
     given = " and ".join(f"{name}={_shown(argument)}" for name, argument in arguments.items())
     if value is None:
         told = f"For {given} you return nothing: does each way through end in a `return`?"
+    elif callable(otherwise):
+        told = otherwise(value, truth, *case.arguments)
     else:
-        told = otherwise.format(
-            **arguments, given=given, value=_shown(value), truth=_shown(truth), raw=value
-        )
-    return f"{told} {case.hint}".rstrip()
+        told = otherwise.format(**arguments, given=given, value=_shown(value), truth=_shown(truth))
+    return f"{told} {case.hint}".strip()
 
 
 def _shown(value: Any) -> str:
@@ -360,25 +358,3 @@ def _shown(value: Any) -> str:
         listed = ", ".join(map(_shown, value))
         return f"({listed})" if isinstance(value, tuple) else f"[{listed}]"
     return f"{value:,.6g}" if isinstance(value, float) else f"{value!r}"
-
-
-# TEMPORARY
-Misreading = tuple
-
-
-def letter(answer, name, letters):
-    return word(answer, name, letters)
-
-
-def _same(a, b):
-    return all(close(x, y, 1e-6, 1e-3) for x, y in zip(a, b, strict=True))
-
-
-def check_values(values, cases, truth, misreadings, otherwise):
-    truths = [truth(*case) for case in cases]
-    if _same(values, truths):
-        return
-    for misread, sentence in misreadings:
-        require(not _same(values, [misread(*case) for case in cases]), sentence)
-    wrong = next(i for i, value in enumerate(values) if not _same([value], [truths[i]]))
-    raise Mistake(otherwise(values[wrong], truths[wrong], *cases[wrong]))

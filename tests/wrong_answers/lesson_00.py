@@ -10,6 +10,20 @@ WRONG = {
     "signed_gap": {
         "return val_loss - train_loss": "two things",
         'return val_loss - train_loss, "overfitting"': "is no band",
+        """
+        gap = val_loss - train_loss
+        return gap, "catastrophic" if gap > 3 else lab.gap_band(gap).name
+        """: "between which two borders",
+        """
+        gap = val_loss - train_loss
+        return gap, lab.gap_band(max(0, gap)).name
+        """: "reason to look for a leak",
+        """
+        gap = val_loss - train_loss
+        for band in lab.GAP_BANDS:
+            if band.low < gap <= band.high:
+                return gap, band.name
+        """: "begins at its lower border",
     },
     "short_exam": {
         "return F.cross_entropy(model(ids[None])[0, :-1], ids[1:], reduction='none')": (
