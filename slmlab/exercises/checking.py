@@ -212,7 +212,7 @@ def number(answer: Any, name: str) -> float:
     except (TypeError, ValueError, RuntimeError):
         raise Mistake(f"`{name}` is {answer!r}; it should be one number.") from None
     require(math.isfinite(value), f"`{name}` is {value}; it should be a finite number.")
-    return value
+    return int(value) if isinstance(answer, Integral) else value
 
 
 def numbers(answer: Any, name: str, count: int, what: str) -> tuple[float, ...]:
@@ -258,7 +258,7 @@ def attempted(
     if isinstance(function, Probe):
         raise Probed
     name = getattr(function, "__name__", "the function")
-    require(callable(function), f"`{name}` is no function any more: run its cell again.")
+    require(callable(function), f"`{name}` is no longer a function: run its cell again.")
     try:
         return function(*arguments)
     except NotImplementedError:
@@ -357,4 +357,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
         listed = ", ".join(map(_shown, value))
         return f"({listed})" if isinstance(value, tuple) else f"[{listed}]"
-    return f"{value:,.6g}" if isinstance(value, float) else f"{value!r}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return repr(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"

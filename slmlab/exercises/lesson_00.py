@@ -300,7 +300,7 @@ def mended_split(function: Any) -> None:
         )
         require(
             set(train) | set(val) <= set(range(n)),
-            "Some of what you return does not stand in the text: return its tokens.",
+            "Some of what you return is not in the text: return its tokens.",
         )
         require(
             train != list(range(n)),
@@ -315,7 +315,7 @@ def mended_split(function: Any) -> None:
         )
         require(
             0.05 * n <= len(val) <= 0.2 * n,
-            f"You hold back {len(val)} of {n} tokens; about a tenth is asked.",
+            f"You hold back {len(val)} of {n} tokens; hold back about a tenth.",
         )
         require(
             len(set(train) | set(val)) >= 0.9 * n,
@@ -326,8 +326,8 @@ def mended_split(function: Any) -> None:
             following = sum(b == a + 1 for a, b in pairwise(side))
             require(
                 following >= 0.8 * (len(side) - 1),
-                f"Your {name} text is no text any more: its tokens do not stand one after the "
-                "other as they did. Hold back passages, not single tokens.",
+                f"Your {name} text no longer reads as text: its tokens have lost their "
+                "order. Hold back passages, not single tokens.",
             )
     train, val = _sides(function, torch.arange(1000))
     some_ids = torch.arange(1000) % 40
@@ -335,7 +335,7 @@ def mended_split(function: Any) -> None:
     require(
         lengths == (len(train), len(val)),
         "You take tokens out of the training text because the same token is held back elsewhere. "
-        "A frequent token may stand in both; it is the *place* in the text that must not.",
+        "A frequent token may appear in both; it is the *place* in the text that must not.",
     )
     tokenizer, text = lab.gpt2_tokenizer(), lab.load_held_out().text
     train, val = map(torch.tensor, _sides(function, torch.tensor(tokenizer.encode(text))))

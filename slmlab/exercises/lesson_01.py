@@ -170,7 +170,7 @@ ONCE = "You name each token once; return it as often as the exam asks for it, as
 KNOWN = f"Your answer has a token that does occur in training, if not at the same place. {KEYS}"
 MISTAKEN_TOKENS = {
     "return (~torch.isin(exam, train)).nonzero().flatten()": "You return the places in the exam; "
-    "return the ids that stand there.",
+    "return the ids found there.",
     "return train[~torch.isin(train, exam)]": "You looked the other way: these tokens are read in "
     "training, but the exam lacks them.",
     "return exam[torch.isin(exam, train)]": "These are the tokens that *were* read; return the "
@@ -280,8 +280,8 @@ def design(config: Any) -> None:
     loss, frequencies = lab.mean_loss(model, dataset.train), _entropy(dataset.train)
     require(
         loss < frequencies,
-        f"It fits, but after 500 steps its training loss is {loss:.1f}. Who knows only how "
-        f"frequent each token is gets {frequencies:.1f}. A width of {config.n_embd} is too narrow "
+        f"It fits, but after 500 steps its training loss is {loss:.1f}. Knowing only how "
+        f"frequent each token is gives {frequencies:.1f}. A width of {config.n_embd} is too narrow "
         "to learn more: you have parameters to spare.",
     )
     ratio = config.n_params / len(dataset.train)

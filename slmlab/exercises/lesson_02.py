@@ -46,8 +46,8 @@ def sign(gap: Any, suspect: Any, reason: Any) -> None:
         {
             "A": "Run A's validation loss is below a training loss that was taken with dropout on. "
             "Read its note: compare losses which were taken in the same way.",
-            "C": "Run C has memorised a lot, and its exam tells so: nothing speaks against the "
-            "exam. Look for an exam that is too easy.",
+            "C": "Run C has memorised a lot, and its exam shows it, so there is no reason to doubt "
+            "that exam. Look for one that is too easy.",
         },
     )
     expect(
@@ -55,7 +55,7 @@ def sign(gap: Any, suspect: Any, reason: Any) -> None:
         reason,
         "c",
         {
-            "a": "A large gap speaks of memorising, and run B's is small. What is odd is its sign.",
+            "a": "A large gap is a sign of memorising, and run B's is small. Its sign is odd.",
             "b": "Run B's losses were both taken with dropout off, so dropout explains nothing "
             "here.",
             "d": "The lowest loss of three exams is the best model only if the exams are equally "
@@ -134,7 +134,7 @@ FOUND = SEQUENCES + "found = [sequence in studied for sequence in asked]\n"
 SHARE = FOUND + "return sum(found) / len(found) if found else float('nan')"
 MISTAKEN_SHARES = {
     SEQUENCES + "return sum(s in asked for s in studied) / len(studied)": "You looked the other "
-    "way round: what share of the training text stands in the validation set. It is the exam's "
+    "way round: what share of the training text appears in the validation set. It is the exam's "
     "sequences that are counted.",
     SHARE.replace(
         "[sequence in studied for sequence in asked]", "[s in studied for s in {*asked}]"
@@ -144,8 +144,8 @@ MISTAKEN_SHARES = {
     ),
     "return sum(token in train for token in val) / len(val)": "You counted single tokens. Any text "
     "of the same language shares those; look for n of them in a row.",
-    SHARE.replace("sequence in studied", "{*sequence} <= {*train}"): "The n tokens must stand in "
-    "the training text one after the other, in the same order, not just anywhere.",
+    SHARE.replace("sequence in studied", "{*sequence} <= {*train}"): "The n tokens must appear "
+    "in the training text one after the other, in the same order, not just anywhere.",
     SHARE.replace("in asked]", "in asked[::n]]"): "You cut the validation set into blocks of n. A "
     "sequence begins at every token, so that neighbours overlap.",
     SHARE.replace("len(val) - n + 1", "len(val) - n"): "You lost the last sequence of the "
@@ -319,7 +319,7 @@ def look_at(exam: Iterable[str]) -> None:
     """Print how large an exam of whole scripts is, and how much of it the others give away."""
     size, overlap, twins = _facts(_chosen(exam))
     print(f"size: {size:.1%} of the corpus's tokens")
-    print(f"overlap: {overlap:.1%} of its 8-token sequences stand in the scripts left to train on")
+    print(f"overlap: {overlap:.1%} of its 8-token sequences appear in the scripts left to train on")
     print(f"scripts left to train on that are nearly copies: {len(twins)}")
     for script, twin in twins.items():
         print(f"  {script} is nearly {twin}")
@@ -352,9 +352,9 @@ def exam(names: Iterable[str]) -> None:
     )
     require(
         overlap <= MOST_OVERLAP,
-        f"No near-copy is left, and still {overlap:.0%} of the exam's sequences stand in the "
-        "training text: these scripts share functions with others. Look for scripts that stand "
-        "more alone.",
+        f"No near-copy is left, and still {overlap:.0%} of the exam's sequences appear in the "
+        "training text: these scripts share functions with others. Look for scripts that share "
+        "less.",
     )
     right(
         f"{size:.0%} of the tokens, {overlap:.0%} of the sequences studied, no near-copy left: as "

@@ -145,7 +145,7 @@ return 0
 """
 MISTAKEN_MATCHES = {
     "return sum(token in training for token in written)": "You counted tokens that occur "
-    "somewhere; they must stand in a row, in the same order.",
+    "somewhere; they must follow one another in the same order.",
     """
     best = [0] * (len(training) + 1)
     for a in written:
@@ -166,10 +166,10 @@ MISTAKEN_MATCHES = {
             n += 1
         best = max(best, n)
     return best
-    """: "You tried only the first place at which a token stands in the training text; a later one "
+    """: "You tried only the first place where a token appears in the training text; a later one "
     "may go on longer.",
     "return sum(a == b for a, b in zip(written, training))": "You compared both at the same "
-    "places; a match may stand anywhere.",
+    "places; a match may be anywhere.",
     """
     text = ", ".join(map(str, training))
     for n in range(len(written), 0, -1):
@@ -182,7 +182,7 @@ MISTAKEN_MATCHES = {
 
 
 def longest(function: Callable[..., Any]) -> None:
-    """`function(written, training)`: the longest run of tokens that stands in the training."""
+    """`function(written, training)`: the longest run of tokens that both share."""
     signature, truth = "longest(written, training)", lab.longest_match
     expect_function(signature, function, MATCHES, truth, MISTAKEN_MATCHES, otherwise=_wrong_length)
     training = _run().dataset.train.tolist()
@@ -246,7 +246,7 @@ def _secret_lines() -> list[tuple[str, str]]:
     """
     key, aws = "sk-" + "aB3dE5x" * 5, "AKIA" + "Q7ZM" * 4
     value = "correct horse " + "battery"
-    named = "A name that speaks of a secret is given a value in quotes."
+    named = "A name that hints at a secret is given a value in quotes."
     return [
         (f'api_key = "{key}"', named),
         (f'password = "{value}"', named + " The value may hold blanks."),
@@ -254,14 +254,14 @@ def _secret_lines() -> list[tuple[str, str]]:
         (f'OPENAI_API_KEY = "{value}"', "Names are often written in capitals."),
         (f'password="{value}"', "There need be no blanks around the sign."),
         (f'    "secret": "{value}",', "In JSON the name is in quotes too, and a colon follows it."),
-        (f'client = Client(url, auth_token="{value}")', "The name may stand within a call."),
+        (f'client = Client(url, auth_token="{value}")', "The name may be inside a call."),
         (f'SECRET_KEY = "{value}"', named),
         (f'apikey = "{value[:6]}"', "Some write it without `_`; six characters are enough."),
         (
             f'boto3.client("s3", "{aws}")',
-            "A key of AWS tells itself by its shape, whatever the name.",
+            "The shape gives away a key of AWS, whatever the name.",
         ),
-        (f'answer = ask("Why?", "{key}")', "A key that begins with sk- tells itself by its shape."),
+        (f'answer = ask("Why?", "{key}")', "The shape gives away a key that begins with sk-."),
         (f"# the old key was {key[:23]}", "A comment is learnt like any line."),
         ("-----BEGIN " + "RSA PRIVATE KEY-----", "This line begins a private key."),
         ("-----BEGIN " + "PRIVATE KEY-----", "This line begins a private key; no RSA in it."),
@@ -271,7 +271,7 @@ def _secret_lines() -> list[tuple[str, str]]:
 INNOCENT = (
     ('api_key = os.environ["OPENAI_API_KEY"]', "It says where the key is, not what it is."),
     ('password = getpass("Your password: ")', "It asks for a password; the text is a question."),
-    ('print("Enter your password")', "It only speaks of a password."),
+    ('print("Enter your password")', "It only mentions a password."),
     ('password = ""', "The value is empty."),
     ("max_tokens = 30", "Tokens are also what a model reads, and no value in quotes is given."),
     ("token = tokens[0]", "No value in quotes is given."),
@@ -279,9 +279,9 @@ INNOCENT = (
     ('secretary = "Miss Moneypenny"', "The name does not end in `secret`; it only begins so."),
     (
         'queue = "task-queue-for-background-workers"',
-        "The letters sk- stand inside a word here, not at its beginning.",
+        "The letters sk- are inside a word here, not at its beginning.",
     ),
-    ("# Never write a password into a script.", "It only speaks of a password."),
+    ("# Never write a password into a script.", "It only mentions a password."),
 )
 
 

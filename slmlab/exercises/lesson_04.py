@@ -86,7 +86,7 @@ return len(val_losses) - 1, best
 """
 LOSSES = [3.0, 2.0, 2.5, 2.6, 2.7, 2.8]
 MISTAKEN_STOPS = {
-    STOPS.replace("return i, best", "return best, i"): "The order is turned round: first where it "
+    STOPS.replace("return i, best", "return best, i"): "The order is reversed: first where it "
     "stops, then the best.",
     STOPS.replace("== patience", "> patience"): f"For {LOSSES} and patience 2 you stop one "
     "evaluation too late: after 2.0, the losses 2.5 and 2.6 are two without a new lowest.",
@@ -144,7 +144,7 @@ def _positions(answer: Any, name: str) -> tuple[int, ...]:
     found = numbers(answer, name, 2, "the position where it stops, and that of the best")
     require(
         all(x == int(x) for x in found),
-        f"You return {found}; asked are positions in the list (0, 1, 2, …), not losses.",
+        f"You return {found}; give positions in the list (0, 1, 2, …), not losses.",
     )
     return tuple(map(int, found))
 
@@ -285,7 +285,7 @@ def _design(design: Callable[..., Any], dataset: lab.Dataset, times: int) -> tup
     pair = tuple(answer) if isinstance(answer, list | tuple) else (answer,)
     require(
         [type(part) for part in pair] != [lab.TrainConfig, lab.GPTConfig],
-        "The order is turned round: first the shape of the model, then how to train it.",
+        "The order is reversed: first the shape of the model, then how to train it.",
     )
     require(
         [type(part) for part in pair] == [lab.GPTConfig, lab.TrainConfig],
@@ -389,6 +389,6 @@ def _learns(shape: lab.GPTConfig, training: lab.TrainConfig, dataset: lab.Datase
     )
     require(
         fell > 0.05,
-        f"In a trial of {TRIAL_STEPS} steps the training loss hardly moved: is {rate} right? Too "
+        f"In a trial of {TRIAL_STEPS} steps the training loss barely moved: is {rate} right? Too "
         "low, and the budget is spent before anything is learnt; far too high, and it only jumps.",
     )

@@ -139,7 +139,7 @@ def _verdict(answer: Any, name: str) -> str:
 # Task 3
 
 MISTAKEN_MASKS = {
-    "return torch.ones(T, T).triu().bool()": "It is turned round: row i, the token that looks, may "
+    "return torch.ones(T, T).triu().bool()": "It is transposed: row i, the token that looks, may "
     "look at itself and at what comes after it. Which half of the square should be True?",
     "return torch.ones(T, T).triu(1).bool()": "It is the opposite: yours is True where a token "
     "must *not* look. (Some functions want it so; here True means “may look”.)",
@@ -250,12 +250,12 @@ def _nearly_read() -> str:
     worst = max(shares, key=shares.get)
     return (
         f"Your exam still has {worst}. Nobody has read the file itself, but {shares[worst]:.0%} of "
-        "its sequences stand in one of the training texts."
+        "its sequences appear in one of the training texts."
     )
 
 
 MISTAKEN_EXAMS = {
-    EXAMINE.replace("(model_a, model_b)", "(model_b, model_a)"): "The order is turned round: first "
+    EXAMINE.replace("(model_a, model_b)", "(model_b, model_a)"): "The order is reversed: first "
     "the loss of model a, then that of b.",
     "fair = list(scripts.values())" + LOSSES: ALL_SCRIPTS,
     EXAMINE.replace(".tolist()", ""): ALL_SCRIPTS,
@@ -264,7 +264,7 @@ MISTAKEN_EXAMS = {
 own_a = [lab.mean_loss(model_a, ids) for ids, in_a, _ in texts if in_a < 0.5]
 own_b = [lab.mean_loss(model_b, ids) for ids, _, in_b in texts if in_b < 0.5]
 return sum(own_a) / len(own_a), sum(own_b) / len(own_b)
-""": "Each model sits its own exam: a on what a has not read, b on what b has not read. Their "
+""": "Each model takes its own exam: a on what a has not read, b on what b has not read. Their "
     "losses cannot be compared; both should get the same scripts.",
     EXAMINE.replace("max(in_a, in_b)", "in_a"): "You left out what a has read, but not what b has "
     "read.",
@@ -355,7 +355,7 @@ def _evidence(letter: str, guess: str) -> str:
         "Its model does not look ahead.",
         "labels": "in its batches, targets[:, t] is inputs[:, t + 1] everywhere. Its loader asks "
         "for the next token, as it should.",
-        "leak": f"only {shared:.0%} of the 8-token sequences of its validation text stand in its "
+        "leak": f"only {shared:.0%} of the 8-token sequences of its validation text appear in its "
         "training text.",
         "fine": "it has one of the three faults. Have you looked at its batches, at its texts, and "
         "at its predictions when a later token changes?",

@@ -56,13 +56,13 @@ WRONG = {
         """: "There is still a leak",
         "return ids, ids[-len(ids) // 10 :]": "You train on the whole text",
         "cut = len(ids) * 9 // 10\nreturn ids[cut:], ids[:cut]": "swap the two",
-        "return ids[:-10], ids[-10:]": "about a tenth",
+        "return ids[:-10], ids[-10:]": "hold back about a tenth",
         "return ids[:-1], ids[:0]": "Nothing is held back",
         """
         order = torch.randperm(len(ids))
         cut = len(ids) * 9 // 10
         return ids[order[:cut]], ids[order[cut:]]
-        """: "no text any more",
+        """: "no longer reads as text",
         "return ids[:900], ids[900:1000]": "100 of 3217",
         """
         val = ids[-len(ids) // 10 :]

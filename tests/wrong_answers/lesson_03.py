@@ -43,7 +43,7 @@ WRONG = {
         patterns(NAMED + VALUE, SHAPES.replace(r"\b", "")): "inside a word",
         patterns(NAMED + VALUE, SHAPES.replace("([A-Z]+ )?", "RSA ")): "no RSA in it",
         patterns(NAMED + VALUE.replace("{6,}", "*"), SHAPES): "The value is empty",
-        patterns(r"^\s*[\"']?\w*" + NAMED + VALUE, SHAPES): "within a call",
+        patterns(r"^\s*[\"']?\w*" + NAMED + VALUE, SHAPES): "inside a call",
         patterns(NAMED + r"\w*" + VALUE, SHAPES): "only begins so",
         patterns(NAMED + r"|[A-Za-z_]{16,}", SHAPES): "harmless line",
         patterns(NAMED + VALUE + r"|= \"\w{4,}\"", SHAPES): "hold no secret",

@@ -106,7 +106,7 @@ WRONG = {
             "more than a third"
         ),
         design(training="8, 1.0, max_steps=steps, patience=2"): "is too high",
-        design(training="8, 1e-6, max_steps=steps, patience=2"): "hardly moved",
+        design(training="8, 1e-6, max_steps=steps, patience=2"): "barely moved",
         design()
         .replace("return shape,", "return")
         .replace(", patience=2)", ", patience=2), shape"): ("first the shape of the model"),

@@ -79,7 +79,7 @@ WRONG = {
         )
         loss_a = sum(lab.mean_loss(model_a, ids) for ids in a) / len(a)
         return loss_a, sum(lab.mean_loss(model_b, ids) for ids in b) / len(b)
-        """: "sits its own exam",
+        """: "takes its own exam",
         # The mean of the two shares; and the names, learnt by heart.
         """
         a, b = train_a.tolist(), train_b.tolist()
