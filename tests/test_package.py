@@ -41,6 +41,7 @@ FLOORS = [
     "widgets",
     "board",
     "exercises.checking",
+    "exercises.lesson_05_runs",
     *(f"exercises.lesson_{number:02}" for number in range(6)),
     "exercises",
     "check",
