@@ -31,7 +31,7 @@ from slmlab.study.samples import scorecard, scorecard_history
 from slmlab.study.setups import Setup
 from slmlab.text.corpus import Corpus, corpus_dataset, load_corpus, load_held_out
 from slmlab.text.dataset import Dataset
-from slmlab.text.files import DataError
+from slmlab.text.files import DataError, data_path, write_atomically
 from slmlab.text.tokenizer import gpt2_tokenizer, right_size, train_bpe
 
 __all__ = [
@@ -60,6 +60,8 @@ __all__ = [
     "class_board",
     "copy_rate",
     "corpus_dataset",
+    "data_path",
+    "decision_table",
     "early_stop",
     "fit",
     "from_huggingface",
@@ -67,6 +69,7 @@ __all__ = [
     "generate",
     "generate_tokens",
     "gpt2_tokenizer",
+    "last_and_best",
     "line_completions",
     "load_corpus",
     "load_held_out",
@@ -80,6 +83,8 @@ __all__ = [
     "perplexity",
     "phase_runs",
     "predictions",
+    "read_grid",
+    "read_suspects",
     "read_text",
     "recommend",
     "recorded",
@@ -94,6 +99,7 @@ __all__ = [
     "token_losses",
     "train",
     "train_bpe",
+    "write_atomically",
 ]
 
 # What draws or reads records is loaded when it is first asked for, and pandas where a table is
@@ -113,6 +119,10 @@ _LATER = {
     "from_huggingface": "slmlab.engine.huggingface",
     "to_huggingface": "slmlab.engine.huggingface",
     "phase_runs": "slmlab.study.recorded",
+    "decision_table": "slmlab.study.experiments.grid",
+    "last_and_best": "slmlab.study.experiments.grid",
+    "read_grid": "slmlab.study.experiments.grid",
+    "read_suspects": "slmlab.study.experiments.suspects",
     "read_text": "slmlab.text.own_text",
     "recommend": "slmlab.study.recommendation",
 }

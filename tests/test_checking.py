@@ -121,6 +121,6 @@ def test_stopping_as_the_check_wants_it_is_that_of_the_course():
         steps = [report.step for report in run.state.history]
         losses = [report.val_loss for report in run.state.history]
         for patience in (1, 2, 3, 5):
-            facts = lab.diagnosis.early_stop(run, patience)
+            facts = lab.early_stop(run, patience)
             wanted = steps.index(facts["stops"]), steps.index(facts["best step"])
             assert names["stops_at"](losses, patience) == wanted

@@ -76,6 +76,22 @@ def read_run_folder(folder: Path) -> dict[str, bytes]:
     return contents
 
 
+def check_target(folder: Path) -> None:
+    """Raise `DataError` now if `write_run_folder` could not write there later."""
+    if folder.is_file() or (folder.is_dir() and not _may_replace(folder)):
+        raise DataError(
+            f"{folder} exists and is not a saved run, so it was left alone; choose another."
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.").cleanup()
+    except OSError as error:
+        raise DataError(
+            f"No run can be saved to {folder} ({error.strerror}); choose a folder that you may "
+            "write to."
+        ) from error
+
+
 def _may_replace(folder: Path) -> bool:
     """Whether a folder holds nothing but a saved run, or nothing at all."""
     return {path.name for path in folder.iterdir()} <= FILES

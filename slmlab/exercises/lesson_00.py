@@ -339,7 +339,7 @@ def mended_split(function: Any) -> None:
     )
     tokenizer, text = lab.gpt2_tokenizer(), lab.load_held_out().text
     train, val = map(torch.tensor, _sides(function, torch.tensor(tokenizer.encode(text))))
-    share = lab.Dataset(train, val, tokenizer).contamination()
+    share = lab.Dataset(train, val, tokenizer).overlap()
     right(
         f"No place is on both sides. (Of the 8-token sequences held back, {share:.0%} still occur "
         "in the training text: scripts repeat themselves.)"

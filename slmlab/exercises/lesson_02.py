@@ -196,9 +196,9 @@ def contamination(function: Callable[..., Any]) -> None:
     phase_2 = lab.PHASES[2].dataset()
     value = number(called(function, phase_2.train.tolist(), phase_2.val.tolist(), 8), "the share")
     require(
-        close(value, phase_2.contamination(), abs_tol=1e-3),
+        close(value, phase_2.overlap(), abs_tol=1e-3),
         f"On small cases it is right, but for the exam of Phase 2 it gives {value:.3f}, not "
-        f"{phase_2.contamination():.3f}.",
+        f"{phase_2.overlap():.3f}.",
     )
     right("It agrees with the course's own measure, on small cases and on the exam of Phase 2.")
 
@@ -383,7 +383,7 @@ def _facts(chosen: list[str]) -> tuple[float, float, dict[str, str]]:
     ]
     tokenizer = lab.PHASES[2].dataset("right-sized").tokenizer
     train, val = (torch.tensor(tokenizer.encode(side), dtype=torch.long) for side in sides)
-    overlap = lab.Dataset(train, val, tokenizer).contamination()
+    overlap = lab.Dataset(train, val, tokenizer).overlap()
     rest = [d.name for d in documents if d.name not in chosen]
     twins = {
         name: twin for name in chosen for twin in reversed(rest) if _likeness(name, twin) >= TWINS
@@ -394,6 +394,6 @@ def _facts(chosen: list[str]) -> tuple[float, float, dict[str, str]]:
 @cache
 def _likeness(one: str, other: str) -> float:
     sources = {
-        document.name: document.source.splitlines() for document in lab.load_corpus().documents
+        document.name: document.text.splitlines() for document in lab.load_corpus().documents
     }
     return difflib.SequenceMatcher(None, sources[one], sources[other], autojunk=False).ratio()

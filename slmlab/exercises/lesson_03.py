@@ -290,7 +290,7 @@ INNOCENT = (
 
 @cache
 def _history() -> "pd.DataFrame":
-    return lab.diagnosis.scorecard_history(_run())
+    return lab.scorecard_history(_run())
 
 
 def steps(for_new_scripts: Any, for_retyping: Any, for_sharing: Any) -> None:
@@ -318,7 +318,7 @@ def steps(for_new_scripts: Any, for_retyping: Any, for_sharing: Any) -> None:
     )
 
     step = _step(for_sharing, "for_sharing")
-    names = history["domain hits"]
+    names = history["domain names"]
     require(
         names[step] >= NAMES_NEEDED,
         f"At step {step} it copies {copies[step]:.0%}, but knows only {names[step]:.1f} names of "

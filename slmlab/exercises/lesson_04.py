@@ -17,7 +17,7 @@ TRIAL_STEPS = 30  # how long a designed run is tried
 def patience_cost(stops: Any, kept: Any, lost: Any) -> None:
     """What patience 2 does to a recorded run."""
     run = lab.PHASES[4].recorded("right-sized")
-    two, three = (lab.diagnosis.early_stop(run, patience) for patience in (2, 3))
+    two, three = (lab.early_stop(run, patience) for patience in (2, 3))
     losses = {report.step: report.val_loss for report in run.state.history}
     interval, lowest, last = run.state.history[1].step, run.state.best_step, run.state.step
     expect(

@@ -27,9 +27,8 @@ from slmlab.exercises.lesson_05_runs import (
     other_scripts,
     overlaps,
     reports,
-    with_attention,
 )
-from slmlab.model import Attention
+from slmlab.engine.model import Attention
 
 # Task 1
 
@@ -103,7 +102,7 @@ SEEDS = (  # each exposes one mistake
 def seeds(compare: Callable[..., Any]) -> None:
     """The lower loss wins only where the ranges over the seeds keep apart."""
     pairs = {}
-    for tokens, group in lab.audit.last_and_best(lab.audit.grid()).groupby("train_tokens"):
+    for tokens, group in lab.last_and_best(lab.read_grid()).groupby("train_tokens"):
         losses = [list(runs["best_val_loss"]) for _, runs in group.groupby("params")]
         pairs[tokens] = list(combinations(losses, 2))
     in_the_grid = "These are two sizes of the grid: ranges go from the lowest run to the highest."
@@ -200,7 +199,7 @@ class _MaskedAttention(Attention):
 def _effect(allowed: Tensor, causal: Tensor, T: int) -> str:
     """What a wrong mask does in a small model, if one token after the other is changed."""
     shape = lab.GPTConfig(vocab_size=20, block_size=T, n_layer=1, n_head=1, n_embd=8)
-    model = with_attention(shape, _MaskedAttention).eval()
+    model = lab.GPT(shape, attention=_MaskedAttention).eval()
     for block in model.blocks:
         block.attn.mask = allowed
         block.attn.proj.weight.mul_(50)  # what is looked at counts more than in a new model

@@ -12,18 +12,10 @@ import torch
 from torch import Tensor
 
 import slmlab as lab
-from slmlab.experiments import UnmaskedAttention, UnshiftedGPT
-from slmlab.model import Attention
+from slmlab.engine.model import Attention
+from slmlab.study.experiments.suspects import UnmaskedAttention, UnshiftedGPT
 
 FAULTS = ("mask", "labels", "leak", "fine")
-
-
-def with_attention(shape: lab.GPTConfig, attention: type[Attention]) -> lab.GPT:
-    """A new model with another kind of attention."""
-    model = lab.GPT(shape)
-    for block in model.blocks:
-        block.attn.__class__ = attention
-    return model
 
 
 @contextmanager
@@ -61,7 +53,7 @@ def exam() -> Exam:
     tokenizer = lab.PHASES[4].dataset("right-sized").tokenizer
 
     def tokens(*chosen: Any) -> Tensor:
-        return torch.tensor(tokenizer.encode("\n".join(d.source for d in chosen)))
+        return torch.tensor(tokenizer.encode("\n".join(d.text for d in chosen)))
 
     train_a, train_b = tokens(*documents[:8]), tokens(*documents[12:20])
     model_a, model_b = (_trained(ids, tokenizer, 150) for ids in (train_a, train_b))
@@ -138,7 +130,7 @@ def hidden_faults() -> dict[str, str]:
 def _report(dataset: lab.Dataset, fault: str) -> Report:
     shape = lab.GPTConfig(dataset.tokenizer.n_vocab, block_size=16, n_layer=1, n_head=4, n_embd=32)
     attention = UnmaskedAttention if fault == "mask" else Attention
-    model = UnshiftedGPT(shape) if fault == "labels" else with_attention(shape, attention)
+    model = (UnshiftedGPT if fault == "labels" else lab.GPT)(shape, attention=attention)
     config = lab.TrainConfig(8, 6e-3, max_steps=800, eval_interval=800, device="cpu")
     loss = [p.val_loss for p in lab.fit(model, dataset, config) if p.val_loss is not None][-1]
     model.eval()
