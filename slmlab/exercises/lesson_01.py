@@ -275,7 +275,7 @@ def design(config: Any) -> None:
         f"embedding. {remedy}",
     )
     model = lab.GPT(config)
-    for _ in lab.fit(model, dataset, lab.PHASES[1].training):
+    for _ in lab.fit(model, dataset, lab.PHASES[1].setup.training):
         pass
     loss, frequencies = lab.mean_loss(model, dataset.train), _entropy(dataset.train)
     require(

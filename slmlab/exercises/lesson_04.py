@@ -240,7 +240,7 @@ def _wrong_parts(value: tuple, _: tuple, train: list[float], val: list[float]) -
 
 def plans(read_a: Any, read_b: Any, read_c: Any, read_d: Any) -> None:
     """Which shorter runs are the beginning of the longer one?"""
-    falling = replace(lab.PHASES[4].training, cosine=True)
+    falling = replace(lab.PHASES[4].setup.training, cosine=True)
     long, short = (f"{falling.learning_rate_at(600, n):.1e}" for n in (3000, 1200))
     reasons = {
         "a": "With a constant rate no step knows how many were planned, and its batch depends on "

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import slmlab as lab
+from slmlab.engine.model import Attention
 from slmlab.exercises.checking import (
     Case,
     expect,
@@ -28,7 +29,6 @@ from slmlab.exercises.lesson_05_runs import (
     overlaps,
     reports,
 )
-from slmlab.engine.model import Attention
 
 # Task 1
 
