@@ -68,7 +68,7 @@ def read_regular(path: Path, most: int) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         _require_regular(os.fstat(file.fileno()))
-        return file.read(most)
+        return file.read(most) or b""  # None of a file that has nothing to give yet
 
 
 def write_atomically(path: Path | str, content: bytes) -> None:
