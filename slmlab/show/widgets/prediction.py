@@ -10,6 +10,7 @@ import ipywidgets
 import numpy as np
 
 from slmlab.engine.runs import Run
+from slmlab.show.harmless import in_spreadsheet
 from slmlab.show.plots.chart import GUESS, TRAIN, VAL
 from slmlab.show.widgets.parts import LABEL, Panel, framed, table_html
 from slmlab.study.diagnosis import gap_band
@@ -263,7 +264,7 @@ def predictions() -> "pd.DataFrame":
     Columns: `guessed_gap`, `locked`, `real_gap` and the `distance` of the two gaps,
     `guessed_best_step` and `real_best_step`. Gaps are in nats per token, rounded to two decimals.
     What is not known (before `reveal`, or for a run without finite losses) or was not asked for is
-    missing: NaN or <NA>.
+    missing: NaN or <NA>. A title that a spreadsheet would take for a formula gets an apostrophe.
     """
     import pandas as pd
 
@@ -280,7 +281,7 @@ def predictions() -> "pd.DataFrame":
         for title, p in SESSION.items()
     }
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(kinds))
-    return table.astype(kinds).round(2).rename_axis("title")
+    return table.astype(kinds).round(2).rename(index=in_spreadsheet).rename_axis("title")
 
 
 def _check(gap: float, best_step: int | None, steps: int | None) -> None:
