@@ -53,10 +53,10 @@ class TrainConfig:
         if (self.max_steps is None) == (self.seconds is None):
             raise ValueError("Give either max_steps or a budget in seconds, one of the two.")
         for name in ("batch_size", "max_steps", "eval_interval", "patience"):
-            if getattr(self, name) is not None:
+            if name == "batch_size" or getattr(self, name) is not None:
                 self._set(name, whole_number(name, getattr(self, name), least=1))
         for name in ("learning_rate", "seconds"):
-            if getattr(self, name) is not None:
+            if name == "learning_rate" or getattr(self, name) is not None:
                 self._set(name, real_number(name, getattr(self, name), above=0))
         for name in ("weight_decay", "grad_clip"):
             self._set(name, real_number(name, getattr(self, name), least=0))

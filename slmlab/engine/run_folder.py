@@ -90,13 +90,15 @@ def read_run_folder(path: Path | str) -> dict[str, bytes]:
     `DataError` if there is no whole run.
     """
     folder = _named(path)
-    if not folder.exists() and _aside(folder).is_dir():
-        folder = _aside(folder)  # a save was cut short
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file, but a saved run is a folder; {NEVER_OPENED}")
-    if not folder.is_dir():
-        raise DataError(f"There is no run in {folder}; check the path, or save a run there first.")
     try:
+        if not folder.exists() and _aside(folder).is_dir():
+            folder = _aside(folder)  # a save was cut short
+        if not folder.exists():
+            raise DataError(
+                f"There is no run in {folder}; check the path, or save a run there first."
+            )
+        if not folder.is_dir():
+            raise DataError(f"{folder} is a file, but a saved run is a folder; {NEVER_OPENED}")
         contents, expected = _contents(folder)
     except (OSError, ValueError) as error:
         raise DataError(
@@ -126,12 +128,12 @@ def _contents(folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
 
 def _read(folder: Path, name: str) -> bytes:
     path = folder / name
-    if not stat.S_ISREG(path.lstat().st_mode):  # a link may lead anywhere
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):  # a link may lead anywhere
         raise ValueError(f"{name} is no regular file")
-    content = read_regular(path, FILES[name] + 1)
-    if len(content) > FILES[name]:
+    if found.st_size > FILES[name]:
         raise ValueError(f"{name} is larger than any run's, {FILES[name] // MB:,} MB")
-    return content
+    return read_regular(path, FILES[name])
 
 
 def _named(path: Path | str) -> Path:

@@ -72,15 +72,20 @@ def parse_state(summary: dict[str, Any], history: bytes, best_of: int) -> TrainS
 
 def _history(content: bytes) -> list[Progress]:
     wanted = {f.name for f in fields(Progress)} - {"eta"}
-    rows = list(csv.DictReader(StringIO(content.decode())))
-    return [_progress(row, wanted) for row in rows]
+    reader = csv.DictReader(StringIO(content.decode()))
+    try:
+        if not wanted - {"test_loss"} <= set(reader.fieldnames or ()) <= wanted:
+            raise ValueError("history.csv has other columns than a history")
+        return [_progress(row) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"history.csv is no table: {error}") from None
 
 
-def _progress(row: dict[str, str], wanted: set[str]) -> Progress:
-    if row.keys() - wanted or (wanted - row.keys()) - {"test_loss"} or None in row.values():
-        raise ValueError("history.csv has other columns than a history")
+def _progress(row: dict[str, str]) -> Progress:
     values: dict[str, Any] = {"test_loss": None}
     for name, text in row.items():
+        if name is None or text is None:
+            raise ValueError("history.csv has rows of different lengths")
         if name in ("step", "tokens"):
             values[name] = whole_number(name, int(text))
         else:  # a loss that exploded is infinite or no number, and was written so
