@@ -1,39 +1,30 @@
-"""A folder that holds one run: a whole one at any moment, and read only if it is whole.
+"""A folder that holds one run: a whole one at any moment, and never at anything else's cost.
 
-A new run is written beside the old one; then the old one steps aside, under a name that is known,
-and the new one takes its place. Whenever that is cut short, by Ctrl-C, a full disk or a power
-failure, the folder's own name or the name aside leads to a whole run: `read_run_folder` looks for
-both, and the next `write_run_folder` tidies up.
+A save writes the folder `.NAME.new` beside the folder NAME. Then the old run steps aside, to
+`.NAME.old`, and the new one takes its name. Whenever that is cut short, by Ctrl-C, a full disk or
+a power failure, NAME or `.NAME.old` is a whole run: reading looks for both, and the next save
+tidies up. What is not provably a run, or what a save has left of one, is never touched.
 """
 
-import glob
-import json
 import os
-import shutil
-import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from slmlab.text.files import DataError, read_regular, sha256, sync_folder, user_path
+from slmlab.engine.folder_lock import locked
+from slmlab.engine.run_files import (
+    FILES,
+    MB,
+    SUMS,
+    RunFiles,
+    is_folder,
+    is_part_of_run,
+    is_run,
+    names_in,
+    reason,
+)
+from slmlab.text.files import DataError, sha256, sync_folder, user_path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-MB = 1_000_000
-FILES = {  # all that a saved run may hold, and how large each may be in bytes
-    "SHA256SUMS": MB,
-    "run.json": MB,
-    "samples.json": 100 * MB,
-    "history.csv": 100 * MB,
-    "tokenizer.json": 100 * MB,
-    "dataset.safetensors": 1_000 * MB,
-    "best.safetensors": 2_000 * MB,
-    "resume.safetensors": 6_000 * MB,
-}
 NEVER_OPENED = (
     "checkpoints such as .pt or .pkl are never opened, because a pickle can run any code when it "
     "is loaded."
@@ -44,26 +35,28 @@ def write_run_folder(path: Path | str, contents: dict[str, bytes]) -> Path:
     """Write a run's files, and their hashes, in place of an older run there, if there is one.
 
     Returns the folder. Raises `DataError` if that is not possible; what was there before can then
-    still be read by `read_run_folder`.
+    still be read.
     """
     folder = _named(path)
+    for name, content in contents.items():
+        if len(content) > FILES[name]:
+            raise DataError(
+                f"The run's {name} has {len(content) // MB:,} MB, but a saved run's may have "
+                f'{FILES[name] // MB:,}; keep less (keep="best" or "history", or fewer samples).'
+            )
     sums = "".join(f"{sha256(content)}  {name}\n" for name, content in contents.items())
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.parent):
-            _tidy(folder)
-            _require_replaceable(folder)
-            new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new."))
+        with _place(folder):
             try:
-                for name, content in (contents | {"SHA256SUMS": sums.encode()}).items():
-                    _write(new / name, content)
-                new.chmod(0o755)
-                _replace(folder, new)
+                # The list comes first: it proves whose the other files are.
+                _fill(_new(folder), {SUMS: sums.encode()} | contents)
+                _replace(folder)
             finally:
-                shutil.rmtree(new, ignore_errors=True)
+                with suppress(OSError, DataError):  # else the next save does it
+                    _tidy(folder)
     except OSError as error:
         raise DataError(
-            f"The run could not be saved to {folder} ({_reason(error)}); it is still in "
+            f"The run could not be saved to {folder} ({reason(error)}); it is still in "
             "memory, so free some space or choose a folder you may write to, and save again."
         ) from error
     return folder
@@ -73,67 +66,37 @@ def check_target(path: Path | str) -> None:
     """Raise `DataError` now if `write_run_folder` could not write there later."""
     folder = _named(path)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _require_replaceable(folder)
-        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.new.").cleanup()
+        with _place(folder):
+            _new(folder).mkdir()
+            _new(folder).rmdir()
     except OSError as error:
         raise DataError(
-            f"No run can be saved to {folder} ({_reason(error)}); choose a folder that you may "
+            f"No run can be saved to {folder} ({reason(error)}); choose a folder that you may "
             "write to."
         ) from error
 
 
-def read_run_folder(path: Path | str) -> dict[str, bytes]:
-    """All files of a saved run, each checked against the run's SHA256SUMS.
+@contextmanager
+def opened_run_folder(path: Path | str) -> Iterator[RunFiles]:
+    """The files of a saved run; no save changes them inside the block.
 
-    Only files of the format are opened, and only regular ones of a sensible size. Raises
-    `DataError` if there is no whole run.
+    Raises `DataError` if there is no whole run.
     """
     folder = _named(path)
-    try:
-        if not folder.exists() and _aside(folder).is_dir():
-            folder = _aside(folder)  # a save was cut short
-        if not folder.exists():
+    with locked(folder.parent):
+        try:
+            if not folder.exists() and _old(folder).is_dir():
+                folder = _old(folder)  # a save was cut short
+            found, fits = folder.exists(), folder.is_dir()
+        except OSError as error:
+            raise DataError(f"{folder} cannot be read ({reason(error)}); check the path.") from error
+        if not found:
             raise DataError(
                 f"There is no run in {folder}; check the path, or save a run there first."
             )
-        if not folder.is_dir():
+        if not fits:
             raise DataError(f"{folder} is a file, but a saved run is a folder; {NEVER_OPENED}")
-        contents, expected = _contents(folder)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{folder} is not a complete run ({_reason(error)}); it was half-written or a file "
-            "was changed or removed, so train it again or restore it from a copy."
-        ) from error
-    for name, content in contents.items():
-        if sha256(content) != expected[name]:
-            raise DataError(
-                f"{folder / name} has changed since the run was saved; restore it from a copy, "
-                "or train the run again."
-            )
-    return contents
-
-
-def _contents(folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
-    """The files that SHA256SUMS lists, and the hashes that it gives them."""
-    lines = _read(folder, "SHA256SUMS").decode().splitlines()
-    expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    if foreign := expected.keys() - FILES.keys():
-        raise ValueError(f"SHA256SUMS lists {sorted(foreign)[0][:40]!r}, which is no file of a run")
-    unlisted = (_names(folder) & FILES.keys()) - {"SHA256SUMS", *expected}
-    if unlisted:
-        raise ValueError(f"SHA256SUMS does not list {', '.join(sorted(unlisted))}")
-    return {name: _read(folder, name) for name in expected}, expected
-
-
-def _read(folder: Path, name: str) -> bytes:
-    path = folder / name
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode):  # a link may lead anywhere
-        raise ValueError(f"{name} is no regular file")
-    if found.st_size > FILES[name]:
-        raise ValueError(f"{name} is larger than any run's, {FILES[name] // MB:,} MB")
-    return read_regular(path, FILES[name])
+        yield RunFiles(folder)
 
 
 def _named(path: Path | str) -> Path:
@@ -144,91 +107,88 @@ def _named(path: Path | str) -> Path:
     return folder
 
 
-def _require_replaceable(folder: Path) -> None:
-    """Refuse to replace anything but an empty folder, or a whole run."""
-    try:
-        mode = folder.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(mode):
-        kind = "a link" if stat.S_ISLNK(mode) else "no folder"
-        raise DataError(f"{folder} is {kind}, so it was left alone; choose another name.")
-    names = _names(folder)
-    if names and not (names <= FILES.keys() and _is_run(folder)):
-        raise DataError(
-            f"{folder} exists and is not a saved run, or not a whole one, so it was left alone; "
-            "choose another name, or remove it yourself."
-        )
+def _new(folder: Path) -> Path:
+    """Where a new run is until it takes the folder's name."""
+    return folder.with_name(f".{folder.name}.new")
 
 
-def _is_run(folder: Path) -> bool:
-    """Whether every file is as some run's `SHA256SUMS` says, and `run.json` is a run's."""
-    try:
-        summary = json.loads(read_run_folder(folder)["run.json"])
-        return {"format", "model", "training"} <= summary.keys()
-    except (DataError, KeyError, ValueError, AttributeError):
-        return False
-
-
-def _aside(folder: Path) -> Path:
-    """Where the old run is while the new one takes its place."""
+def _old(folder: Path) -> Path:
+    """Where the old run is from then on, until it is removed."""
     return folder.with_name(f".{folder.name}.old")
 
 
-def _replace(folder: Path, new: Path) -> None:
-    """Put `new` in the place of the folder. At each moment one of the two names has a whole run."""
-    aside = _aside(folder)
-    if folder.exists():
-        folder.replace(aside)
-    try:
-        new.replace(folder)
-        sync_folder(folder.parent)
-    except BaseException:
-        if aside.exists() and not folder.exists():
-            with suppress(OSError):  # else it stays aside, where it is looked for
-                aside.replace(folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+@contextmanager
+def _place(folder: Path) -> Iterator[None]:
+    """The place for a run to be saved in, for one save at a time.
+
+    Raises `DataError` if there is anything but nothing, an empty folder, or a whole run.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.parent, for_writing=True):
+        _tidy(folder)
+        if os.path.lexists(folder):
+            if not is_folder(folder):
+                kind = "a link" if folder.is_symlink() else "no folder"
+                raise DataError(f"{folder} is {kind}, so it was left alone; choose another name.")
+            if names_in(folder) and not is_run(folder):
+                raise DataError(
+                    f"{folder} exists and is not a saved run, or not a whole one, so it was left "
+                    "alone; choose another name, or remove it yourself."
+                )
+        yield
+
+
+def _fill(folder: Path, contents: dict[str, bytes]) -> None:
+    folder.mkdir()
+    for name, content in contents.items():
+        with (folder / name).open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def _replace(folder: Path) -> None:
+    """Give the new run the folder's name: at each moment, that or `.NAME.old` is a whole run."""
+    if os.path.lexists(folder):
+        if names_in(folder):
+            folder.replace(_old(folder))
+        else:
+            folder.rmdir()
+    _new(folder).replace(folder)
+    sync_folder(folder.parent)
+    with suppress(OSError):  # the new run is there, whatever happens now
+        _remove(_old(folder))
 
 
 def _tidy(folder: Path) -> None:
-    """Finish or undo what a save that was cut short has left."""
-    aside = _aside(folder)
-    if aside.is_dir() and not aside.is_symlink():
-        if not folder.exists() or (folder.is_dir() and not _names(folder)):
-            aside.replace(folder)
-        elif _is_run(folder):
-            shutil.rmtree(aside, ignore_errors=True)
-    for left in folder.parent.glob(f".{glob.escape(folder.name)}.new.*"):
-        if not left.is_symlink() and left.is_dir() and _names(left) <= FILES.keys():
-            shutil.rmtree(left, ignore_errors=True)
+    """Undo what a save that was cut short has left: the old run gets its name back, if it lost it.
 
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One save at a time in a folder, of all processes, where the system has such locks."""
-    if fcntl is None:
-        yield
+    Raises `DataError`, and touches nothing, if something else is where a save leaves things.
+    """
+    new, old = _new(folder), _old(folder)
+    for left in (new, old):
+        if os.path.lexists(left) and not is_part_of_run(left):
+            raise DataError(
+                f"{left} is in the way of a save to {folder}, and no save has left it there; "
+                "move it elsewhere, or choose another name."
+            )
+    _remove(new)
+    if not os.path.lexists(old):
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network drives have no locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    empty = os.path.lexists(folder) and is_folder(folder) and not names_in(folder)
+    free = empty or not os.path.lexists(folder)
+    if free and is_run(old):
+        if empty:
+            folder.rmdir()
+        old.replace(folder)
+    elif free or is_run(folder):  # else the old run may be the only one there is
+        _remove(old)
 
 
-def _names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _remove(left: Path) -> None:
+    """Remove what a save has left; its list last, so that the rest can always be told to be ours."""
+    if os.path.lexists(left) and is_part_of_run(left):
+        for name in sorted(names_in(left), key=SUMS.__eq__):
+            (left / name).unlink()
+        left.rmdir()
