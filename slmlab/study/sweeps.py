@@ -1,0 +1,141 @@
+"""Runs the cells of an experiment, here or on a cluster, and hands over each when it is done.
+
+A backend is a pool with room for some cells, to which they are submitted as futures; one loop
+serves them all. Losses of workers, and workers that do not fit, are its business; a cell that fails
+is told in a sentence, and the others go on.
+"""
+
+import os
+import platform
+import sys
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slmlab.engine.environment import environment
+from slmlab.study.experiments.protocol import Cell, Experiment, Rows
+from slmlab.study.experiments.tables import texts_used
+from slmlab.study.pools import open_pool
+
+MAX_LOSSES = 3  # a cell whose worker was lost that often is not tried again: it may be the reason
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell: its rows and where they were made, or the problem, in a sentence."""
+
+    cell: Cell
+    rows: Rows = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+class UnlikeWorker(Exception):
+    """A worker that has not what the sweep asks for."""
+
+    def __init__(self, worker: str, difference: str) -> None:
+        super().__init__(worker, difference)
+        self.worker = worker
+
+    def __str__(self) -> str:
+        return "Worker {} has {}; install the same version of SLM Lab there.".format(*self.args)
+
+
+def run_cells(
+    experiment: Experiment,
+    cells: list[Cell],
+    backend: str = "loky",
+    jobs: int = 1,
+    address: str | None = None,
+    threads: int = 1,
+    tell: Callable[[str], None] = print,
+) -> Iterator[Outcome]:
+    """Run cells, yielding an `Outcome` for each as soon as it is there, in any order.
+
+    Args:
+        backend: "loky" or "multiprocessing" (`jobs` processes here), "threading" or "sequential"
+            (in this process), "dask" or "ray" (a cluster).
+        address: of a Dask scheduler or a Ray cluster. Without it, the client that is open is used,
+            or else `jobs` workers are started here.
+        threads: of each cell. Their number changes the last digits of what a cell gives.
+        tell: is called with a sentence about a worker that cannot be used.
+
+    Raises:
+        ValueError: for another backend or option, or a cluster that cannot be reached.
+    """
+    asked = {"slmlab": environment()["slmlab"], **texts_used(), "threads": threads}
+    unlike: set[str] = set()
+    losses: Counter[tuple[str, ...]] = Counter()
+    left, running = deque(cells), {}
+    with open_pool(backend, jobs, address) as pool:
+        while left or running:
+            while left and len(running) < pool.room:
+                cell = left.popleft()
+                running[pool.submit(unlike, _run_cell, experiment, cell, asked)] = cell
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                cell = running.pop(future)
+                try:
+                    outcome = future.result()
+                except UnlikeWorker as error:
+                    if error.worker not in unlike:
+                        tell(str(error))
+                    unlike.add(error.worker)
+                    if pool.workers() - unlike:
+                        left.appendleft(cell)
+                        continue
+                    outcome = Outcome(cell, problem=str(error))
+                except Exception as error:  # whatever the backend calls it
+                    losses[experiment.key(cell)] += 1
+                    if losses[experiment.key(cell)] < MAX_LOSSES:
+                        left.appendleft(cell)
+                        continue
+                    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                    problem = f"{experiment.title(cell)} lost its worker each time ({reason})."
+                    outcome = Outcome(cell, problem=problem)
+                yield outcome
+
+
+def _run_cell(experiment: Experiment, cell: Cell, asked: dict[str, Any]) -> Outcome:
+    """Runs on a worker. Raises `UnlikeWorker` if the worker has not what is asked for."""
+    torch.set_num_threads(asked["threads"])
+    here = environment()
+    try:
+        has = {"slmlab": here["slmlab"], **texts_used(), "threads": torch.get_num_threads()}
+        for name, value in asked.items():
+            if has[name] != value:
+                difference = f"{name} {has[name]}, and the sweep {value}"
+                raise UnlikeWorker(_worker_name(), difference)
+        rows = _checked(experiment, cell, experiment.run_cell(cell))
+    except UnlikeWorker:
+        raise
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
+        place = f"{Path(where.filename).name}, line {where.lineno}"
+        return Outcome(cell, problem=f"{experiment.title(cell)} failed ({reason}; {place}).")
+    return Outcome(cell, rows, here)
+
+
+def _checked(experiment: Experiment, cell: Cell, rows: Rows) -> Rows:
+    """The rows with the types of their columns. Raises `ValueError` if they are not as promised."""
+    columns, steps = experiment.columns, list(experiment.steps(cell))
+    if any(row.keys() != columns.keys() for row in rows):
+        raise ValueError("its rows have other columns than the experiment")
+    if [row["step"] for row in rows] != steps:
+        raise ValueError(f"it gave {len(rows)} of its {len(steps)} evaluations")
+    return [{name: kind(row[name]) for name, kind in columns.items()} for row in rows]
+
+
+def _worker_name() -> str:
+    if "distributed" in sys.modules:
+        with suppress(ValueError):  # this is not one of its workers
+            return import_module("distributed").get_worker().address
+    return f"{platform.node()}, process {os.getpid()}"
