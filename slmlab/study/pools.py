@@ -23,6 +23,40 @@ JOIN_SECONDS = 60.0  # to wait for a cluster's first worker
 
 
 @dataclass(frozen=True)
+class Workers:
+    """Who runs the cells of a sweep.
+
+    Attributes:
+        backend: "loky" or "multiprocessing" (`jobs` processes here), "threading" or "sequential"
+            (in this process), "dask" or "ray" (a cluster).
+        jobs: how many cells at a time, where no cluster decides that.
+        address: of a Dask scheduler or a Ray cluster. Without it, the client that is open is used,
+            or else `jobs` workers are started here.
+        threads: of each cell. Their number changes the last digits of what a cell gives.
+
+    Raises:
+        ValueError: for another backend, an address that it cannot have, or numbers below 1.
+    """
+
+    backend: str = "loky"
+    jobs: int = 1
+    address: str | None = None
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ValueError(
+                f"backend is {shown(self.backend)}; it must be one of {', '.join(BACKENDS)}."
+            )
+        if self.address is not None and self.backend not in CLUSTERS:
+            raise ValueError(
+                f"The backend {self.backend} has no address; only {' and '.join(CLUSTERS)} do."
+            )
+        for name in ("jobs", "threads"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least=1))
+
+
+@dataclass(frozen=True)
 class Pool:
     """Somewhere to run cells.
 
@@ -37,31 +71,17 @@ class Pool:
     workers: Callable[[], set[str]] = set
 
 
-def check_backend(backend: str, jobs: int, address: str | None, threads: int) -> None:
-    """Raise `ValueError` for options that `run_cells` does not know."""
-    if backend not in BACKENDS:
-        raise ValueError(f"backend is {shown(backend)}; it must be one of {', '.join(BACKENDS)}.")
-    if address is not None and backend not in CLUSTERS:
-        raise ValueError(
-            f"The backend {backend} has no address; give one with {' or '.join(CLUSTERS)}."
-        )
-    whole_number("jobs", jobs, least=1)
-    whole_number("threads", threads, least=1)
-    if backend in CLUSTERS:
-        _imported(backend)
-
-
-def open_pool(backend: str, jobs: int, address: str | None) -> AbstractContextManager[Pool]:
-    """The pool of a backend; see `run_cells` for its options. Closing it ends all that runs."""
-    if backend == "sequential":
+def open_pool(workers: Workers) -> AbstractContextManager[Pool]:
+    """The pool of some workers. Closing it ends whatever still runs."""
+    if workers.backend == "sequential":
         return _one_by_one()
-    if backend == "threading":
-        return _threads(jobs)
-    if backend == "dask":
-        return _dask(jobs, address)
-    if backend == "ray":
-        return _ray(jobs, address)
-    return _processes(jobs, "loky" if backend == "loky" else "spawn")
+    if workers.backend == "threading":
+        return _threads(workers.jobs)
+    if workers.backend == "dask":
+        return _dask(workers)
+    if workers.backend == "ray":
+        return _ray(workers)
+    return _processes(workers.jobs, workers.backend)
 
 
 @contextmanager
@@ -98,12 +118,12 @@ def _own_threads() -> Iterator[None]:
 
 
 @contextmanager
-def _processes(jobs: int, start: str) -> Iterator[Pool]:
+def _processes(jobs: int, backend: str) -> Iterator[Pool]:
     """A pool of processes, and the next one when a lost process has broken it."""
     from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
     def make() -> ProcessPoolExecutor:
-        context = get_context(start) if start != "loky" else None
+        context = get_context("spawn") if backend == "multiprocessing" else None
         return ProcessPoolExecutor(jobs, context=context, initializer=_leave_interrupts)
 
     def submit(_: set[str], *call: Any) -> Future:
@@ -130,10 +150,10 @@ def _leave_interrupts() -> None:
 
 
 @contextmanager
-def _dask(jobs: int, address: str | None) -> Iterator[Pool]:
+def _dask(workers: Workers) -> Iterator[Pool]:
     distributed = _imported("dask")
     with ExitStack() as stack:
-        client = _dask_client(distributed, stack, jobs, address)
+        client = _dask_client(distributed, stack, workers)
         try:
             client.wait_for_workers(1, timeout=JOIN_SECONDS)
         except TimeoutError:
@@ -151,12 +171,13 @@ def _dask(jobs: int, address: str | None) -> Iterator[Pool]:
         yield Pool(submit, room=math.inf, workers=lambda: set(client.nthreads()))
 
 
-def _dask_client(distributed: ModuleType, stack: ExitStack, jobs: int, address: str | None) -> Any:
+def _dask_client(distributed: ModuleType, stack: ExitStack, workers: Workers) -> Any:
+    address = workers.address
     if address is None:
         with suppress(ValueError):
             return distributed.default_client()  # somebody's, who also closes it
         cluster = distributed.LocalCluster(
-            n_workers=jobs, threads_per_worker=1, dashboard_address=None
+            n_workers=workers.jobs, threads_per_worker=1, dashboard_address=None
         )
         return stack.enter_context(distributed.Client(stack.enter_context(cluster)))
     try:
@@ -169,11 +190,12 @@ def _dask_client(distributed: ModuleType, stack: ExitStack, jobs: int, address: 
 
 
 @contextmanager
-def _ray(jobs: int, address: str | None) -> Iterator[Pool]:
+def _ray(workers: Workers) -> Iterator[Pool]:
     ray = _imported("ray")
     ours = not ray.is_initialized()
     if ours:
-        where = {"num_cpus": jobs, "include_dashboard": False}
+        address = workers.address
+        where = {"num_cpus": workers.jobs, "include_dashboard": False}
         try:
             ray.init(
                 **where if address is None else {"address": address},

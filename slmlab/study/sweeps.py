@@ -10,7 +10,7 @@ import platform
 import sys
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ import torch
 from slmlab.engine.environment import environment
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows
 from slmlab.study.experiments.tables import texts_used
-from slmlab.study.pools import open_pool
+from slmlab.study.pools import Workers, open_pool
 
 MAX_LOSSES = 3  # a cell whose worker was lost that often is not tried again: it may be the reason
 
@@ -51,31 +51,20 @@ class UnlikeWorker(Exception):
 
 def run_cells(
     experiment: Experiment,
-    cells: list[Cell],
-    backend: str = "loky",
-    jobs: int = 1,
-    address: str | None = None,
-    threads: int = 1,
+    cells: Sequence[Cell],
+    workers: Workers,
     tell: Callable[[str], None] = print,
 ) -> Iterator[Outcome]:
     """Run cells, yielding an `Outcome` for each as soon as it is there, in any order.
 
-    Args:
-        backend: "loky" or "multiprocessing" (`jobs` processes here), "threading" or "sequential"
-            (in this process), "dask" or "ray" (a cluster).
-        address: of a Dask scheduler or a Ray cluster. Without it, the client that is open is used,
-            or else `jobs` workers are started here.
-        threads: of each cell. Their number changes the last digits of what a cell gives.
-        tell: is called with a sentence about a worker that cannot be used.
-
-    Raises:
-        ValueError: for another backend or option, or a cluster that cannot be reached.
+    `tell` is called with a sentence about a worker that is not like this one, and so is not used.
+    Raises `ValueError` if there are no workers.
     """
-    asked = {"slmlab": environment()["slmlab"], **texts_used(), "threads": threads}
+    asked = {"slmlab": environment()["slmlab"], **texts_used(), "threads": workers.threads}
     unlike: set[str] = set()
     losses: Counter[tuple[str, ...]] = Counter()
     left, running = deque(cells), {}
-    with open_pool(backend, jobs, address) as pool:
+    with open_pool(workers) as pool:
         while left or running:
             while left and len(running) < pool.room:
                 cell = left.popleft()
