@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--backend",
         default="loky",
-        help="what runs experiments: loky, multiprocessing, threading, sequential, dask, ray (loky)",
+        help="what runs experiments: loky, multiprocessing, threading, sequential, dask, ray",
     )
     command.add_argument("--jobs", type=int, default=1, help="how many of their runs at once (1)")
     command.add_argument("--address", help="of a Dask scheduler or a Ray cluster (this machine)")

@@ -231,6 +231,7 @@ def resolve_device(name: str) -> torch.device:
 @contextmanager
 def _dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed PyTorch's global generators inside the block, and leave them as they were after it."""
-    with _GLOBAL_GENERATORS, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    devices = [device] if device.type == "cuda" else []
+    with _GLOBAL_GENERATORS, torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield

@@ -64,11 +64,13 @@ class Pool:
         submit: begins a call; its first argument is a set of workers not to use.
         room: how many cells are submitted at a time.
         workers: names of the workers there are now, where one can choose.
+        is_open: whether it can still be used.
     """
 
     submit: Callable[..., Future]
     room: float
     workers: Callable[[], set[str]] = set
+    is_open: Callable[[], bool] = lambda: True
 
 
 def open_pool(workers: Workers) -> AbstractContextManager[Pool]:
@@ -168,7 +170,12 @@ def _dask(workers: Workers) -> Iterator[Pool]:
             where = {"workers": others, "allow_other_workers": bool(others)}
             return client.get_executor(pure=False, **where).submit(*call)
 
-        yield Pool(submit, room=math.inf, workers=lambda: set(client.nthreads()))
+        yield Pool(
+            submit,
+            room=math.inf,
+            workers=lambda: set(client.nthreads()),
+            is_open=lambda: client.status not in ("closing", "closed"),
+        )
 
 
 def _dask_client(distributed: ModuleType, stack: ExitStack, workers: Workers) -> Any:

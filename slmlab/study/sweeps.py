@@ -24,8 +24,10 @@ from slmlab.engine.environment import environment
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows
 from slmlab.study.experiments.tables import texts_used
 from slmlab.study.pools import Workers, open_pool
+from slmlab.text.files import DataError
 
-MAX_LOSSES = 3  # a cell whose worker was lost that often is not tried again: it may be the reason
+LOOK_SECONDS = 2.0  # how often to look whether a cluster is still there
+MAX_LOSSES = 3  # of a cell's workers, before the cell is taken for the reason
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,14 @@ class Outcome:
 
 
 class UnlikeWorker(Exception):
-    """A worker that has not what the sweep asks for."""
+    """A worker that would give other numbers than the sweep asks for."""
 
-    def __init__(self, worker: str, difference: str) -> None:
-        super().__init__(worker, difference)
+    def __init__(self, worker: str, reason: str) -> None:
+        super().__init__(worker, reason)
         self.worker = worker
 
     def __str__(self) -> str:
-        return "Worker {} has {}; install the same version of SLM Lab there.".format(*self.args)
+        return "Worker {} is left out: {}".format(*self.args)
 
 
 def run_cells(
@@ -58,59 +60,89 @@ def run_cells(
     """Run cells, yielding an `Outcome` for each as soon as it is there, in any order.
 
     `tell` is called with a sentence about a worker that is not like this one, and so is not used.
-    Raises `ValueError` if there are no workers.
+
+    Raises:
+        ValueError: if there are no workers.
+        DataError: if a cluster is lost on the way.
     """
-    asked = {"slmlab": environment()["slmlab"], **texts_used(), "threads": workers.threads}
+    asked = _facts(workers.threads)
     unlike: set[str] = set()
     losses: Counter[tuple[str, ...]] = Counter()
-    left, running = deque(cells), {}
+    left, lost, running = deque(cells), deque(), {}
     with open_pool(workers) as pool:
-        while left or running:
+        while left or lost or running:
+            if not pool.is_open():
+                raise DataError(
+                    f"The {workers.backend} cluster does not answer any more; what is finished is "
+                    "kept. Run the same command to go on."
+                )
             while left and len(running) < pool.room:
                 cell = left.popleft()
                 running[pool.submit(unlike, _run_cell, experiment, cell, asked)] = cell
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            if not running:  # a cell that was lost goes alone, so that it does no harm to others
+                cell = lost.popleft()
+                running[pool.submit(unlike, _run_cell, experiment, cell, asked)] = cell
+            for future in wait(running, LOOK_SECONDS, FIRST_COMPLETED).done:
                 cell = running.pop(future)
                 try:
-                    outcome = future.result()
+                    yield future.result()
                 except UnlikeWorker as error:
                     if error.worker not in unlike:
                         tell(str(error))
                     unlike.add(error.worker)
                     if pool.workers() - unlike:
                         left.appendleft(cell)
-                        continue
-                    outcome = Outcome(cell, problem=str(error))
-                except Exception as error:  # whatever the backend calls it
+                    else:
+                        yield Outcome(cell, problem=str(error))
+                except Exception as error:  # each backend has its own for a worker that was lost
                     losses[experiment.key(cell)] += 1
                     if losses[experiment.key(cell)] < MAX_LOSSES:
-                        left.appendleft(cell)
-                        continue
-                    reason = f"{type(error).__name__}: {error}".splitlines()[0]
-                    problem = f"{experiment.title(cell)} lost its worker each time ({reason})."
-                    outcome = Outcome(cell, problem=problem)
-                yield outcome
+                        lost.append(cell)
+                    else:
+                        yield Outcome(cell, problem=_loss(experiment, cell, error))
+
+
+def _loss(experiment: Experiment, cell: Cell, error: Exception) -> str:
+    return (
+        f"{experiment.title(cell)} lost its worker {MAX_LOSSES} times, or could not be sent to it "
+        f"({_in_short(error)})."
+    )
+
+
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".: ")
 
 
 def _run_cell(experiment: Experiment, cell: Cell, asked: dict[str, Any]) -> Outcome:
     """Runs on a worker. Raises `UnlikeWorker` if the worker has not what is asked for."""
     torch.set_num_threads(asked["threads"])
-    here = environment()
+    _require(asked)
     try:
-        has = {"slmlab": here["slmlab"], **texts_used(), "threads": torch.get_num_threads()}
-        for name, value in asked.items():
-            if has[name] != value:
-                difference = f"{name} {has[name]}, and the sweep {value}"
-                raise UnlikeWorker(_worker_name(), difference)
         rows = _checked(experiment, cell, experiment.run_cell(cell))
-    except UnlikeWorker:
-        raise
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
-        place = f"{Path(where.filename).name}, line {where.lineno}"
-        return Outcome(cell, problem=f"{experiment.title(cell)} failed ({reason}; {place}).")
-    return Outcome(cell, rows, here)
+        reason = f"{_in_short(error)}; {Path(where.filename).name}, line {where.lineno}"
+        return Outcome(cell, problem=f"{experiment.title(cell)} failed ({reason}).")
+    return Outcome(cell, rows, environment())
+
+
+def _require(asked: dict[str, Any]) -> None:
+    try:
+        has = _facts(torch.get_num_threads())
+    except DataError as error:
+        raise UnlikeWorker(_worker_name(), str(error)) from error
+    for name, value in asked.items():
+        if has[name] != value:
+            raise UnlikeWorker(
+                _worker_name(),
+                f"its {name} is {has[name]}, that of the sweep {value}; install the same version "
+                "of SLM Lab there.",
+            )
+
+
+def _facts(threads: int) -> dict[str, Any]:
+    """What workers must have in common, apart from what the experiment itself brings."""
+    return {"slmlab version": environment()["slmlab"], **texts_used(), "threads": threads}
 
 
 def _checked(experiment: Experiment, cell: Cell, rows: Rows) -> Rows:
