@@ -39,7 +39,7 @@ class Grid(Experiment):
 
     def cells(self) -> list[Cell]:
         values = product(self.widths[::-1], self.train_tokens, self.seeds)
-        return [dict(zip(self.keys, v, strict=True)) for v in values]
+        return [self.cell(*v) for v in values]
 
     def setup(self, n_embd: int, train_tokens: int, seed: int) -> Setup:
         """The set-up of a cell."""

@@ -44,6 +44,10 @@ class Experiment(ABC):
         Raises `KeyboardInterrupt` if it was stopped on the way.
         """
 
+    def cell(self, *values: Any) -> Cell:
+        """The cell with these values of its `keys`."""
+        return dict(zip(self.keys, values, strict=True))
+
     def steps(self, cell: Cell) -> list[int]:
         """The steps at which a cell is evaluated."""
         return evaluation_steps(self.base.training)

@@ -73,8 +73,7 @@ class Suspects(Experiment):
         factors = product(("32,000", "423"), ("held out", "leaked"), ("causal", "missing"))
         suspects = [(*factor, "next token") for factor in factors]
         suspects.append(("423", "held out", "causal", "unshifted"))
-        values = [(*suspect, seed) for suspect in suspects for seed in self.seeds]
-        return [dict(zip(self.keys, v, strict=True)) for v in values]
+        return [self.cell(*suspect, seed) for suspect in suspects for seed in self.seeds]
 
     @property
     def tokenizer(self) -> Tokenizer:
