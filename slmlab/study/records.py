@@ -87,16 +87,15 @@ def record(folder: Path | str, what: Sequence[str] = (), **workers: Any) -> int:
         raise ValueError(
             f"Cannot record {', '.join(sorted(unknown))}; there are {', '.join(known)}."
         )
-    entries = PHASE_RECORDS if "phases" in what else ()
-    experiments = [experiment for experiment in EXPERIMENTS if experiment.name in what]
-    if not any(_is_missing(entry, folder) for entry in entries) and not any(
-        missing_cells(experiment, folder) for experiment in experiments
-    ):
+    # All of it is looked at before anything is trained.
+    entries = [e for e in PHASE_RECORDS if "phases" in what and _is_missing(e, folder)]
+    experiments = [e for e in EXPERIMENTS if e.name in what and missing_cells(e, folder)]
+    if not entries and not experiments:
         return 0
     made, problems = 0, []
     with _alone_in(folder):
         for entry in entries:
-            if _is_missing(entry, folder):
+            if _is_missing(entry, folder):  # still: until now others may have recorded here
                 _record_phase(entry, folder)
                 made += 1
         for experiment in experiments:
@@ -185,8 +184,6 @@ def _stopped_run(entry: PhaseRecord, partial: Path) -> Run:
 
 def _sweep(experiment: Experiment, folder: Path, workers: Workers) -> Iterator[Outcome]:
     cells = missing_cells(experiment, folder)
-    if not cells:
-        return
     with (
         closing(run_cells(experiment, cells, workers, lambda s: tqdm.write(s, sys.stderr))) as done,
         tqdm(desc=experiment.name, total=len(cells), unit="run") as bar,

@@ -109,7 +109,8 @@ class Suspects(Experiment):
         return rows
 
     def _measure(self, model: GPT, dataset: Dataset, now: Progress) -> dict[str, Any]:
-        texts = [self._continue(model, dataset, prompt) for prompt in PROMPTS]
+        with evaluating(model):
+            texts = [self._continue(model, dataset, prompt) for prompt in PROMPTS]
         return {
             "step": now.step,
             "train_loss": now.train_loss,

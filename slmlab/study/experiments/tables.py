@@ -76,13 +76,13 @@ def missing_cells(experiment: Experiment, folder: Path) -> list[Cell]:
 
 
 def add_rows(experiment: Experiment, folder: Path, rows: Rows, environment: dict[str, Any]) -> None:
-    """Add the rows of finished cells to the table, which keeps the order of the cells.
+    """Add the rows of finished cells to the table, in place of any that it has of them.
 
     Raises `DataError` if the table was altered meanwhile, or cannot be written.
     """
     old, made = _read(experiment, folder)
-    complete = _complete(experiment, old or [])
-    rows = [row for row in old or [] if experiment.key(row) in complete] + rows
+    kept = _complete(experiment, old or []) - {experiment.key(row) for row in rows}
+    rows = [row for row in old or [] if experiment.key(row) in kept] + rows
     environments = made.get("environments", []) if old else []
     environments += [environment] if environment not in environments else []
     write_table(experiment, folder, rows, environments)
