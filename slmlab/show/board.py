@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmlab.show.widgets.prediction import HIGHEST, LOWEST
+from slmlab.show.widgets.guesses import HIGHEST, LOWEST
 from slmlab.text.files import DataError
 
 if TYPE_CHECKING:

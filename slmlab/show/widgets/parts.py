@@ -39,6 +39,19 @@ def row(*children: ipywidgets.Widget) -> ipywidgets.Box:
     return ipywidgets.Box(children, layout=layout)
 
 
+def paragraph(html: str) -> str:
+    """A paragraph of a panel."""
+    return f"<div style='line-height:1.45'>{html}</div>"
+
+
+def problem_html(sentence: str) -> str:
+    """What is wrong, in the colour of errors; nothing for an empty sentence."""
+    if not sentence:
+        return ""
+    mark = "<span style='color:var(--jp-error-color1, #b30000)'><b>!</b>"
+    return f"{mark} {escape(sentence)}</span>"
+
+
 def sample_html(text: str) -> str:
     """Text that a model wrote."""
     return (
