@@ -366,12 +366,13 @@ def test_a_run_that_was_not_trained_cannot_be_revealed(finished):
     assert guesses.SESSION["Phase 2"].open
 
 
+@pytest.mark.parametrize("blank", ["", "\t", "\r", "\n "])
 @pytest.mark.parametrize("sign", guesses.FORMULA_SIGNS)
-def test_no_title_is_a_formula_in_a_spreadsheet(sign):
-    title = f"{sign}cmd|' /C calc'!A0"
+def test_no_title_is_a_formula_in_a_spreadsheet(sign, blank):
+    title = f"{blank}{sign}cmd|' /C calc'!A0"
     PredictionCard(title).lock_button.click()
     PredictionCard("1 − 1 = 0, a-b@c +1").lock_button.click()
     table = predictions()
-    assert list(table.index) == [f"'{title}", "1 − 1 = 0, a-b@c +1"]
+    assert list(table.index) == [f"'{sign}cmd|' /C calc'!A0", "1 − 1 = 0, a-b@c +1"]
     assert pd.read_csv(StringIO(table.to_csv()))["title"].str[0].tolist() == ["'", "1"]
     assert PredictionCard(title).locked  # the card goes by its own title

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slmlab.engine.config import ENDLESS
+from slmlab.text.files import printable
 from slmlab.validation import real_number, whole_number
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 LOWEST, HIGHEST = -1.0, 9.0  # gaps that can be guessed, nats per token
 # Text that begins with one of these is a formula to a spreadsheet, which may run a program.
-FORMULA_SIGNS = tuple("=+-@＝＋－＠\t\r\n")
+FORMULA_SIGNS = tuple("=+-@＝＋－＠")
 
 
 @dataclass
@@ -66,8 +67,8 @@ def predictions() -> "pd.DataFrame":
     What is not known (before `reveal`, or for a run without finite losses) or was not asked for is
     missing: NaN or <NA>.
 
-    The table is handed in as a file, which a teacher may open with a spreadsheet. So a title that
-    would be a formula there, such as "=1+1", gets an apostrophe in front.
+    The table is handed in as a file, which a teacher may open with a spreadsheet. So a title is on
+    one line, and one that would be a formula there, such as "=1+1", gets an apostrophe in front.
     """
     import pandas as pd
 
@@ -83,10 +84,11 @@ def predictions() -> "pd.DataFrame":
         (p.gap, p.locked, p.real_gap, p.distance, p.best_step, p.real_best_step)
         for p in SESSION.values()
     ]
-    titles = pd.Index([no_formula(title) for title in SESSION], dtype=object, name="title")
+    titles = pd.Index([spreadsheet_text(title) for title in SESSION], dtype=object, name="title")
     return pd.DataFrame(rows, titles, list(kinds)).astype(kinds).round(2)
 
 
-def no_formula(text: str) -> str:
-    """The text, with an apostrophe in front if a spreadsheet would take it for a formula."""
+def spreadsheet_text(text: str) -> str:
+    """A text on one line, with an apostrophe in front if a spreadsheet took it for a formula."""
+    text = printable(" ".join(text.split()))
     return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
