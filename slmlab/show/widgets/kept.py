@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from slmlab.engine.runs import Run
+from slmlab.show.runs import short
 from slmlab.text.files import DataError, printable, user_path
 
 LONGEST_FOLDER = 120  # letters of a run's folder: file systems allow 255 bytes, less some prefixes
@@ -29,8 +30,8 @@ class KeptRuns:
                     self._runs[self._unused(f"kept: {printable(path.name)}")] = path
         except OSError as error:
             self.problem = (
-                f"No runs can be kept in {printable(self._folder)} ({error.strerror}); open the "
-                "Playground with another folder."
+                f"No runs can be kept in {short(printable(self._folder))} ({error.strerror}); open "
+                "the Playground with another folder."
             )
 
     def names(self) -> list[str]:
@@ -45,6 +46,8 @@ class KeptRuns:
             run.save(self._path(run, began), keep)
         except (DataError, ValueError) as error:
             return str(error)
+        except OSError as error:  # such as a path that is too long
+            return f"The run could not be saved ({error.strerror}); choose another folder."
         return ""
 
     def add(self, run: Run, began: str) -> str:
