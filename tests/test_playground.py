@@ -218,14 +218,14 @@ def test_two_panels_of_one_kernel_see_the_same_training(panel, tmp_path):
 
 
 def test_two_runs_of_one_second_are_two(panel, tmp_path):
-    train(panel)
+    train(panel, "phase-1 max_steps=1")
     train(panel)
     assert len(list((tmp_path / "runs").iterdir())) == 2
     assert len(lab.Playground(folder=tmp_path / "runs").kept.options) == 2
 
 
 def test_a_set_up_on_another_text_is_kept_as_well(panel, tmp_path):
-    train(panel, "phase-1 max_steps=20 order=1")
+    train(panel, "phase-1 max_steps=20 eval_interval=20 order=1")
     assert "Finished at step 20" in panel.status.value
     assert "!" not in panel.status.value
     later = lab.Playground(folder=tmp_path / "runs")
@@ -247,7 +247,7 @@ def test_a_set_up_with_a_long_name_is_kept_as_well(panel, tmp_path):
 
 def test_to_ask_the_run_while_it_trains_changes_nothing(panel):
     """Samples, the explorer and a report turn dropout off, which the training must not notice."""
-    state = "phase-1 max_steps=150 dropout=0.3"
+    state = "phase-1 max_steps=150 eval_interval=75 dropout=0.3"
     train(panel, state)
     alone = panel.run.history
     panel.start.click()
@@ -266,8 +266,8 @@ def test_to_ask_the_run_while_it_trains_changes_nothing(panel):
 
 
 def test_pinned_runs_lie_side_by_side(panel):
-    train(panel)
-    train(panel, "phase-1 max_steps=20 seed=1")
+    train(panel, "phase-1 max_steps=20 eval_interval=20")
+    train(panel, "phase-1 max_steps=20 eval_interval=20 seed=1")
     for name in list(panel.kept.options):
         panel.kept.value = name
         panel.pin.click()

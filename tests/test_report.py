@@ -43,7 +43,8 @@ def test_the_report_prints_its_measures(finished):
 def test_copying_and_parsing_are_those_of_the_scorecard(finished):
     card, measures = lab.scorecard(finished), lab.report(finished).measures
     assert measures.loc["copied", "value"] == f"{card['copied'].mean():.0%}"
-    assert f"longest match {card['longest match'].max()} tokens" in measures.loc["copied", "reading"]
+    longest = f"longest match {card['longest match'].max()} tokens"
+    assert longest in measures.loc["copied", "reading"]
     assert measures.loc["samples that parse", "value"] == f"{card['parses'].sum()} of 8"
     names = f"{card['domain names'].mean():.1f} domain names in a sample"
     assert names in measures.loc["samples that parse", "reading"]

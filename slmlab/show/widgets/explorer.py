@@ -47,7 +47,7 @@ class NextTokenExplorer(Panel):
     The tokens are those of `generate_tokens` with the same options and seed. Another decoding
     option changes only what comes next; another seed begins its random numbers at the next token;
     another prompt starts again. Where no kernel is attached, the text so far and the table of
-    probabilities stand in the panel's place.
+    probabilities appear in the panel's place.
 
     Attributes:
         prompt: the text to continue.

@@ -1,4 +1,4 @@
-"""What all panels share: how they are framed, shown, and what stands there without a kernel."""
+"""What all panels share: their frame, and what appears where no kernel is attached."""
 
 from html import escape
 

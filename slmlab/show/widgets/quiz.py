@@ -46,7 +46,7 @@ class Quiz(Panel):
 
     A choice is answered at once. One may go on choosing, also after the right option, to read what
     is said about the others; the first choice counts. Made again, the panel begins anew. Where no
-    kernel is attached, the questions stand there with their answers folded.
+    kernel is attached, the questions appear with their answers folded.
 
     Args:
         lesson: the number of the lesson, such as "00".

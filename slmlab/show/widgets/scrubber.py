@@ -17,7 +17,7 @@ class Scrubber(Panel):
     """A slider over the evaluations of a run: where the curves stood, and what it wrote then.
 
     It begins at the last step, with `prompt` (default: the run's first). Where no kernel is
-    attached, a table of a few of its steps stands in its place.
+    attached, a table of a few of its steps appears in its place.
 
     Attributes:
         step: the slider.
