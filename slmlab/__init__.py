@@ -16,11 +16,13 @@ from slmlab.engine.evaluation import (
     bits_per_byte,
     mean_loss,
     perplexity,
+    text_score,
     token_accuracy,
     token_losses,
 )
 from slmlab.engine.generation import generate, generate_tokens
 from slmlab.engine.model import GPT, GPTConfig
+from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
 from slmlab.engine.runs import Run, train
 from slmlab.engine.training import fit
 from slmlab.study.diagnosis import GAP_BANDS, advice, early_stop, gap_band, size_advice
@@ -44,6 +46,8 @@ __all__ = [
     "Dataset",
     "Decoding",
     "GPTConfig",
+    "NGram",
+    "NGramConfig",
     "NextTokenExplorer",
     "Phase",
     "Playground",
@@ -57,6 +61,7 @@ __all__ = [
     "TrainState",
     "advice",
     "bits_per_byte",
+    "choose_ngram",
     "class_board",
     "copy_rate",
     "corpus_dataset",
@@ -94,6 +99,7 @@ __all__ = [
     "scorecard_history",
     "settings_table",
     "size_advice",
+    "text_score",
     "to_huggingface",
     "token_accuracy",
     "token_losses",

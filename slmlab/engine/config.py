@@ -55,7 +55,7 @@ class TrainConfig:
         if (self.max_steps is None) == (self.seconds is None):
             raise ValueError("Give either max_steps or a budget in seconds, one of the two.")
         for name in ("batch_size", "max_steps", "eval_interval", "patience"):
-            if getattr(self, name) is not None:
+            if name == "batch_size" or getattr(self, name) is not None:
                 self._set(name, whole_number(name, getattr(self, name), 1, ENDLESS))
         self._set("learning_rate", real_number("learning_rate", self.learning_rate, above=0))
         if self.seconds is not None:

@@ -247,6 +247,10 @@ class GPT(nn.Module):
         return tuple(sorted(part.__name__ for part in parts | ({type(self)} - {GPT})))
 
     @property
+    def device(self) -> torch.device:
+        return self.wte.weight.device
+
+    @property
     def n_params(self) -> int:
         """Number of parameters; the shared embedding counts once, positions count."""
         return sum(p.numel() for p in self.parameters())

@@ -105,7 +105,7 @@ def _step(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainState) 
     # Batch and dropout depend on (seed, step) only, so a run can be resumed at any step.
     seed = config.seed * 1_000_003 + step
     inputs, targets = dataset.batch(config.batch_size, model.config.block_size, seed)
-    device = model.wte.weight.device
+    device = model.device
     with _dropout_seed(seed, device) if model.config.dropout else nullcontext():
         loss = model.loss(inputs.to(device), targets.to(device), config.label_smoothing)
     if math.isfinite(loss.item()):

@@ -68,7 +68,7 @@ def read_regular(path: Path, most: int) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         _require_regular(os.fstat(file.fileno()))
-        return file.read(most)
+        return file.read(most) or b""  # None of a file that has nothing to give yet
 
 
 def write_atomically(path: Path | str, content: bytes) -> None:
@@ -96,7 +96,7 @@ def write_atomically(path: Path | str, content: bytes) -> None:
         if old:
             temporary.chmod(stat.S_IMODE(old.st_mode))
         temporary.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise DataError(
             f"{path} could not be written ({error.strerror}); free some space or choose a path "
@@ -160,7 +160,7 @@ def _replaceable(target: Path) -> os.stat_result | None:
     return status
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have the new name of a file on the disk, where the system can do that (not on Windows)."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

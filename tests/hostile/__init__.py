@@ -1,1 +1,1 @@
-"""Wrong types, forged files, interrupts: each ends in one sentence, and nothing is lost."""
+"""What a hostile user, a poor machine or bad luck would do; each case in a folder of its own."""

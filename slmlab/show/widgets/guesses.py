@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slmlab.engine.config import ENDLESS
-from slmlab.text.files import printable
+from slmlab.show.harmless import in_spreadsheet
 from slmlab.validation import real_number, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LOWEST, HIGHEST = -1.0, 9.0  # gaps that can be guessed, nats per token
-# Text that begins with one of these is a formula to a spreadsheet, which may run a program.
-FORMULA_SIGNS = tuple("=+-@＝＋－＠")
 
 
 @dataclass
@@ -84,11 +82,5 @@ def predictions() -> "pd.DataFrame":
         (p.gap, p.locked, p.real_gap, p.distance, p.best_step, p.real_best_step)
         for p in SESSION.values()
     ]
-    titles = pd.Index([spreadsheet_text(title) for title in SESSION], dtype=object, name="title")
+    titles = pd.Index([in_spreadsheet(title) for title in SESSION], dtype=object, name="title")
     return pd.DataFrame(rows, titles, list(kinds)).astype(kinds).round(2)
-
-
-def spreadsheet_text(text: str) -> str:
-    """A text on one line, with an apostrophe in front if a spreadsheet took it for a formula."""
-    text = printable(" ".join(text.split()))
-    return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
