@@ -29,7 +29,7 @@ def _version(package: str) -> str:
 
 def _processor() -> str:
     try:  # Linux: the only place that names the model
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
         return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
     except (OSError, StopIteration, IndexError):
         return platform.processor()

@@ -26,7 +26,7 @@ class AdamW:
         self.parameters = dict(model.named_parameters())
         self.moments: dict[str, dict[str, Tensor]] = {
             name: {
-                "step": torch.zeros((), device=p.device),
+                "step": torch.zeros((), dtype=torch.float32, device=p.device),
                 "exp_avg": torch.zeros_like(p),
                 "exp_avg_sq": torch.zeros_like(p),
             }

@@ -5,7 +5,6 @@ listed, is provably a run. Nothing else is ever taken for one.
 """
 
 import json
-import os
 import re
 import stat
 from pathlib import Path
@@ -108,7 +107,7 @@ def is_folder(path: Path) -> bool:
 
 def names_in(folder: Path) -> set[str]:
     """The names of all that a folder holds."""
-    return set(os.listdir(folder))
+    return {path.name for path in folder.iterdir()}
 
 
 def reason(error: Exception) -> str:

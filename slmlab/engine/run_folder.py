@@ -89,7 +89,9 @@ def opened_run_folder(path: Path | str) -> Iterator[RunFiles]:
                 folder = _old(folder)  # a save was cut short
             found, fits = folder.exists(), folder.is_dir()
         except OSError as error:
-            raise DataError(f"{folder} cannot be read ({reason(error)}); check the path.") from error
+            raise DataError(
+                f"{folder} cannot be read ({reason(error)}); check the path."
+            ) from error
         if not found:
             raise DataError(
                 f"There is no run in {folder}; check the path, or save a run there first."
@@ -187,7 +189,7 @@ def _tidy(folder: Path) -> None:
 
 
 def _remove(left: Path) -> None:
-    """Remove what a save has left; its list last, so that the rest can always be told to be ours."""
+    """Remove what a save has left; its list last, so that the rest is known to be ours."""
     if os.path.lexists(left) and is_part_of_run(left):
         for name in sorted(names_in(left), key=SUMS.__eq__):
             (left / name).unlink()

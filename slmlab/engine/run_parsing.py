@@ -1,12 +1,15 @@
 """The files of a saved run, read as what they may be: somebody else's, and wrong in any way.
 
-Every value is checked before it is used; what is wrong raises `ValueError`, with what it is.
+Every value is checked before it is used; what is wrong raises `ValueError`, with what it is. A
+save reads its own files again in this way, so that what was saved can be loaded.
 """
 
 import csv
 import json
+import math
+import unicodedata
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from io import StringIO
 from typing import Any
 
@@ -18,17 +21,38 @@ from slmlab.engine.config import Progress, TrainConfig, TrainState
 from slmlab.engine.model import GPTConfig
 from slmlab.text.dataset import Dataset
 from slmlab.text.tokenizer import tokenizer_from_spec
-from slmlab.validation import real_number, shown, whole_number
+from slmlab.validation import real_number, shown, whole_number, whole_text
 
 STATUSES = ("running", "finished", "stopped early", "interrupted", "diverged")
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 MAX_UNTRAINED = 500_000_000  # parameters of a model that is built without weights at hand
+LARGEST_STEP = 10**9
+LONGEST_NAME = 1_000  # letters
+
+
+def checked_name(name: Any) -> str:
+    """A run's name. Raises `ValueError` for what is no short line of text."""
+    whole_text("The run's name", name)
+    # A control character can rewrite what a terminal shows.
+    if len(name) > LONGEST_NAME or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
+        raise ValueError(
+            f"The run's name is {shown(name)}; it must be one line of at most {LONGEST_NAME:,} "
+            "letters, without control characters."
+        )
+    return name
+
+
+def checked_prompts(prompts: Any) -> tuple[str, ...]:
+    """What samples begin with. Raises `ValueError` for what is no list of texts."""
+    if isinstance(prompts, str | bytes | dict) or not isinstance(prompts, Iterable):
+        raise ValueError(f"prompts is {shown(prompts)}; it must be a list of texts.")
+    return tuple(whole_text("A prompt", prompt) for prompt in prompts)
 
 
 def parse_json(content: bytes, kind: type) -> Any:
     """A file of JSON that holds a dictionary or a list."""
     try:
-        value = json.loads(content)
+        value = json.loads(content, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"a file is no JSON: {error}") from None
     return _of(kind, "a JSON file", value)
@@ -37,70 +61,57 @@ def parse_json(content: bytes, kind: type) -> Any:
 def parse_summary(content: bytes, formats: Iterable[int]) -> dict[str, Any]:
     """`run.json`, with a `GPTConfig` as its model and a `TrainConfig` as its training."""
     summary = parse_json(content, dict)
-    if summary.get("format") not in formats:
-        raise ValueError(f"its format is {shown(summary.get('format'))}, not one of {formats}")
-    for name, kind in {"name": str, "environment": dict, "dataset": dict, "model": dict}.items():
+    number = summary.get("format")
+    if isinstance(number, bool | float) or number not in formats:
+        raise ValueError(f"its format is {shown(number)}, not one of {formats}")
+    for name, kind in {"environment": dict, "dataset": dict, "model": dict}.items():
         _of(kind, name, summary.get(name))
-    prompts = _of(list, "prompts", summary.get("prompts", []))
-    summary["prompts"] = tuple(_of(str, "a prompt", prompt) for prompt in prompts)
+    whole_text("run.json", json.dumps(summary, ensure_ascii=False))
+    checked_name(summary.get("name"))
+    summary["prompts"] = checked_prompts(summary.get("prompts", []))
     summary["model"] = _made(GPTConfig, summary["model"])
     summary["training"] = _made(TrainConfig, _of(dict, "training", summary.get("training")))
+    if summary.get("parameters") != summary["model"].n_params:
+        raise ValueError(f"its model has not {shown(summary.get('parameters'))} parameters")
     return summary
 
 
-def parse_state(summary: dict[str, Any], history: bytes, best_of: int) -> TrainState:
-    """The state of training, without its tensors; `best_of` is the largest step there can be."""
-    planned = summary.get("planned_steps")
+def parse_state(summary: dict[str, Any], history: bytes) -> TrainState:
+    """The state of training, without its tensors."""
+    planned, best = summary.get("planned_steps"), summary.get("best_val_loss")
+    if summary.get("status") not in STATUSES:
+        raise ValueError(
+            f"status is {shown(summary.get('status'))}, not one of {', '.join(STATUSES)}"
+        )
     state = TrainState(
-        status=summary.get("status"),
-        step=whole_number("step", summary.get("step"), most=best_of),
+        status=summary["status"],
+        step=whole_number("step", summary.get("step"), most=LARGEST_STEP),
         seconds=real_number("seconds", summary.get("seconds"), least=0),
-        planned_steps=None if planned is None else whole_number("planned_steps", planned),
-        best_step=whole_number("best_step", summary.get("best_step"), most=best_of),
-        history=_history(history),
+        planned_steps=None if planned is None else whole_number("planned_steps", planned, least=1),
+        best_step=whole_number("best_step", summary.get("best_step"), most=LARGEST_STEP),
+        best_val_loss=math.inf if best is None else real_number("best_val_loss", best),
     )
-    best = summary.get("best_val_loss")
-    # Infinity is what a run has before its first evaluation.
-    state.best_val_loss = best if best == float("inf") else real_number("best_val_loss", best)
-    if state.status not in STATUSES:
-        raise ValueError(f"status is {shown(state.status)}, not one of {', '.join(STATUSES)}")
+    state.history = _history(history, broken=best is None or state.status == "diverged")
     steps = [now.step for now in state.history]
     if steps != sorted(set(steps)) or max([state.best_step, *steps], default=0) > state.step:
         raise ValueError("its history does not lead up to its last step")
+    if state.step and not steps:
+        raise ValueError("it was trained, but it has no history")
+    if best is None and any(math.isfinite(now.val_loss) for now in state.history):
+        raise ValueError("it has validation losses, but no best one")
     return state
 
 
-def _history(content: bytes) -> list[Progress]:
-    wanted = {f.name for f in fields(Progress)} - {"eta"}
-    reader = csv.DictReader(StringIO(content.decode()))
-    try:
-        if not wanted - {"test_loss"} <= set(reader.fieldnames or ()) <= wanted:
-            raise ValueError("history.csv has other columns than a history")
-        return [_progress(row) for row in reader]
-    except csv.Error as error:
-        raise ValueError(f"history.csv is no table: {error}") from None
-
-
-def _progress(row: dict[str, str]) -> Progress:
-    values: dict[str, Any] = {"test_loss": None}
-    for name, text in row.items():
-        if name is None or text is None:
-            raise ValueError("history.csv has rows of different lengths")
-        if name in ("step", "tokens"):
-            values[name] = whole_number(name, int(text))
-        else:  # a loss that exploded is infinite or no number, and was written so
-            values[name] = float(text) if text else None
-    return Progress(**values, eta=None)
-
-
-def parse_samples(content: bytes, n_rows: int, with_ids: bool) -> list[dict[str, Any]]:
+def parse_samples(
+    content: bytes, n_rows: int, last_step: int, with_ids: bool
+) -> list[dict[str, Any]]:
     """The samples; `n_rows` is how many tokens the model can write."""
     samples = parse_json(content, list)
     for sample in samples:
         _of(dict, "a sample", sample)
-        whole_number("a sample's step", sample.get("step"))
-        prompt, text = (_of(str, name, sample.get(name)) for name in ("prompt", "text"))
-        if not text.startswith(prompt):
+        whole_number("a sample's step", sample.get("step"), most=last_step)
+        prompt = whole_text("a sample's prompt", sample.get("prompt"))
+        if not whole_text("a sample's text", sample.get("text")).startswith(prompt):
             raise ValueError("a sample does not begin with its prompt")
         if with_ids:
             for i in _of(list, "a sample's ids", sample.get("ids")):
@@ -110,25 +121,41 @@ def parse_samples(content: bytes, n_rows: int, with_ids: bool) -> list[dict[str,
 
 def parse_dataset(tokens: bytes, spec: bytes, source: dict[str, Any]) -> Dataset:
     """The texts of a run that carries its own."""
-    tokenizer = tokenizer_from_spec(parse_json(spec, dict))
+    described = parse_json(spec, dict)
+    tokenizer = tokenizer_from_spec(described)
+    if tokenizer.spec() != described:  # another order would be other ids
+        raise ValueError("its tokenizer is not as one is written")
     ids = safetensors.torch.load(tokens)
-    if not {"train", "val"} <= ids.keys() <= {"train", "val", "test"}:
-        raise ValueError(f"its texts are {', '.join(map(shown, ids))}")
-    for name, tensor in ids.items():
-        if tensor.dim() != 1 or tensor.dtype != torch.int32 or len(tensor) < 2:
-            raise ValueError(f"its {name} text is no row of token ids")
-        if not 0 <= int(tensor.min()) <= int(tensor.max()) < tokenizer.n_vocab:
-            raise ValueError(f"its {name} text has ids that its tokenizer has not")
+    check_texts(ids, tokenizer.n_vocab)
     texts = {name: tensor.long() for name, tensor in ids.items()}
     return Dataset(**texts, tokenizer=tokenizer, source=source)
 
 
-def parse_weights(
-    content: bytes, config: GPTConfig, prefixes: tuple[str, ...]
-) -> dict[str, Tensor]:
-    """Tensors that have the shape of each parameter, once for each prefix, and one precision.
+def check_texts(ids: dict[str, Tensor], n_ids: int) -> None:
+    """Require token ids, int32 of shape (T,), to train and to validate on, and perhaps to test."""
+    if not {"train", "val"} <= ids.keys() <= {"train", "val", "test"}:
+        raise ValueError(f"its texts are {', '.join(map(shown, ids))}")
+    for name, tensor in ids.items():
+        if tensor.dim() != 1 or tensor.dtype != torch.int32 or len(tensor) < 2:
+            raise ValueError(f"its {name} text is no row of at least 2 token ids")
+        if not 0 <= int(tensor.min()) <= int(tensor.max()) < n_ids:
+            raise ValueError(f"its {name} text has ids that its tokenizer has not")
 
-    Under a prefix that ends in `step.` there is one number for each parameter instead.
+
+def check_rows(dataset: Dataset, n_rows: int) -> None:
+    """Require that a model of so many rows knows every token of its texts."""
+    texts = [ids for ids in (dataset.train, dataset.val, dataset.test) if ids is not None]
+    if max(int(ids.max()) for ids in texts) >= n_rows:
+        raise ValueError("its texts have ids that its model has not")
+
+
+def check_weights(
+    tensors: dict[str, Tensor], config: GPTConfig, prefixes: tuple[str, ...] = ("",)
+) -> None:
+    """Require tensors of the shape of each parameter, once for each prefix, and one precision.
+
+    Under a prefix that ends in `step.` there is one float32 for each parameter instead. PyTorch's
+    fused optimiser does not look at shapes: it writes beyond the end of what is too short.
     """
     shapes = parameter_shapes(config)
     expected = {
@@ -136,14 +163,24 @@ def parse_weights(
         for prefix in prefixes
         for name, shape in shapes.items()
     }
-    tensors = safetensors.torch.load(content)
     if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != expected:
         raise ValueError("its tensors do not have the shapes of its model")
     kinds = {t.dtype for name, t in tensors.items() if not name.startswith("adam.step.")}
     counts = {t.dtype for name, t in tensors.items() if name.startswith("adam.step.")}
     if len(kinds) != 1 or not kinds <= set(FLOATS) or counts - {torch.float32}:
         raise ValueError("its tensors are not of one precision")
-    return tensors
+    if not all_finite(t for name, t in tensors.items() if not name.startswith("adam.")):
+        raise ValueError("its weights are not finite numbers")
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no number is infinite or not a number."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
+
+def weights_size(config: GPTConfig, n_prefixes: int = 1) -> int:
+    """How many bytes the file of a model's weights may have: 8 a number, and a list of names."""
+    return n_prefixes * (8 * config.n_params + 5_000 * (config.n_layer + 1))
 
 
 def parameter_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
@@ -173,6 +210,35 @@ def require_buildable(config: GPTConfig) -> None:
         raise ValueError(f"a model of {config.n_params:,} parameters without any weights")
 
 
+def _history(content: bytes, broken: bool) -> list[Progress]:
+    """The rows of `history.csv`. Only a `broken` run has losses that are not finite."""
+    wanted = {f.name for f in fields(Progress)} - {"eta"}
+    reader = csv.DictReader(StringIO(content.decode()))
+    try:
+        if not wanted - {"test_loss"} <= set(reader.fieldnames or ()) <= wanted:
+            raise ValueError("history.csv has other columns than a history")
+        return [_progress(row, broken) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"history.csv is no table: {error}") from None
+
+
+def _progress(row: dict[str, str], broken: bool) -> Progress:
+    values: dict[str, Any] = {"test_loss": None}
+    for name, text in row.items():
+        if name is None or text is None:
+            raise ValueError("history.csv has rows of different lengths")
+        if name in ("step", "tokens"):
+            values[name] = whole_number(name, int(text))
+        elif name in ("batch_loss", "test_loss") and not text:
+            values[name] = None  # there is no batch at step 0, and not always a test text
+        elif name.endswith("_loss"):
+            loss = float(text or "nan")
+            values[name] = loss if broken else real_number(name, loss)
+        else:
+            values[name] = real_number(name, float(text), least=0)
+    return Progress(**values, eta=None)
+
+
 def _of(kind: type, name: str, value: Any) -> Any:
     if not isinstance(value, kind):
         raise ValueError(f"{name} is {shown(value)}, which is no {kind.__name__}")
@@ -182,7 +248,11 @@ def _of(kind: type, name: str, value: Any) -> Any:
 def _made(kind: type, values: dict[str, Any]) -> Any:
     if unknown := values.keys() - {f.name for f in fields(kind)}:
         raise ValueError(f"there is no setting {shown(sorted(unknown)[0])}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ValueError(f"a setting is missing: {error}") from None
+    for f in fields(kind):
+        if f.default is MISSING and f.name not in values:
+            raise ValueError(f"the setting {f.name} is missing")
+    return kind(**values)
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")

@@ -1,21 +1,18 @@
 """A training run as a thing to keep: train it, look at it, save it, load it, resume it."""
 
-import signal
-import sys
+import math
 import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
-
-from tqdm import tqdm
+from typing import Any
 
 from slmlab.engine import storage
 from slmlab.engine.config import Progress, TrainConfig
+from slmlab.engine.console import deferred_interrupt, progress_bar, warn
 from slmlab.engine.decoding import Decoding
 from slmlab.engine.environment import environment
 from slmlab.engine.generation import continuation, encoded_prompt
@@ -23,6 +20,7 @@ from slmlab.engine.model import GPT
 from slmlab.engine.run_folder import write_run_folder
 from slmlab.engine.training import check_fit, fit, resolve_device
 from slmlab.text.dataset import Dataset
+from slmlab.validation import shown
 
 SAMPLE_TOKENS = 30  # tokens in a sample
 SAMPLING = Decoding(temperature=0.8, top_k=40)  # how samples are drawn, unless said otherwise
@@ -34,7 +32,12 @@ class Run(storage.RunParts):
 
     @property
     def gap(self) -> float:
-        """Validation loss − training loss at the last evaluation. Signed: below 0 is suspicious."""
+        """Validation loss − training loss at the last evaluation. Signed: below 0 is suspicious.
+
+        Raises `ValueError` for a run that was not trained yet.
+        """
+        if not self.state.history:
+            raise ValueError(f"{self.name} was not trained yet, so it has no gap.")
         last = self.state.history[-1]
         return last.val_loss - last.train_loss
 
@@ -84,6 +87,11 @@ class Run(storage.RunParts):
             raise ValueError(
                 f"{self.name} was not trained yet, so there is nothing to sample from."
             )
+        if self.state.best_val_loss == math.inf:
+            raise ValueError(
+                f"{self.name} never had a loss that is a finite number, so it has no weights to "
+                "sample with; train it again from other weights, or with a lower learning rate."
+            )
         raise ValueError(
             f"{self.name} was kept without its weights; its texts are in `samples`, and training "
             "it again brings the weights back."
@@ -114,14 +122,25 @@ class Run(storage.RunParts):
                 'This run was saved without its training state; only a run saved with keep="all" '
                 "can be resumed."
             )
-        if config is not None:
-            check_fit(self.model, self.dataset)
-            resolve_device(config.device)
-            self.config = config
-            if config.seconds is not None:
-                self.state.planned_steps = None  # the new budget is planned afresh
+        new = self.config if config is None else config
+        self._check_resumable(new)
+        if config is not None and (config.seconds or 0) > self.state.seconds:
+            self.state.planned_steps = None  # the new budget is planned afresh
+        self.config = new
         self.__dict__.pop("best_model", None)
         return _train_and_sample(self, progress, sample_each_evaluation)
+
+    def _check_resumable(self, config: TrainConfig) -> None:
+        """Everything that may refuse a config, before anything is changed."""
+        if not isinstance(config, TrainConfig):
+            raise ValueError(f"config is {shown(config)}; it must be a TrainConfig.")
+        if config.max_steps is not None and config.max_steps < self.state.step:
+            raise ValueError(
+                f"The run has made {self.state.step:,} steps, so it cannot go on to a max_steps of "
+                f"{config.max_steps:,}; give more."
+            )
+        check_fit(self.model, self.dataset)
+        resolve_device(config.device)
 
     def save(self, folder: Path | str, keep: storage.Keep = "all") -> Path:
         """Write the run to a folder, replacing an older run there in one step.
@@ -130,7 +149,7 @@ class Run(storage.RunParts):
         samples, no weights). Formats are CSV, JSON and safetensors; nothing is pickled.
 
         Raises:
-            ValueError: if `keep` is something else.
+            ValueError: if `keep` is something else, or the run is not one that can be saved.
             DataError: if the folder cannot be written; what was there before is untouched.
         """
         with self.state.lock:  # another thread may be training this model
@@ -169,9 +188,15 @@ def train(
     Ctrl-C, a notebook's stop button, or setting the event `stop` from another thread ends
     training after the step at hand; the run so far comes back, marked "interrupted", and can be
     resumed. `progress` shows a bar; `sample_each_evaluation` samples at every evaluation, not
-    only at the end; `on_step` is called with the run and its progress after every step.
+    only at the end; `on_step` is called with the run and its progress after every step. Whatever
+    goes wrong with the bar, a sample or `on_step` costs just that; an error that does end a
+    training has the run so far as its attribute `run`.
+
+    Raises:
+        ValueError: if the model, the dataset and the config do not fit, or for a name or prompts
+            that are no text.
     """
-    run = Run(model, dataset, config, prompts=tuple(prompts), name=name, environment=environment())
+    run = Run(model, dataset, config, prompts=prompts, name=name, environment=environment())
     return _train_and_sample(run, progress, sample_each_evaluation, on_step, stop)
 
 
@@ -183,36 +208,31 @@ def _train_and_sample(
     stop: threading.Event | None = None,
 ) -> Run:
     state = run.state
-    with (
-        _bar(run.name, progress, state.step) as bar,
-        _deferred_interrupt(stop or threading.Event()) as interrupted,
-    ):
-        steps = fit(run.model, run.dataset, run.config, state)
-        if sample_each_evaluation and _was_cut_short(run):
-            _take_samples(run, interrupted)
-            steps = () if interrupted.is_set() else steps
-        for now in steps:
-            bar.total = state.planned_steps
-            bar.update(now.step - bar.n)
-            if now.val_loss is not None:
-                bar.set_postfix_str(f"train {now.train_loss:.2f} · val {now.val_loss:.2f}")
-                if sample_each_evaluation:
-                    _take_samples(run, interrupted)
-            if on_step is not None:
-                try:
-                    on_step(run, now)
-                except Exception as error:
-                    warnings.warn(
-                        f"on_step failed and is not called again: {error!r}", stacklevel=3
-                    )
+    try:
+        with (
+            progress_bar(run.name, progress, state.step) as bar,
+            deferred_interrupt(stop or threading.Event()) as interrupted,
+        ):
+            steps = fit(run.model, run.dataset, run.config, state)
+            if sample_each_evaluation and _was_cut_short(run):
+                _take_samples(run, interrupted)
+                steps = () if interrupted.is_set() else steps
+            for now in steps:
+                bar.total = state.planned_steps
+                bar.update(now.step - bar.n)
+                if now.val_loss is not None:
+                    bar.set_postfix_str(f"train {now.train_loss:.2f} · val {now.val_loss:.2f}")
+                    if sample_each_evaluation:
+                        _take_samples(run, interrupted)
+                if on_step is not None and not _called(on_step, run, now):
                     on_step = None
-            if interrupted.is_set() and state.status == "running":
-                state.status = "interrupted"
-                break
-    sampled = run.samples[-1]["step"] if run.samples else None
-    # After a stop nobody wants to wait for samples, if there are some.
-    if sampled is None or (sampled != state.step and not interrupted.is_set()):
-        _take_samples(run)
+                if interrupted.is_set() and state.status == "running":
+                    state.status = "interrupted"
+                    break
+            _take_last_samples(run, interrupted)
+    except BaseException as error:
+        _attach(run, error)
+        raise
     run.model.eval()
     return run
 
@@ -224,40 +244,14 @@ def _was_cut_short(run: Run) -> bool:
     return evaluated == [run.state.step] != sampled
 
 
-def _bar(title: str, shown: bool, step: int) -> tqdm:
-    """A bar of text, which is still readable in a stored notebook; there stderr is red."""
-    in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
-    file = sys.stdout if in_notebook else sys.stderr
-    return tqdm(
-        desc=title,
-        unit="step",
-        initial=step,  # a resumed run has made some before
-        disable=not shown or file is None,
-        file=_Forgiving(file),
-        ncols=110,
-        mininterval=0.5,
-    )
-
-
-class _Forgiving:
-    """A stream for the bar. What it cannot write costs the bar, never the training."""
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        with suppress(OSError, ValueError):  # nobody reads it, the disk is full, it is closed
-            try:
-                self._stream.write(text)
-            except UnicodeEncodeError:
-                self._stream.write(text.encode("ascii", "replace").decode())
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)  # its encoding, and whether it is a terminal
+def _called(on_step: Callable[[Run, Progress], None], run: Run, now: Progress) -> bool:
+    """Call `on_step`. If it fails, that costs a warning, never the training."""
+    try:
+        on_step(run, now)
+    except Exception as error:
+        warn(f"on_step failed and is not called again: {error!r}")
+        return False
+    return True
 
 
 def _take_samples(run: Run, stop: threading.Event | None = None) -> None:
@@ -272,24 +266,26 @@ def _take_samples(run: Run, stop: threading.Event | None = None) -> None:
         try:
             samples.append(run.take_sample(prompt))
         except Exception as error:  # whatever it is, the training is worth more
-            warnings.warn(f"No sample was taken after {prompt!r}: {error}", stacklevel=2)
+            warn(f"No sample was taken after {prompt!r}: {error}")
     run.samples += samples
 
 
-@contextmanager
-def _deferred_interrupt(event: threading.Event) -> Iterator[threading.Event]:
-    """Let the first Ctrl-C set the event, so that a step is never cut in two."""
-    if threading.current_thread() is not threading.main_thread():
-        yield event  # signals reach the main thread only
+def _take_last_samples(run: Run, interrupted: threading.Event) -> None:
+    """Sample at the end, unless somebody stopped the training and there are samples already."""
+    sampled = run.samples[-1]["step"] if run.samples else None
+    stopped = interrupted.is_set()
+    if sampled is None or (sampled != run.state.step and not stopped):
+        with suppress(KeyboardInterrupt):  # whoever does not want to wait gets the run at once
+            _take_samples(run, None if stopped else interrupted)
+
+
+def _attach(run: Run, error: BaseException) -> None:
+    """Let an error that ends a training carry the run so far, as its attribute `run`."""
+    if not run.state.history:
         return
-
-    def on_interrupt(*_: object) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt  # a second Ctrl-C does not wait
-        event.set()
-
-    previous = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    if run.state.status == "running":
+        run.state.status = "interrupted"
+    run.model.eval()
+    error.run = run
+    if hasattr(error, "add_note"):  # Python 3.11
+        error.add_note("The run so far is not lost: import sys; run = sys.last_value.run")

@@ -1,19 +1,21 @@
 """A run as a folder of files: CSV, JSON and safetensors, with a list of their hashes."""
 
 import json
+import math
+import warnings
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from slmlab.engine import run_parsing as parsing
 from slmlab.engine.config import Progress, TrainConfig, TrainState
-from slmlab.engine.model import GPT
+from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.optimizer import AdamW
-from slmlab.engine.run_folder import read_run_folder
+from slmlab.engine.run_files import RunFiles
+from slmlab.engine.run_folder import opened_run_folder
 from slmlab.text.corpus import dataset_from_source
 from slmlab.text.dataset import Dataset
 from slmlab.text.files import DataError
@@ -26,7 +28,6 @@ Keep = Literal["all", "best", "history"]
 FORMATS = (1, 2)
 STATE_FIELDS = ("status", "step", "planned_steps", "seconds", "best_step", "best_val_loss")
 PREFIXES = ("model.", "adam.step.", "adam.exp_avg.", "adam.exp_avg_sq.")  # of resume.safetensors
-LARGEST_STEP = 10**9
 
 
 @dataclass
@@ -54,6 +55,10 @@ class RunParts:
     environment: dict[str, Any] = field(default_factory=dict)
     name: str = "run"
 
+    def __post_init__(self) -> None:
+        parsing.checked_name(self.name)
+        self.prompts = parsing.checked_prompts(self.prompts)
+
     @property
     def history(self) -> "pd.DataFrame":
         """One row per evaluation, with the columns of `Progress`; losses in nats per token.
@@ -71,7 +76,7 @@ def contents_of(run: RunParts, keep: Keep) -> dict[str, bytes]:
     """The files of a run, by name.
 
     Raises:
-        ValueError: for a `keep` that there is not, a model that the format cannot express, or a
+        ValueError: for a `keep` that there is not, for what the format cannot express, or for a
             history alone of a text that the package does not carry.
     """
     if keep not in ("all", "best", "history"):
@@ -86,38 +91,81 @@ def contents_of(run: RunParts, keep: Keep) -> dict[str, bytes]:
             f"A model with {', '.join(run.model.exchanged_parts)} cannot be saved: the format "
             "holds plain GPTs only. Keep its state_dict() with safetensors instead."
         )
-    if not isinstance(run.name, str):
-        raise ValueError(f"The run's name is {run.name!r}; give it a name that is text.")
+    parsing.checked_name(run.name)
+    contents = _story(run)
+    try:
+        _check_story(contents)
+        if keep != "history":
+            contents |= _texts(run) | {"best.safetensors": _best(run)}
+        if keep == "all" and run.state.optimizer is not None:
+            contents |= _resume(run)
+    except ValueError as error:
+        raise ValueError(
+            f"The run cannot be saved: {_clause(error)}. It is still in memory; put that right and "
+            "save it again."
+        ) from error
+    return contents
+
+
+def _story(run: RunParts) -> dict[str, bytes]:
     state = run.state
     summary = {
         "format": FORMATS[-1],
         "name": run.name,
         "model": asdict(run.model.config),
-        "parameters": run.model.n_params,
+        "parameters": run.model.config.n_params,
         "training": asdict(run.config),
         "dataset": run.dataset.source
         | {"train_tokens": len(run.dataset.train), "val_tokens": len(run.dataset.val)},
         "prompts": run.prompts,
         "environment": run.environment,
     } | {key: getattr(state, key) for key in STATE_FIELDS}
-    contents = {
+    if state.best_val_loss == math.inf:  # before the first evaluation
+        summary["best_val_loss"] = None
+    return {
         "run.json": _json(summary),
         "samples.json": _json(run.samples),
         "history.csv": run.history.to_csv(index=False).encode(),
     }
-    if keep != "history":
-        contents["tokenizer.json"] = _json(run.dataset.tokenizer.spec())
-        ids = {"train": run.dataset.train.int(), "val": run.dataset.val.int()}
-        if run.dataset.test is not None:
-            ids["test"] = run.dataset.test.int()
-        contents["dataset.safetensors"] = safetensors.torch.save(ids)
-        contents["best.safetensors"] = safetensors.torch.save(_plain(state.best_weights))
-    if keep == "all" and state.optimizer is not None:
-        tensors = {f"model.{k}": v for k, v in run.model.state_dict().items()}
-        for name, moments in state.optimizer.moments.items():
-            tensors |= {f"adam.{key}.{name}": value for key, value in moments.items()}
-        contents["resume.safetensors"] = safetensors.torch.save(_plain(tensors))
-    return contents
+
+
+def _texts(run: RunParts) -> dict[str, bytes]:
+    dataset = run.dataset
+    ids = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
+    ids = {name: tensor.int() for name, tensor in ids.items() if tensor is not None}
+    spec = dataset.tokenizer.spec()
+    if spec.get("kind") not in ("gpt2", "bpe", "right-sized"):
+        raise ValueError("its tokenizer is none of the package's")
+    parsing.check_texts(ids, dataset.tokenizer.n_vocab)
+    parsing.check_rows(dataset, run.model.config.vocab_size)
+    return {
+        "tokenizer.json": _json(spec),
+        "dataset.safetensors": safetensors.torch.save(ids),
+    }
+
+
+def _best(run: RunParts) -> bytes:
+    """The best weights, or those before the first evaluation."""
+    weights = _plain(run.state.best_weights or run.model.state_dict())
+    parsing.check_weights(weights, run.model.config)
+    return safetensors.torch.save(weights)
+
+
+def _resume(run: RunParts) -> dict[str, bytes]:
+    """What resuming needs: the weights of the last step, and the optimiser's moments."""
+    weights = _plain(run.model.state_dict())
+    if not parsing.all_finite(weights.values()):
+        warnings.warn(
+            f"The weights of step {run.state.step} are not finite numbers, so only the best ones "
+            "are saved; the run cannot be resumed from there.",
+            stacklevel=4,
+        )
+        return {}
+    tensors = {f"model.{name}": weight for name, weight in weights.items()}
+    for name, moments in run.state.optimizer.moments.items():
+        tensors |= _plain({f"adam.{key}.{name}": value for key, value in moments.items()})
+    parsing.check_weights(tensors, run.model.config, PREFIXES)
+    return {"resume.safetensors": safetensors.torch.save(tensors)}
 
 
 def parts_of(folder: Path | str) -> RunParts:
@@ -125,65 +173,96 @@ def parts_of(folder: Path | str) -> RunParts:
 
     Raises `DataError` if the folder is no run, or none that this version can read.
     """
-    contents = read_run_folder(folder)
-    try:
-        return _parts(contents)
-    except DataError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as e:
-        raise DataError(
-            f"{folder} is not a run that this version of SLM Lab can read ({e}); make it "
-            "again, or use the version that saved it."
-        ) from e
+    with opened_run_folder(folder) as files:
+        try:
+            return _parts(files)
+        except DataError:
+            raise
+        except Exception as error:  # whatever somebody else's file makes a parser say
+            raise DataError(
+                f"{folder} is not a run that this version of SLM Lab can read ({_clause(error)}); "
+                "make it again, or use the version that saved it."
+            ) from error
 
 
-def _parts(contents: dict[str, bytes]) -> RunParts:
-    summary = parsing.parse_summary(contents["run.json"], FORMATS)
+def _parts(files: RunFiles) -> RunParts:
+    names = ("run.json", "samples.json", "history.csv")
+    summary, state, samples = _check_story({name: files.read(name) for name in names})
     config, shape, source = summary["training"], summary["model"], summary["dataset"]
-    for name in ("train_tokens", "val_tokens"):
-        source.pop(name, None)  # told for readers of the file
-    state = parsing.parse_state(summary, contents["history.csv"], LARGEST_STEP)
-    with_ids = summary["format"] > 1
-    samples = parsing.parse_samples(contents["samples.json"], shape.vocab_size, with_ids)
-    if "dataset.safetensors" in contents:
+    lengths = [source.pop(name, None) for name in ("train_tokens", "val_tokens")]
+    if "dataset.safetensors" in files:
         dataset = parsing.parse_dataset(
-            contents["dataset.safetensors"], contents["tokenizer.json"], source
+            files.read("dataset.safetensors"), files.read("tokenizer.json"), source
         )
     else:
         dataset = dataset_from_source(source)
-    resume = {}
-    if "best.safetensors" in contents:
-        state.best_weights = parsing.parse_weights(contents["best.safetensors"], shape, ("",))
-    if "resume.safetensors" in contents:
-        resume = parsing.parse_weights(contents["resume.safetensors"], shape, PREFIXES)
-    if not state.best_weights and not resume:
         parsing.require_buildable(shape)
-    model = _model(GPT(shape, config.seed), state, resume, config)
-    if not with_ids:  # the text is cut into tokens again, nearly as it was written
-        for sample in samples:
-            sample["ids"] = dataset.tokenizer.encode(sample["text"][len(sample["prompt"]) :])
-    prompts = summary["prompts"] or tuple(dict.fromkeys(s["prompt"] for s in samples))
-    environment, name = summary["environment"], summary["name"]
-    return RunParts(model, dataset, config, state, prompts, samples, environment, name)
-
-
-def _model(model: GPT, state: TrainState, resume: dict[str, Tensor], config: TrainConfig) -> GPT:
-    """The model with the weights that were kept, if any; makes the state's optimiser as well."""
-    weights = {k: resume[f"model.{k}"] for k in model.state_dict()} if resume else {}
-    weights = weights or state.best_weights
-    if weights:
-        model.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+    if lengths != [len(dataset.train), len(dataset.val)]:
+        raise ValueError("its texts are not as long as run.json says")
+    parsing.check_rows(dataset, shape.vocab_size)
+    best = _weights(files, "best.safetensors", shape, ("",))
+    resume = _weights(files, "resume.safetensors", shape, PREFIXES)
+    model = _model(GPT(shape, config.seed), best, resume)
+    if state.best_val_loss < math.inf:
+        state.best_weights = best
     if resume:
         state.optimizer = AdamW(model, config.weight_decay)
         for name, moments in state.optimizer.moments.items():
             moments |= {key: resume[f"adam.{key}.{name}"] for key in moments}
+    for sample in samples:
+        if "ids" not in sample:  # format 1: cut into tokens again, nearly as it was written
+            sample["ids"] = dataset.tokenizer.encode(sample["text"][len(sample["prompt"]) :])
+    prompts = summary["prompts"]
+    if summary["format"] == 1:
+        prompts = tuple(dict.fromkeys(sample["prompt"] for sample in samples))
+    environment, name = summary["environment"], summary["name"]
+    return RunParts(model, dataset, config, state, prompts, samples, environment, name)
+
+
+def _check_story(
+    contents: dict[str, bytes],
+) -> tuple[dict[str, Any], TrainState, list[dict[str, Any]]]:
+    """`run.json`, the state and the samples, each value checked."""
+    summary = parsing.parse_summary(contents["run.json"], FORMATS)
+    state = parsing.parse_state(summary, contents["history.csv"])
+    samples = parsing.parse_samples(
+        contents["samples.json"],
+        summary["model"].vocab_size,
+        state.step,
+        with_ids=summary["format"] > 1,
+    )
+    return summary, state, samples
+
+
+def _weights(
+    files: RunFiles, name: str, shape: GPTConfig, prefixes: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """The tensors of a file, if there is one; it may be no larger than the model explains."""
+    if name not in files:
+        return {}
+    content = files.read(name, parsing.weights_size(shape, len(prefixes)))
+    tensors = safetensors.torch.load(content)
+    parsing.check_weights(tensors, shape, prefixes)
+    return tensors
+
+
+def _model(model: GPT, best: dict[str, Tensor], resume: dict[str, Tensor]) -> GPT:
+    """The model with the weights of the last step, or else the best, if any were kept."""
+    weights = {name: resume[f"model.{name}"] for name in model.state_dict()} if resume else best
+    if weights:
+        model.to(next(iter(weights.values())).dtype).load_state_dict(weights)
     return model.eval()
+
+
+def _clause(error: Exception) -> str:
+    """An error's sentence, or its kind, for the middle of another sentence."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _json(value: Any) -> bytes:
     try:
-        return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
-    except (TypeError, ValueError) as error:
+        return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"The run holds something that JSON cannot ({error}); its prompts, its environment "
             "and the dataset's source may hold text, numbers, lists and dictionaries."

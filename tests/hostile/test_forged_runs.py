@@ -13,7 +13,7 @@ import torch
 
 import slmlab as lab
 from slmlab import DataError, Run
-from slmlab.engine.run_folder import FILES
+from slmlab.engine.run_files import FILES
 from slmlab.engine.run_parsing import parameter_shapes
 
 
