@@ -1,12 +1,11 @@
 """A save that is cut short anywhere leaves the old run or the new one, and nobody else's files."""
 
-import json
 import os
 import signal
 import sys
 import threading
-import time
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +39,7 @@ def model(data):
 
 @pytest.fixture(scope="module")
 def trained(data, model):
-    """Trains a tiny model: `trained("name")`, with other options of `train` where they are given."""
+    """Trains a tiny model: `trained("name")`, or with other options of `train`."""
 
     def train(name="run", config=CONFIG, **options):
         options = {"prompts": ["the"], "progress": False} | options
@@ -434,7 +433,7 @@ def test_what_is_not_ours_beside_the_folder_is_never_touched(
     made(make, tmp_path / beside)
     before = tree(tmp_path)
     for work in (runs[0].save, run_folder.check_target):
-        with pytest.raises(DataError, match="is in the way of a save to .*; move it elsewhere"):
+        with pytest.raises(DataError, match=r"is in the way of a save to .*; move it"):
             work(tmp_path / "place")
     assert tree(tmp_path) == before
 
@@ -670,7 +669,7 @@ def test_a_file_too_large_to_be_read_again_is_not_written(runs, tmp_path, monkey
 def test_a_run_that_could_not_be_saved_is_still_in_memory(trained, tmp_path):
     run = trained()
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match="it is still in memory, .* and save again"):
+    with pytest.raises(DataError, match=r"it is still in memory, .* and save again"):
         run.save(tmp_path / "file" / "run")
     loaded = Run.load(run.save(tmp_path / "run"))
     assert loaded.history.equals(run.history)
@@ -706,10 +705,8 @@ def closed_file():
     stream = closed_pipe()
     with pytest.raises(BrokenPipeError):
         stream.write("\n")
-    try:
+    with suppress(BrokenPipeError):
         stream.close()
-    except BrokenPipeError:
-        pass
     return stream
 
 
