@@ -87,15 +87,21 @@ def is_run(folder: Path) -> bool:
         return False
 
 
-def is_part_of_run(folder: Path) -> bool:
-    """Whether a folder holds some of the files that its SHA256SUMS lists, and nothing else."""
+def is_part_of_run(folder: Path, finished: bool) -> bool:
+    """Whether a folder holds some of the files that its SHA256SUMS lists, and nothing else.
+
+    If the run was `finished`, they are still as listed; else the last may be half-written.
+    """
     if not is_folder(folder):
         return False
     names = names_in(folder)
     if not all(stat.S_ISREG((folder / name).lstat().st_mode) for name in names):
         return False
     try:
-        return not names or names <= {SUMS, *_listed(folder)}
+        sums = _listed(folder) if names else {}
+        return names <= {SUMS, *sums} and not (
+            finished and any(sha256(_read(folder, n)) != sums[n] for n in names - {SUMS})
+        )
     except (OSError, ValueError):
         return False
 

@@ -170,7 +170,7 @@ def _tidy(folder: Path) -> None:
     """
     new, old = _new(folder), _old(folder)
     for left in (new, old):
-        if os.path.lexists(left) and not is_part_of_run(left):
+        if os.path.lexists(left) and not is_part_of_run(left, finished=left == old):
             raise DataError(
                 f"{left} is in the way of a save to {folder}, and no save has left it there; "
                 "move it elsewhere, or choose another name."
@@ -190,7 +190,7 @@ def _tidy(folder: Path) -> None:
 
 def _remove(left: Path) -> None:
     """Remove what a save has left; its list last, so that the rest is known to be ours."""
-    if os.path.lexists(left) and is_part_of_run(left):
+    if os.path.lexists(left) and is_part_of_run(left, finished=False):
         for name in sorted(names_in(left), key=SUMS.__eq__):
             (left / name).unlink()
         left.rmdir()

@@ -286,6 +286,6 @@ def _attach(run: Run, error: BaseException) -> None:
     if run.state.status == "running":
         run.state.status = "interrupted"
     run.model.eval()
-    error.run = run
-    if hasattr(error, "add_note"):  # Python 3.11
+    with suppress(AttributeError):  # of an error that takes none, or before Python 3.11
+        error.run = run
         error.add_note("The run so far is not lost: import sys; run = sys.last_value.run")
