@@ -5,21 +5,25 @@ import operator
 from typing import Any
 
 
-def whole_number(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
+def whole_number(
+    name: str, value: Any, least: int = 0, most: int | None = None, note: str = ""
+) -> int:
     """`value` as an int, NumPy's included. Raises `ValueError` for anything else or out of range.
 
     True and False are refused: they are whole numbers to Python, but not to anybody who reads.
+    A `note` explains the bounds at the end of the sentence.
     """
     try:
-        if isinstance(value, bool):
+        if _is_truth_value(value):
             raise TypeError
         number = operator.index(value)
         if number < least or (most is not None and number > most):
             raise ValueError
     except (TypeError, ValueError):
         bounds = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
+        note = f" ({note})" if note else ""
         raise ValueError(
-            f"{name} is {_shown(value)}; it must be a whole number {bounds}."
+            f"{name} is {shown(value)}; it must be a whole number {bounds}{note}."
         ) from None
     return number
 
@@ -51,12 +55,46 @@ def real_number(
     bounds = " and ".join(
         f"{word} {limit:g}" for word, limit in limits.items() if limit is not None
     )
-    raise ValueError(f"{name} is {_shown(value)}; it must be a number {bounds}.".replace(" .", "."))
+    kind = "finite number" if value in (math.inf, -math.inf) else "number"
+    raise ValueError(f"{name} is {shown(value)}; it must be a {kind} {bounds}".rstrip() + ".")
+
+
+def whole_text(name: str, value: Any) -> str:
+    """`value`, if it is text that can be written to a file. Raises `ValueError` for anything else.
+
+    A Python string may hold half a character (a lone surrogate, U+D800 to U+DFFF), which no
+    encoding can write and no tokenizer can give back.
+    """
+    if not isinstance(value, str):
+        hint = "; decode it first" if isinstance(value, bytes | bytearray) else ""
+        raise ValueError(f"{name} is {shown(value)}; it must be text (a str){hint}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = ord(value[error.start])
+        raise ValueError(
+            f"{name} has half a character (U+{half:04X}) at place {error.start:,}; remove it, "
+            'such as by text.encode("utf-8", "replace").decode().'
+        ) from None
+    return value
+
+
+def shown(value: Any, longest: int = 80) -> str:
+    """A value in an error sentence: on one line, and cut where it would fill the screen."""
+    if isinstance(value, int) and abs(value) >= 10**longest:
+        return "a number that is far too large"  # Python refuses to print the largest
+    if isinstance(value, str | bytes | bytearray):
+        value = value[: longest + 1]
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        text = f"a {type(value).__name__}"  # which cannot even be printed
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def _as_float(value: Any) -> float:
     """The number, or NaN for what is none. Text is none, even where it looks like a number."""
-    if isinstance(value, bool | str | bytes) or not hasattr(value, "__float__"):
+    if not hasattr(value, "__float__") or _is_truth_value(value) or getattr(value, "ndim", 0):
         return math.nan
     try:
         return float(value)
@@ -64,9 +102,6 @@ def _as_float(value: Any) -> float:
         return math.nan
 
 
-def _shown(value: Any, longest: int = 80) -> str:
-    """A value in an error sentence, cut where it would fill the screen."""
-    if isinstance(value, int) and abs(value) >= 10**longest:
-        return "a number that is far too large"  # Python refuses to print the largest
-    text = repr(value)
-    return text if len(text) <= longest else f"{text[:longest]}…"
+def _is_truth_value(value: Any) -> bool:
+    """Whether it is True or False, of Python, of NumPy or in a tensor."""
+    return isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))

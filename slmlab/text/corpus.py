@@ -7,11 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmlab.text.dataset import Dataset
-from slmlab.text.files import DataError, data_path, read_published, read_verified
+from slmlab.text.files import (
+    DataError,
+    data_path,
+    read_published,
+    read_regular,
+    read_verified,
+    user_path,
+)
 from slmlab.text.tokenizer import gpt2_tokenizer, tokenizer_for
+from slmlab.validation import shown
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MAX_SUMS_BYTES = 1_000_000  # of a list of hashes
 
 
 @dataclass(frozen=True)
@@ -40,12 +50,12 @@ class Corpus:
         """The statistics that the experiment published, beside those of this corpus.
 
         A ChromaDB operation is a call such as `collection.add(…)`: a method of the names
-        `chromadb`, `client` or `collection`.
+        `chromadb`, `client` or `collection`. Raises `ValueError` for what is not Python.
         """
         import pandas as pd
 
         ids = gpt2_tokenizer().encode(self.text)
-        trees = [ast.parse(d.text) for d in self.documents]
+        trees = [_parsed(d) for d in self.documents]
         nodes = [node for tree in trees for node in ast.walk(tree)]
         ours = {
             "characters": len(self.text),
@@ -59,6 +69,16 @@ class Corpus:
         return pd.DataFrame({"ours": ours, "published": published})
 
 
+def _parsed(document: Document) -> ast.AST:
+    try:
+        return ast.parse(document.text)
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ValueError(
+            f"{document.name} is no Python script, so its functions cannot be counted; for a text "
+            "of your own use lab.read_text(…).inspect()."
+        ) from error
+
+
 def _is_chromadb_call(node: ast.AST) -> bool:
     return (
         isinstance(node, ast.Call)
@@ -68,32 +88,40 @@ def _is_chromadb_call(node: ast.AST) -> bool:
     )
 
 
-def load_corpus(folder: Path | None = None) -> Corpus:
+def load_corpus(folder: Path | str | None = None) -> Corpus:
     """The 31 scripts of the course, each checked against `SHA256SUMS` in the same folder.
 
     Raises `DataError` if a script is missing, truncated or altered.
     """
-    folder = Path(folder) if folder else data_path("corpus")
-    try:
-        sums = (folder / "SHA256SUMS").read_text().splitlines()
-    except OSError as error:
-        raise DataError(
-            f"There is no corpus in {folder} (SHA256SUMS cannot be read); restore it with "
-            "`git checkout -- data` or reinstall the package."
-        ) from error
-    expected = {name: digest for digest, _, name in (line.partition("  ") for line in sums)}
-    if not {path.name for path in folder.glob("*.py")} <= expected.keys():
+    folder = data_path("corpus") if folder is None else user_path(folder)
+    sums = _sums(folder)
+    scripts = sorted(name for name in sums if name.endswith(".py"))
+    if not scripts or not {path.name for path in folder.glob("*.py")} <= sums.keys():
         raise DataError(
             f"{folder / 'SHA256SUMS'} does not list every script beside it; restore it with "
             "`git checkout -- data` or reinstall the package."
         )
-    return Corpus(
-        tuple(
-            Document(name, read_verified(folder / name, digest).decode().strip() + "\n")
-            for name, digest in sorted(expected.items())
-            if name.endswith(".py")
-        )
-    )
+    return Corpus(tuple(_document(folder / name, sums[name]) for name in scripts))
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file that a folder's `SHA256SUMS` lists, all of them in that folder."""
+    try:
+        lines = read_regular(folder / "SHA256SUMS", MAX_SUMS_BYTES).decode().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"There is no corpus in {folder} (SHA256SUMS cannot be read); restore it with "
+            "`git checkout -- data` or reinstall the package."
+        ) from error
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    return {name: digest for name, digest in sums.items() if name == Path(name).name}
+
+
+def _document(path: Path, digest: str) -> Document:
+    try:
+        return Document(path.name, read_verified(path, digest).decode().strip() + "\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8; save it as UTF-8.") from error
 
 
 def load_held_out() -> Corpus:
@@ -123,9 +151,10 @@ def dataset_from_source(source: dict[str, Any]) -> Dataset:
 
     Raises `ValueError` if the source is of another kind, or of another corpus than this one.
     """
-    if source.get("kind") != "corpus":
-        raise ValueError(f"its text is of kind {source.get('kind')!r}, which the package has not")
-    dataset = corpus_dataset(source["n_tokens"], source["vocabulary"])
+    if not isinstance(source, dict) or source.get("kind") != "corpus":
+        kind = source.get("kind") if isinstance(source, dict) else source
+        raise ValueError(f"its text is of kind {shown(kind)}, which the package has not")
+    dataset = corpus_dataset(source.get("n_tokens"), source.get("vocabulary"))
     if "test_sha256" in source:
         dataset = dataset.with_test(load_held_out().text)
     if dataset.source != source:

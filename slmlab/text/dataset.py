@@ -1,12 +1,16 @@
 """Token ids to train on, to validate on, and to be tested on."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from slmlab.text.files import sha256
 from slmlab.text.tokenizer import Tokenizer
+from slmlab.validation import real_number, shown, whole_number, whole_text
+
+MAX_BATCH = 1_000_000  # windows; more would not fit into any laptop's memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,13 +19,26 @@ class Dataset:
 
     `train`, `val` and, if there is one, `test` are 1-D int64 tensors. `source` says where the text
     came from, with the SHA-256 of what was used of it; runs store it.
+
+    Raises `ValueError` for ids that are something else.
     """
 
     train: Tensor
     val: Tensor
     tokenizer: Tokenizer
-    source: dict = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
     test: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("train", "val", "test"):
+            ids = getattr(self, name)
+            if ids is None and name == "test":
+                continue
+            right = isinstance(ids, Tensor) and ids.dtype == torch.int64 and ids.dim() == 1
+            if not right or (len(ids) and ids.min() < 0):
+                raise ValueError(
+                    f"{name} is {shown(ids)}; it must be a 1-D int64 tensor of token ids."
+                )
 
     @classmethod
     def from_text(
@@ -30,26 +47,19 @@ class Dataset:
         tokenizer: Tokenizer,
         n_tokens: int | None = None,
         val_fraction: float = 0.1,
-        source: dict | None = None,
+        source: dict[str, Any] | None = None,
     ) -> "Dataset":
         """The first `n_tokens` tokens of a text (default: all), the last tenth for validation.
 
         Raises:
-            ValueError: for empty text, more tokens than the text has, or a split that leaves
-                fewer than two tokens on a side.
+            ValueError: for empty text, something else than a tokenizer, more tokens than the text
+                has, or a split that leaves fewer than two tokens on a side.
         """
-        if not text:
-            raise ValueError("The text is empty; give some text to train on.")
-        if not 0 < val_fraction < 1:
-            raise ValueError(f"val_fraction is {val_fraction}; it must be between 0 and 1.")
-        ids = torch.tensor(tokenizer.encode(text))
+        val_fraction = real_number("val_fraction", val_fraction, above=0, below=1)
+        ids = encoded(text, tokenizer)
         if n_tokens is None:
             n_tokens = len(ids)
-        if not 1 <= n_tokens <= len(ids):
-            raise ValueError(
-                f"{n_tokens:,} tokens were asked for, but the text has {len(ids):,}; "
-                f"ask for 1 to {len(ids):,}."
-            )
+        n_tokens = whole_number("n_tokens", n_tokens, 1, len(ids), note="which the text has")
         n_train = round(n_tokens * (1 - val_fraction))
         if n_train < 2 or n_tokens - n_train < 2:
             raise ValueError(
@@ -61,13 +71,25 @@ class Dataset:
         return cls(ids[:n_train], ids[n_train:n_tokens], tokenizer, source)
 
     def with_test(self, text: str) -> "Dataset":
-        """The same dataset with a test text, whose loss is reported at every evaluation."""
-        ids = torch.tensor(self.tokenizer.encode(text))
+        """The same dataset with a test text, whose loss is reported at every evaluation.
+
+        Raises `ValueError` for a text of fewer than two tokens.
+        """
+        ids = encoded(text, self.tokenizer)
+        if len(ids) < 2:
+            raise ValueError(f"The test text has {len(ids)} token; give at least 2.")
         return replace(self, test=ids, source=self.source | {"test_sha256": sha256(text.encode())})
 
     def batch(self, batch_size: int, block_size: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Random windows of the training tokens: inputs and next tokens, (batch, block) each."""
-        generator = torch.Generator().manual_seed(seed)
+        """Random windows of the training tokens: inputs and next tokens, (batch, block) each.
+
+        Raises `ValueError` if the training text is no longer than a window.
+        """
+        batch_size = whole_number("batch_size", batch_size, 1, MAX_BATCH)
+        block_size = whole_number(
+            "block_size", block_size, 1, len(self.train) - 1, note="the training text less a token"
+        )
+        generator = torch.Generator().manual_seed(whole_number("seed", seed, most=2**63 - 1))
         starts = torch.randint(len(self.train) - block_size, (batch_size, 1), generator=generator)
         windows = self.train[starts + torch.arange(block_size + 1)]
         return windows[:, :-1], windows[:, 1:]
@@ -77,9 +99,19 @@ class Dataset:
 
         The train/test overlap measure of Brown et al. 2020 (GPT-3, appendix C), at n tokens.
         """
+        n = whole_number("n", n, least=1)
         seen = set(ngrams(self.train.tolist(), n))
         found = [gram in seen for gram in ngrams(self.val.tolist(), n)]
         return sum(found) / len(found) if found else float("nan")
+
+
+def encoded(text: str, tokenizer: Tokenizer) -> Tensor:
+    """The token ids of a text, (N,) int64. Raises `ValueError` for empty text, or no tokenizer."""
+    if not whole_text("The text", text):
+        raise ValueError("The text is empty; give some text, such as that of a file.")
+    if not isinstance(tokenizer, Tokenizer):
+        raise ValueError(f"The tokenizer is {shown(tokenizer)}; give one such as gpt2_tokenizer().")
+    return torch.tensor(tokenizer.encode(text))
 
 
 def ngrams(ids: list[int], n: int) -> list[tuple[int, ...]]:

@@ -1,12 +1,19 @@
-"""Where the course's data lies, and how a file is checked before it is believed."""
+"""Paths and files: where the course's data lies, how a file is read safely, how it is saved."""
 
+import errno
 import hashlib
 import json
 import os
+import secrets
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from slmlab.validation import shown
+
 _PACKAGE = Path(__file__).resolve().parent.parent
+MAX_DATA_BYTES = 100_000_000  # far above any file of the course: the largest has 0.8 MB
 
 
 class DataError(Exception):
@@ -21,24 +28,83 @@ def data_path(*parts: str) -> Path:
     return root.joinpath(*parts)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def user_path(path: Path | str) -> Path:
+    """A path as somebody gives it, to read or to save: `~` at its beginning is their home folder.
+
+    Raises `DataError` for what can be no path: something else than text, an empty text (which
+    would mean the working folder), characters that no file name may have.
+    """
+    try:
+        text = os.fspath(path)
+        if not isinstance(text, str) or not text.strip() or b"\0" in os.fsencode(text):
+            raise TypeError
+    except (TypeError, UnicodeEncodeError):
+        raise DataError(
+            f"The path is {shown(path)}; give the path of a file or folder as text, such as "
+            '"my_text".'
+        ) from None
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise DataError(
+            f"There is no home folder to put in the place of ~ in {shown(text)}; write the whole "
+            "path."
+        ) from None
+
+
+def printable(name: str | Path) -> str:
+    """A file's name for a text or a sentence: on one line, and without control characters."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(name))
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The first `most` bytes of a regular file.
+
+    A pipe, a device or a folder is refused: reading one may wait for ever, or never end. Raises
+    `OSError`, whose `strerror` says why the file cannot be read.
+    """
+    _require_regular(Path(path).stat())
+    # Another file may lie there by now, so it is opened without waiting, and looked at again.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        _require_regular(os.fstat(file.fileno()))
+        return file.read(most)
+
+
+def write_atomically(path: Path | str, content: bytes) -> None:
     """Write a file so that at any moment it holds either the old content or all of the new.
 
-    Raises `DataError` if it cannot be written; the old content then still stands.
+    A link is followed: the file that it leads to is written, and the link stays. Nothing but a
+    regular file that may be written is ever replaced.
+
+    Raises:
+        DataError: if the file cannot be written; what was there before then still is.
+        ValueError: if the content is not bytes.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path = user_path(path)
+    if not isinstance(content, bytes | bytearray):
+        raise ValueError(f"content is {shown(content)}; it must be bytes, such as text.encode().")
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        old = _replaceable(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if old:
+            temporary.chmod(stat.S_IMODE(old.st_mode))
+        temporary.replace(target)
+        _sync_folder(target.parent)
     except OSError as error:
         raise DataError(
-            f"{path} could not be written ({error.strerror}); free some space or choose a folder "
-            "you may write to."
+            f"{path} could not be written ({error.strerror}); free some space or choose a path "
+            "that you may write to."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def sha256(content: bytes) -> str:
@@ -52,7 +118,7 @@ def read_verified(path: Path, expected: str) -> bytes:
     Raises `DataError` if the file is missing, cannot be read, or differs.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_regular(path, MAX_DATA_BYTES)
     except OSError as error:
         raise DataError(
             f"Cannot read {path} ({error.strerror}); restore it with `git checkout -- data` "
@@ -70,8 +136,35 @@ def read_published(name: str) -> Any:
     """A file of the published results. Raises `DataError` if it is missing or damaged."""
     path = data_path("published", name)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_regular(path, MAX_DATA_BYTES))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} is missing or damaged; restore it with `git checkout -- data` or reinstall."
         ) from error
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+
+
+def _replaceable(target: Path) -> os.stat_result | None:
+    """What lies at a path that is to be written, if anything. Raises `OSError` to protect it."""
+    try:
+        status = target.stat()
+    except FileNotFoundError:
+        return None
+    _require_regular(status)
+    if not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, "it is protected from writing")
+    return status
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name of a file on the disk, where the system can do that (not on Windows)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
