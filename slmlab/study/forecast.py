@@ -172,7 +172,8 @@ def measured_steps() -> list[MeasuredStep]:
 
 
 def step_demands(config: GPTConfig, batch_size: int) -> tuple[float, ...]:
-    """What a step has to do: layers to call, 10⁹ operations, 10⁶ activations, 10⁶ logits."""
+    """What a step has to do: layers to call, 10⁹ operations, 10⁶ bytes of activations (of 16
+    bits), 10⁶ logits."""
     L, C, block, V = config.n_layer, config.n_embd, config.block_size, config.vocab_size
     tokens = batch_size * block
     # As in benchmarks/README.md: 6 for every weight and token, and attention (Chowdhery et al.).
@@ -181,8 +182,8 @@ def step_demands(config: GPTConfig, batch_size: int) -> tuple[float, ...]:
 
 
 def _activations(config: GPTConfig, batch_size: int) -> float:
-    """Numbers that the backward pass reads again: per token and layer about 34 widths, and the
-    attention scores (Korthikanti et al. 2022, arXiv:2205.05198)."""
+    """What the backward pass reads again: per token and layer about 34 widths, and the attention
+    scores, in bytes of numbers of 16 bits (Korthikanti et al. 2022, arXiv:2205.05198)."""
     c = config
     per_token = c.n_layer * (34 * c.n_embd + 5 * c.block_size * c.n_head)
     return batch_size * c.block_size * per_token
@@ -190,7 +191,7 @@ def _activations(config: GPTConfig, batch_size: int) -> float:
 
 def _megabytes(config: GPTConfig, batch_size: int) -> float:
     """Weights, gradients, AdamW's two moments, the best weights; activations; a chunk of logits."""
-    activations = _activations(config, batch_size) / 2
+    activations = _activations(config, batch_size) / 2  # two bytes a number
     numbers = 5 * config.n_params + activations + HEAD_CHUNK * config.vocab_size
     return BASE_MB + 4 * numbers / 1e6
 
