@@ -69,7 +69,7 @@ def test_the_string_names_what_differs_from_the_nearest_phase():
         ("phase-2 validation=none", "validation is 'none'; it must be one of last tenth"),
         ("phase-2 n_layer=99999999999999999999", "from 1 to 1,000"),
         ("phase-2 max_steps=1e999", "max_steps is '1e999'; it must be a whole number"),
-        ("phase-2 learning_rate=inf", "learning_rate is inf; it must be a number above 0"),
+        ("phase-2 learning_rate=inf", "learning_rate is inf; it must be a finite number above 0"),
         ("phase-2 seed=" + 5_000 * "9", "seed is "),
         ("phase-2 n_head=5", "multiple of 5"),
         ("phase-2 dropout=2", "below 1"),

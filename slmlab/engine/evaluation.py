@@ -112,10 +112,11 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, 700.0))  # beyond, a float overflows
 
 
-def bits_per_byte(loss: float, dataset: Dataset) -> float:
-    """A loss in bits per byte of the validation text: comparable across vocabularies."""
-    n_bytes = sum(len(dataset.tokenizer.token_bytes(i)) for i in dataset.val[1:].tolist())
-    return loss * (len(dataset.val) - 1) / math.log(2) / n_bytes
+def bits_per_byte(loss: float, dataset: Dataset, ids: Tensor | None = None) -> float:
+    """A loss on the validation text (or `ids`) in bits per byte: comparable across vocabularies."""
+    ids = dataset.val if ids is None else ids
+    n_bytes = sum(len(dataset.tokenizer.token_bytes(i)) for i in ids[1:].tolist())
+    return loss * (len(ids) - 1) / math.log(2) / n_bytes
 
 
 def loss_windows(

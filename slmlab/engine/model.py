@@ -45,7 +45,7 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
-            most = MAX_LAYERS if name == "n_layer" else None
+            most = MAX_LAYERS if name == "n_layer" else MAX_PARAMS
             value = whole_number(name, getattr(self, name), least=1, most=most)
             object.__setattr__(self, name, value)
         dropout = real_number("dropout", self.dropout, least=0, below=1)

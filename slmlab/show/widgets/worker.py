@@ -2,7 +2,8 @@
 
 import atexit
 import threading
-import time
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Protocol
 
 from slmlab.engine.config import Progress
@@ -24,18 +25,19 @@ class Worker:
     """The training of one set-up. Start it with `Worker.start`.
 
     Attributes:
-        viewer: who is told; may be replaced while training, by a panel that was opened anew.
         run: the run so far, None before its first evaluation.
-        began: day and time, such as "20261231-235959".
+        began: day and time to the millisecond, such as "20261231-235959-999"; no two are the same.
     """
 
     current: "Worker | None" = None
 
     def __init__(self, setup: Setup, viewer: Viewer) -> None:
         self.setup = setup
-        self.viewer = viewer
         self.run: Run | None = None
-        self.began = time.strftime("%Y%m%d-%H%M%S")
+        self.began = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        self._viewers = [viewer]
+        self._all_told = False
+        self._telling = threading.Lock()  # held while it is decided who is still to be told
         self._stop = threading.Event()
         # A daemon: a kernel that is shut down does not wait for it.
         self._thread = threading.Thread(target=self._work, daemon=True, name="slmlab-training")
@@ -43,14 +45,26 @@ class Worker:
     @classmethod
     def start(cls, setup: Setup, viewer: Viewer) -> "Worker":
         """Begin to train. Raises `RuntimeError` while another training is under way."""
-        if cls.current is not None and cls.current.is_alive():
+        if cls.is_training():
             raise RuntimeError(f"{cls.current.setup} is still training; stop it first.")
         cls.current = cls(setup, viewer)
         cls.current._thread.start()
         return cls.current
 
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
+    @classmethod
+    def is_training(cls) -> bool:
+        """Whether a training is under way."""
+        worker = cls.current
+        return worker is not None and worker._thread.is_alive() and not worker._all_told
+
+    def tell(self, viewer: Viewer) -> bool:
+        """Tell one more viewer from now on; False if the training has ended and all were told."""
+        with self._telling:
+            if not self.is_training():
+                return False
+            if viewer not in self._viewers:
+                self._viewers.append(viewer)
+        return True
 
     def stop(self) -> None:
         """End the training after the step at hand; what was trained is kept."""
@@ -71,14 +85,24 @@ class Worker:
             )
         except Exception as error:  # whatever it is, the panel must say it
             problem = f"Training ended: {error}"
-        told = None
-        while told is not self.viewer:  # a panel that is opened meanwhile is told as well
-            told = self.viewer
-            told.on_end(self.run, problem)
+        for viewer in self._each_viewer():
+            viewer.on_end(self.run, problem)
+
+    def _each_viewer(self) -> Iterator[Viewer]:
+        """Every viewer once, those included that come while the others are told."""
+        told = 0
+        while True:
+            with self._telling:
+                if told == len(self._viewers):
+                    self._all_told = True
+                    return
+            yield self._viewers[told]
+            told += 1
 
     def _show(self, run: Run, now: Progress) -> None:
         self.run = run
-        self.viewer.on_progress(run, now)
+        for viewer in list(self._viewers):
+            viewer.on_progress(run, now)
 
 
 @atexit.register
