@@ -141,7 +141,12 @@ def read_verified(path: Path, expected: str) -> bytes:
 
 def read_published(name: str) -> Any:
     """A file of the published results. Raises `DataError` if it is missing or damaged."""
-    path = data_path("published", name)
+    return read_json("published", name)
+
+
+def read_json(*parts: str) -> Any:
+    """A JSON file of the course's data. Raises `DataError` if it is missing or damaged."""
+    path = data_path(*parts)
     try:
         return json.loads(read_regular(path, MAX_DATA_BYTES))
     except (OSError, ValueError) as error:
