@@ -192,8 +192,9 @@ def test_no_forecast_for_what_is_no_set_up(setup, factor, sentence):
         forecast(setup, factor)
 
 
-def test_damaged_step_times_are_told_in_a_sentence(monkeypatch, tmp_path):
-    (tmp_path / "steps.json").write_text("{")
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000])
+def test_damaged_step_times_are_told_in_a_sentence(monkeypatch, tmp_path, content):
+    (tmp_path / "steps.json").write_text(content)
     monkeypatch.setattr("slmlab.text.files.data_path", lambda *parts: tmp_path / parts[-1])
     with pytest.raises(DataError, match=r"steps\.json is missing or damaged; restore it"):
         measured_steps()
