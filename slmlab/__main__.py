@@ -118,7 +118,7 @@ def _sample(options: argparse.Namespace) -> int:
 
 
 def _record(options: argparse.Namespace) -> int:
-    from slmlab.study.records import WHAT, problems_of, record
+    from slmlab.study.records import problems_of, record
 
     if options.check:
         problems = problems_of(options.folder)
@@ -127,7 +127,14 @@ def _record(options: argparse.Namespace) -> int:
         )
         return 1 if problems else 0
     try:
-        made = record(options.folder, tuple(options.what or WHAT), options.jobs, options.backend)
+        made = record(
+            options.folder,
+            options.what,
+            backend=options.backend,
+            jobs=options.jobs,
+            address=options.address,
+            threads=options.threads,
+        )
     except KeyboardInterrupt:
         print("Stopped; what is finished is saved. Run the same command to go on.")
         return 1
@@ -179,8 +186,14 @@ def _parser() -> argparse.ArgumentParser:
         "what", nargs="*", metavar="WHAT", help="phases, or an experiment's name (all)"
     )
     command.add_argument("--folder", type=Path, default=data_path("runs"), help="where they lie")
-    command.add_argument("--jobs", type=int, default=1, help="processes for the experiments (1)")
-    command.add_argument("--backend", default="loky", help="of joblib, such as dask or ray (loky)")
+    command.add_argument(
+        "--backend",
+        default="loky",
+        help="what runs experiments: loky, multiprocessing, threading, sequential, dask, ray",
+    )
+    command.add_argument("--jobs", type=int, default=1, help="how many of their runs at once (1)")
+    command.add_argument("--address", help="of a Dask scheduler or a Ray cluster (this machine)")
+    command.add_argument("--threads", type=int, default=1, help="of each of their runs (1)")
     command.add_argument("--check", action="store_true", help="only check what is there")
     command.set_defaults(command=_record)
     return parser

@@ -85,7 +85,7 @@ LINES = {
     ".env file, a word": "DB_PASS" + "WORD=swordfish",
     "exported token": "export TOK" + "EN=abc123def456",
     "Dockerfile": "ENV API_K" + "EY=abc123def",
-    "token in a script": 'tok' + f'en = "{made_up(24)}"',
+    "token in a script": "tok" + f'en = "{made_up(24)}"',
     "key in a script": "api_k" + f"ey = '{made_up(32, HEX)}'",
     "key of AWS": "aws_secret_access_k" + f"ey = {made_up(40)}",
     "client secret": "client_sec" + "ret: 'horse-battery'",

@@ -187,7 +187,11 @@ def _train_and_sample(
         _bar(run.name, progress, state.step) as bar,
         _deferred_interrupt(stop or threading.Event()) as interrupted,
     ):
-        for now in fit(run.model, run.dataset, run.config, state):
+        steps = fit(run.model, run.dataset, run.config, state)
+        if sample_each_evaluation and _was_cut_short(run):
+            _take_samples(run, interrupted)
+            steps = () if interrupted.is_set() else steps
+        for now in steps:
             bar.total = state.planned_steps
             bar.update(now.step - bar.n)
             if now.val_loss is not None:
@@ -211,6 +215,13 @@ def _train_and_sample(
         _take_samples(run)
     run.model.eval()
     return run
+
+
+def _was_cut_short(run: Run) -> bool:
+    """Whether a stop came after the latest evaluation, and before its samples."""
+    evaluated = [now.step for now in run.state.history[-1:]]
+    sampled = [sample["step"] for sample in run.samples[-1:]]
+    return evaluated == [run.state.step] != sampled
 
 
 def _bar(title: str, shown: bool, step: int) -> tqdm:

@@ -1,6 +1,7 @@
 """The training loop. A script, a notebook and a widget all drive the same `fit()`."""
 
 import math
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,6 +17,7 @@ from slmlab.engine.pace import Pace
 from slmlab.text.dataset import Dataset
 from slmlab.validation import shown
 
+_GLOBAL_GENERATORS = threading.Lock()  # of a process, which may train in several threads
 FAR_TOO_WIDE = 10  # times the tokens that occur: a vocabulary that deserves a warning
 
 
@@ -230,6 +232,7 @@ def resolve_device(name: str) -> torch.device:
 @contextmanager
 def _dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed PyTorch's global generators inside the block, and leave them as they were after it."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    devices = [device] if device.type == "cuda" else []
+    with _GLOBAL_GENERATORS, torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield

@@ -12,7 +12,6 @@ import charset_normalizer
 
 from slmlab.text.corpus import Document
 from slmlab.text.files import DataError, printable, read_regular, user_path
-from slmlab.validation import shown
 
 MAX_FILES = 100_000
 MAX_DEPTH = 50  # folders within folders; deeper ones are a program's work, or a mistake
@@ -26,8 +25,8 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 # Characters that text hardly has: controls other than tabs, ends of lines and pages, bells,
-# backspaces and the escapes of a terminal; and what a decoder writes for bytes that are no text.
-ODD = re.compile("[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f\ufffd\ufffe\uffff]")
+# backspaces and the escapes of a terminal; and what a decoder makes of bytes that are no text.
+ODD = re.compile("[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f\ue000-\uf8ff\ufffd-\uffff]")
 MAX_ODD = 0.05  # their share of a text; of random bytes they are a tenth
 
 
@@ -99,8 +98,6 @@ def _name(path: Path, root: Path) -> str:
 
 
 def _unreachable(root: Path, error: OSError) -> str:
-    if error.errno == errno.ENAMETOOLONG or "\n" in str(root):
-        return f"{shown(str(root))} is no path; give the path of a file, not its text."
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return f"There is no file or folder {root}; check the spelling and the folder."
     return f"{root} cannot be read ({error.strerror}); give another path, or change its rights."

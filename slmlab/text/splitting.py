@@ -1,8 +1,9 @@
 """A text in three parts: to train on, to validate on, and a held-out one that chooses nothing."""
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import PurePath
 from statistics import mean, median
 from typing import NamedTuple
@@ -13,6 +14,9 @@ SHARE = 0.1  # of the text for validation, and as much held out
 MAX_BYTES = 30_000  # of each: some 10,000 tokens, all of which every evaluation reads
 TOLERANCE = 0.25  # by which a part of whole files may be larger or smaller
 USUAL_KIND = 0.2  # of the text: rarer kinds of files (by their suffix) are trained on only
+COPIED = 0.5  # of the lines of the shorter of two files, and at least
+COPIED_LINES = 5  # which they share if one was made from the other
+BOILERPLATE = 50  # files that share a line, which then tells nothing
 BLOCKS = 5  # that make up a part, if files do not: several, so that no single passage decides
 SEED = 0
 
@@ -30,9 +34,9 @@ def split(corpus: Corpus) -> Parts:
     """Keep about a tenth of a text for validation and hold out as much, at most 30,000 bytes each.
 
     These are whole files of the usual kinds, drawn with a fixed seed, if some have the right size
-    together; otherwise blocks of whole lines, spread over the text. Files that differ in white
-    space only are copies: they go to the same part, or, where lines are divided, all but the first
-    are left out. Raises `ValueError` for fewer than three lines.
+    together; otherwise blocks of whole lines, spread over the text. Files that share half of their
+    lines go to the same part. Where lines are divided, files that differ in white space only are
+    used once. Raises `ValueError` for fewer than three lines.
     """
     return _by_files(corpus.documents) or _by_blocks(corpus.documents)
 
@@ -41,29 +45,33 @@ def _by_files(documents: Sequence[Document]) -> Parts | None:
     """Three parts of whole files, or None if no choice of files has the right size."""
     wanted = _wanted(documents)
     least, most = (1 - TOLERANCE) * wanted, (1 + TOLERANCE) * wanted
-    sizes: Counter[str] = Counter()  # of files, copies taken together
+    families = _families(documents)
+    sizes: Counter[int] = Counter()
     kinds: Counter[str] = Counter()
-    for document in documents:
-        sizes[_plain(document)] += _n_bytes(document.text)
-        kinds[_kind(document)] += _n_bytes(document.text)
-    usual = {kind for kind, size in kinds.items() if size >= USUAL_KIND * kinds.total()}
-    shuffled = [d for d in documents if _kind(d) in usual]
-    random.Random(SEED).shuffle(shuffled)
-    part_of: dict[str, str] = {}
+    for document, family in zip(documents, families, strict=True):
+        sizes[family] += _n_bytes(document.entry)
+        kinds[_kind(document)] += _n_bytes(document.entry)
+    usual = [
+        family
+        for document, family in zip(documents, families, strict=True)
+        if kinds[_kind(document)] >= USUAL_KIND * kinds.total()
+        # A part that is mostly the same file over and over would ask one question.
+        and (sizes[family] <= wanted / 2 or families.count(family) == 1)
+    ]
+    random.Random(SEED).shuffle(usual)
+    part_of: dict[int, str] = {}
     filled: Counter[str] = Counter()
-    for text in dict.fromkeys(map(_plain, shuffled)):
-        fits = (p for p in ("val", "test") if filled[p] < least and filled[p] + sizes[text] <= most)
-        part_of[text] = next(fits, "train")
-        filled[part_of[text]] += sizes[text]
+    for family in dict.fromkeys(usual):
+        size = sizes[family]
+        fits = (p for p in ("val", "test") if filled[p] < least and filled[p] + size <= most)
+        part_of[family] = next(fits, "train")
+        filled[part_of[family]] += size
     if min(filled["val"], filled["test"]) < least:
         return None
-    return Parts(
-        *(
-            Corpus(tuple(d for d in documents if part_of.get(_plain(d), "train") == part))
-            for part in ("train", "val", "test")
-        ),
-        by="files",
-    )
+    parts: dict[str, list[Document]] = {"train": [], "val": [], "test": []}
+    for document, family in zip(documents, families, strict=True):
+        parts[part_of.get(family, "train")].append(document)
+    return Parts(*(Corpus(tuple(part)) for part in parts.values()), by="files")
 
 
 def _by_blocks(documents: Sequence[Document]) -> Parts:
@@ -98,6 +106,33 @@ def _by_blocks(documents: Sequence[Document]) -> Parts:
     return Parts(*corpora, by="blocks of lines")
 
 
+def _families(documents: Sequence[Document]) -> list[int]:
+    """For each document a number, the same for those of which one was made from another."""
+    numbers = {text: i for i, text in enumerate(dict.fromkeys(map(_plain, documents)))}
+    family = list(range(len(numbers)))  # of each text: the number of another of it, or its own
+
+    def first(i: int) -> int:
+        while family[i] != i:
+            i = family[i]
+        return i
+
+    lines_of: dict[int, set[str]] = {}
+    texts_with: defaultdict[str, list[int]] = defaultdict(list)
+    for document in documents:
+        i = numbers[_plain(document)]
+        if i in lines_of:
+            continue
+        lines_of[i] = {line.strip() for line in document.text.split("\n") if line.strip()}
+        rare = [texts_with[line] for line in lines_of[i] if len(texts_with[line]) < BOILERPLATE]
+        for j, shared in Counter(chain.from_iterable(rare)).items():
+            shorter = min(len(lines_of[i]), len(lines_of[j]))
+            if shared >= max(COPIED * shorter, COPIED_LINES):
+                family[first(i)] = first(j)
+        for line in lines_of[i]:
+            texts_with[line].append(i)
+    return [first(numbers[_plain(document)]) for document in documents]
+
+
 def _blocks(text: str, size: float) -> list[str]:
     """Cut a text into blocks of whole paragraphs, or lines, of `size` bytes or some more."""
     blocks, lines, n_bytes = [], [], 0
@@ -116,7 +151,7 @@ def _blocks(text: str, size: float) -> list[str]:
 
 def _wanted(documents: Sequence[Document]) -> float:
     """How many bytes are kept for validation, and as many held out."""
-    return min(SHARE * sum(_n_bytes(d.text) for d in documents), MAX_BYTES)
+    return min(SHARE * sum(_n_bytes(d.entry) for d in documents), MAX_BYTES)
 
 
 def _plain(document: Document) -> str:

@@ -20,6 +20,11 @@ NO_TEXTS = [None, 5, math.nan, b"text", [], {}, object(), "\ud800", "half \udfff
 HUGE = "9" * 400
 
 
+def shown_id(value):
+    """A case's name, the same in every process: without the addresses that repr tells."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
 @pytest.fixture(autouse=True)
 def fresh_session(monkeypatch):
     monkeypatch.setattr(guesses, "SESSION", {})
@@ -39,7 +44,7 @@ def refused(call):
     return sentence_of(caught)
 
 
-@pytest.mark.parametrize("run", NO_RUNS, ids=repr)
+@pytest.mark.parametrize("run", NO_RUNS, ids=shown_id)
 @pytest.mark.parametrize(
     "show",
     [
@@ -58,7 +63,7 @@ def test_what_is_no_run(show, run):
     assert "is no run; give what lab.train(…) returned" in refused(lambda: show(run))
 
 
-@pytest.mark.parametrize("value", NO_TEXTS, ids=repr)
+@pytest.mark.parametrize("value", NO_TEXTS, ids=shown_id)
 def test_what_is_no_text(finished, value):
     if value is not None:  # the scrubber then takes the run's first prompt
         refused(lambda: lab.Scrubber(finished, prompt=value))
@@ -169,7 +174,9 @@ def test_a_set_up_that_cannot_be_trained_here_is_not_begun(state, tmp_path, monk
     assert not built
 
 
-@pytest.mark.parametrize("folder", [None, 5, "", "  ", "a\0b", [], object(), "\ud800"], ids=repr)
+@pytest.mark.parametrize(
+    "folder", [None, 5, "", "  ", "a\0b", [], object(), "\ud800"], ids=shown_id
+)
 def test_what_is_no_folder(folder):
     assert "The path is" in refused(lambda: lab.Playground("phase-1", folder))
 
