@@ -53,7 +53,9 @@ def real_number(
         return number
     limits = {"above": above, "at least": least, "below": below, "at most": most}
     bounds = " and ".join(
-        f"{word} {limit:g}" for word, limit in limits.items() if limit is not None
+        f"{word} {limit:,}" if isinstance(limit, int) else f"{word} {limit:g}"
+        for word, limit in limits.items()
+        if limit is not None
     )
     kind = "finite number" if math.isinf(number) else "number"
     raise ValueError(f"{name} is {shown(value)}; it must be a {kind} {bounds}".rstrip() + ".")
