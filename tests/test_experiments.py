@@ -1,53 +1,171 @@
-"""The experiments vary what they say they vary, and nothing else."""
+"""The experiments vary what they say they vary, nothing else, and still give what was recorded."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 import slmlab as lab
-from slmlab.study.experiments.grid import GRID
+from slmlab.study import records
+from slmlab.study.experiments import EXPERIMENTS
+from slmlab.study.experiments.grid import GRID, Grid
+from slmlab.study.experiments.protocol import Experiment, evaluation_steps
 from slmlab.study.experiments.suspects import SUSPECTS, _reported_accuracy
+from slmlab.study.experiments.tables import read_rows, read_table
+
+
+def shortened(experiment, steps):
+    """The experiment with few steps, evaluated at the start and at the end."""
+    return replace(experiment, base=experiment.base.replace(max_steps=steps, eval_interval=steps))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_an_experiment_keeps_its_own_promises(experiment):
+    cells = experiment.cells()
+    assert len({experiment.key(cell) for cell in cells}) == len(cells)
+    assert set(experiment.keys) | {"step", "train_loss", "val_loss"} <= experiment.columns.keys()
+    assert set(experiment.columns.values()) <= {int, float, str}
+    rows = shortened(experiment, 2).run_cell(cells[-1])
+    assert [row["step"] for row in rows] == [0, 2]
+    assert all(list(row) == list(experiment.columns) for row in rows)
+    assert all(row.items() >= cells[-1].items() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "cell"),
+    [
+        (GRID, GRID.cell(12, 1000, 0)),
+        (SUSPECTS, SUSPECTS.cell("423", "leaked", "causal", "next token", 2)),
+        (SUSPECTS, SUSPECTS.cell("423", "held out", "missing", "next token", 0)),
+        (SUSPECTS, SUSPECTS.cell("423", "held out", "causal", "unshifted", 1)),
+    ],
+    ids=lambda value: value.name if isinstance(value, Experiment) else None,
+)
+def test_a_cell_still_begins_as_it_was_recorded(experiment, cell):
+    """The first two evaluations of the full run; later ones differ more between processors."""
+    stored = [row for row in read_rows(experiment) if row.items() >= cell.items()][:2]
+    made = shortened(experiment, 100).run_cell(cell)
+    assert [row["step"] for row in stored] == [row["step"] for row in made] == [0, 100]
+    for old, new in zip(stored, made, strict=True):
+        for loss in ("train_loss", "val_loss"):
+            assert new[loss] == pytest.approx(old[loss], abs=1e-3), (cell, new["step"])
 
 
 def test_the_grid_is_five_by_five_by_three():
-    cells = GRID.cells()
-    assert len(cells) == len({tuple(cell.values()) for cell in cells}) == 75
+    assert len(GRID.cells()) == 75
+    assert GRID.cells()[0]["n_embd"] == max(GRID.widths)  # the slowest first
+
+
+def grid_text(train_tokens, seed):
+    return GRID.setup(48, train_tokens, seed).dataset(tested=False)
 
 
 def test_more_data_of_a_seed_holds_all_of_the_less():
-    small, large = GRID.dataset(1000, 1), GRID.dataset(4800, 1)
+    small, large = grid_text(1000, 1), grid_text(4800, 1)
     assert torch.equal(large.train[:1000], small.train)
     assert torch.equal(large.val, small.val)
 
 
 def test_the_seed_decides_the_order_of_the_files():
-    assert not torch.equal(GRID.dataset(1000, 0).train, GRID.dataset(1000, 1).train)
+    assert not torch.equal(grid_text(1000, 0).train, grid_text(1000, 1).train)
 
 
-def test_the_largest_dataset_exists_and_the_exam_is_the_held_out_files():
-    dataset = GRID.dataset(max(GRID.train_tokens), 2)
-    assert len(dataset.train) == max(GRID.train_tokens)
+def test_the_largest_dataset_exists_and_the_held_out_scripts_validate():
+    largest = grid_text(max(GRID.train_tokens), 2)
+    assert len(largest.train) == max(GRID.train_tokens)
     held_out = lab.load_held_out().text
-    assert dataset.tokenizer.decode(dataset.val.tolist()) == held_out
+    assert largest.tokenizer.decode(largest.val.tolist()) == held_out
     corpus = {document.text for document in lab.load_corpus().documents}
     assert not corpus & {document.text for document in lab.load_held_out().documents}
 
 
 def test_a_cell_has_a_row_for_each_evaluation():
-    tiny = replace(GRID, steps=4, eval_interval=2)
-    rows = tiny.step_demands(8, 300, 0)
+    tiny = replace(GRID, base=GRID.base.replace(max_steps=4, eval_interval=2))
+    rows = tiny.run_cell(GRID.cell(8, 300, 0))
     assert [row["step"] for row in rows] == [0, 2, 4]
     assert rows[-1]["tokens_seen"] == 4 * 8 * 64
-    assert rows[0]["params"] == tiny.model_config(8, 1172).n_params
+    assert rows[0]["params"] == tiny.setup(8, 300, 0).model(1172).n_params
     assert all(0 <= row["copied"] <= 1 and 0 <= row["parses"] <= 1 for row in rows)
 
 
+def test_half_a_run_is_no_result(monkeypatch):
+    class Stopped:
+        state = lab.TrainState(status="interrupted")
+
+    monkeypatch.setattr(lab.Setup, "train", lambda *_, **__: Stopped)
+    with pytest.raises(KeyboardInterrupt):
+        GRID.run_cell(GRID.cells()[-1])
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "interval", "steps"),
+    [(4, 2, [0, 2, 4]), (5, 2, [0, 2, 4, 5]), (20, None, list(range(0, 21, 2))), (3, 7, [0, 3])],
+)
+def test_the_steps_that_are_expected_are_those_of_a_run(tiny, dataset, max_steps, interval, steps):
+    config = lab.TrainConfig(2, 1e-3, max_steps=max_steps, eval_interval=interval)
+    run = lab.train(tiny(), dataset, config, progress=False)
+    assert evaluation_steps(config) == steps == run.history["step"].tolist()
+
+
+def test_settings_are_all_fields_so_that_none_is_forgotten():
+    @dataclass(frozen=True)
+    class Wider(Grid):
+        more: int = 3
+
+    assert Wider().settings == GRID.settings | {"more": 3}
+    assert Wider(more=4).settings != Wider().settings
+    other = replace(GRID, base=GRID.base.replace(learning_rate=0.5))
+    assert other.settings != GRID.settings
+
+
+ONE_STEP = GRID.base.replace(max_steps=1, eval_interval=1)
+
+
+@dataclass(frozen=True)
+class Coins(Experiment):
+    """An experiment that is no grid: what adding one to the course takes."""
+
+    name: ClassVar[str] = "coins"
+    keys: ClassVar[tuple[str, ...]] = ("coin", "weight")
+    columns: ClassVar[dict[str, type]] = {
+        "coin": str,
+        "weight": float,
+        "step": int,
+        "train_loss": float,
+        "val_loss": float,
+        "note": str,
+    }
+    base: lab.Setup = ONE_STEP
+
+    def cells(self):
+        return [{"coin": coin, "weight": 1 / 3} for coin in ("007", "NA", "")]
+
+    def run_cell(self, cell):
+        losses = {"train_loss": 0.1 + 0.2, "val_loss": float("nan")}
+        notes = ('a "quoted",\r\nfolded line', "nan")
+        return [cell | {"step": i} | losses | {"note": note} for i, note in enumerate(notes)]
+
+
+def test_a_new_experiment_is_recorded_resumed_checked_and_read_like_the_others(
+    tmp_path, monkeypatch
+):
+    coins = Coins()
+    monkeypatch.setattr(records, "EXPERIMENTS", (coins,))
+    monkeypatch.setattr(records, "PHASE_RECORDS", ())
+    assert records.record(tmp_path, ["coins"], backend="sequential") == 3
+    assert records.record(tmp_path, backend="sequential") == 0
+    table = read_table(coins, tmp_path)
+    assert table["coin"].tolist() == ["007", "007", "NA", "NA", "", ""]
+    assert table["note"].tolist() == ['a "quoted",\r\nfolded line', "nan"] * 3
+    assert table["train_loss"].tolist() == [0.3] * 6
+    assert table["val_loss"].isna().all()
+    assert len(records.problems_of(tmp_path)) == 6  # a loss that is not a number, each
+
+
 def test_the_suspects_are_every_combination_of_three_faults_and_a_fourth():
-    cells = SUSPECTS.cells()
-    assert len(cells) == (2 * 2 * 2 + 1) * 3
-    assert len({tuple(cell.values()) for cell in cells}) == len(cells)
+    assert len(SUSPECTS.cells()) == (2 * 2 * 2 + 1) * 3
 
 
 def test_the_suspects_vocabulary_has_423_tokens():
@@ -83,12 +201,12 @@ def test_unshifted_labels_ask_for_the_token_itself():
 
 
 def test_unshifted_labels_report_a_high_accuracy_after_a_few_steps():
-    tiny = replace(SUSPECTS, steps=60, eval_interval=60, seeds=(0,))
-    rows = tiny.step_demands("423", "held out", "causal", "unshifted", 0)
-    honest = tiny.step_demands("423", "held out", "causal", "next token", 0)
+    tiny = shortened(SUSPECTS, 60)
+    cell = SUSPECTS.cell("423", "held out", "causal", "unshifted", 0)
+    rows, honest = tiny.run_cell(cell), tiny.run_cell(cell | {"labels": "next token"})
     assert rows[-1]["accuracy"] > 0.8 > 0.5 > honest[-1]["accuracy"]
 
 
-def test_the_reported_accuracy_of_an_honest_model_is_token_accuracy(finished, tiny):
+def test_the_reported_accuracy_of_an_honest_model_is_token_accuracy(finished):
     ids = finished.dataset.val
     assert _reported_accuracy(finished.model, ids) == lab.token_accuracy(finished.model, ids)

@@ -66,9 +66,12 @@ def test_the_gap_shrinks_with_text_and_grows_with_size(grid):
 
 def test_only_leaking_inputs_make_a_perplexity_near_1():
     rows = read_suspects()
-    near = rows[rows["perplexity"] < 1.2]
-    assert set(near["mask"] + near["labels"]) == {"missingnext token", "causalunshifted"}
-    honest = rows[(rows["mask"] == "causal") & (rows["labels"] == "next token")]
+    leaks = (rows["mask"] == "missing") | (rows["labels"] == "unshifted")
+    near, honest = rows[rows["perplexity"] < 1.2], rows[~leaks]
+    assert set(zip(near["mask"], near["labels"], strict=True)) == {
+        ("missing", "next token"),
+        ("causal", "unshifted"),
+    }
     assert (honest["perplexity"] > 4).all()
 
 

@@ -3,30 +3,67 @@
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
 import slmlab as lab
 from slmlab.__main__ import main
-from slmlab.engine import runs
+from slmlab.engine import runs, training
 from slmlab.study import records
+from slmlab.study.experiments import suspects, tables
 from slmlab.study.experiments.grid import GRID
-from slmlab.study.experiments.suspects import SUSPECTS
+from slmlab.study.experiments.suspects import SUSPECTS, Suspects
+from slmlab.study.experiments.tables import read_rows, read_table, write_table
 from slmlab.study.records import PhaseRecord
-from slmlab.text.files import data_path
+from slmlab.text.files import data_path, sha256
 
 TINY_GRID = replace(
-    GRID, widths=(8,), train_tokens=(300, 600), seeds=(0,), steps=4, eval_interval=2
+    GRID,
+    widths=(8,),
+    train_tokens=(300, 600),
+    seeds=(0,),
+    base=GRID.base.replace(max_steps=4, eval_interval=2),
 )
-TINY_SUSPECTS = replace(SUSPECTS, seeds=(0,), steps=2, eval_interval=2, padded_vocab=5000)
-ENTRY = PhaseRecord(1, "right-sized", 0)
+
+
+class FewSuspects(Suspects):
+    """The first, the fifth and the last of the nine."""
+
+    def cells(self):
+        return super().cells()[::4]
+
+
+TINY_SUSPECTS = FewSuspects(
+    base=SUSPECTS.base.replace(max_steps=2, eval_interval=2), seeds=(0,), padded_vocab=5000
+)
+
+
+class ShortRecord(PhaseRecord):
+    """A phase's record of 60 steps."""
+
+    @property
+    def phase(self):
+        phase = super().phase
+        return replace(phase, setup=phase.setup.replace(max_steps=60, eval_interval=20))
+
+
+ENTRY = ShortRecord(1, "right-sized", 0)
+
+
+def make_small(patch):
+    """Two tiny experiments, one short phase, short samples."""
+    patch.setattr(records, "EXPERIMENTS", (TINY_GRID, TINY_SUSPECTS))
+    patch.setattr(records, "PHASE_RECORDS", (ENTRY,))
+    for module in (runs, suspects):
+        patch.setattr(module, "SAMPLE_TOKENS", 9)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(records, "EXPERIMENTS", (TINY_GRID, TINY_SUSPECTS))
-    monkeypatch.setattr(records, "PHASE_RECORDS", (ENTRY,))
+    make_small(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +71,8 @@ def recorded(tmp_path_factory):
     """A folder with everything recorded. Tests must copy it before they change it."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "EXPERIMENTS", (TINY_GRID, TINY_SUSPECTS))
-        patch.setattr(records, "PHASE_RECORDS", (ENTRY,))
-        assert records.record(folder, backend="sequential") == 1 + 2 + 9
+        make_small(patch)
+        assert records.record(folder, backend="sequential") == 1 + 2 + 3
     return folder
 
 
@@ -45,8 +81,28 @@ def folder(recorded, tmp_path):
     return shutil.copytree(recorded, tmp_path / "runs")
 
 
+def contents(folder):
+    """All files of a folder, hidden ones too."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def without_last_cell(folder):
+    """Take the last cell away from the grid, as if recording had stopped before it."""
+    rows = read_rows(TINY_GRID, folder)
+    made = json.loads((folder / "grid.json").read_text())
+    write_table(TINY_GRID, folder, rows[:3], made["environments"])
+    return rows
+
+
+# What is recorded.
+
+
 def test_what_is_recorded_passes_the_check_and_is_not_made_again(folder):
-    assert records.check(folder) == []
+    assert records.problems_of(folder) == []
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert records.record(folder, backend="sequential") == 0
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -54,17 +110,14 @@ def test_what_is_recorded_passes_the_check_and_is_not_made_again(folder):
 
 def test_a_recorded_phase_has_samples_and_a_test_loss_at_every_evaluation(folder):
     run = lab.Run.load(folder / ENTRY.name)
-    assert run.history["step"].tolist() == list(range(0, 501, 50))
+    assert run.history["step"].tolist() == [0, 20, 40, 60]
     assert run.history["test_loss"].notna().all()
-    assert len(run.samples) == 11 * len(lab.PROMPTS)
+    assert len(run.samples) == 4 * len(lab.PROMPTS)
 
 
 def test_a_stopped_experiment_goes_on_with_the_missing_cells_only(folder, monkeypatch):
-    rows = records.read_experiment("grid", folder)
-    stopped = rows[rows["train_tokens"] == 600]
-    environment = json.loads((folder / "grid.json").read_text())["environments"]
-    records._write_experiment(TINY_GRID, folder, stopped.to_dict("records"), environment)
-    [problem] = records.check(folder)
+    rows = without_last_cell(folder)
+    [problem] = records.problems_of(folder)
     assert "1 of its 2 runs" in problem
     made = []
     run_cell = type(TINY_GRID).run_cell
@@ -74,94 +127,317 @@ def test_a_stopped_experiment_goes_on_with_the_missing_cells_only(folder, monkey
         lambda self, cell: made.append(cell) or run_cell(self, cell),
     )
     assert records.record(folder, ("grid",), backend="sequential") == 1
-    assert made == [{"n_embd": 8, "train_tokens": 300, "seed": 0}]
-    again = records.read_experiment("grid", folder)
-    assert again.drop(columns="seconds").equals(rows.drop(columns="seconds"))
-    assert records.check(folder) == []
+    assert made == [{"n_embd": 8, "train_tokens": 600, "seed": 0}]
+    again = read_rows(TINY_GRID, folder)
+    assert [row | {"seconds": 0} for row in again] == [row | {"seconds": 0} for row in rows]
+    assert records.problems_of(folder) == []
 
 
-def test_two_processes_make_the_same_rows_as_one(folder, tmp_path, monkeypatch):
-    records.record(tmp_path / "two", ("grid",), jobs=2)
-    ours = records.read_experiment("grid", tmp_path / "two").drop(columns="seconds")
-    theirs = records.read_experiment("grid", folder).drop(columns="seconds")
-    assert (ours - theirs).abs().max(axis=None) < 1e-4  # the number of threads may differ
+@pytest.mark.usefixtures("untrained")
+def test_a_cell_without_all_its_evaluations_is_made_again(folder):
+    rows = read_rows(TINY_GRID, folder)
+    made = json.loads((folder / "grid.json").read_text())
+    write_table(TINY_GRID, folder, rows[:5], made["environments"])
+    [problem] = records.problems_of(folder)
+    assert "1 of its 2 runs" in problem
+    assert records.record(folder, "grid", backend="sequential") == 1
+    assert records.problems_of(folder) == []
 
 
-def test_an_interrupted_phase_is_kept_and_resumed_exactly(tmp_path, folder, monkeypatch):
-    take_samples = runs._take_samples
+def test_going_on_changes_no_byte_of_the_rows_that_are_there(folder):
+    with_all = (folder / "suspects.csv").read_bytes()
+    rows = read_rows(TINY_SUSPECTS, folder)
+    write_table(TINY_SUSPECTS, folder, rows[2:], [])
+    records.record(folder, "suspects", backend="sequential")
+    assert (folder / "suspects.csv").read_bytes() == with_all
 
-    def interrupt_at_100(run, *stop):
-        take_samples(run, *stop)
-        if run.state.step == 100:
+
+@pytest.mark.parametrize("experiment", [GRID, SUSPECTS], ids=lambda e: e.name)
+def test_the_stored_tables_are_written_as_they_were_read(experiment, tmp_path):
+    write_table(experiment, tmp_path, read_rows(experiment), [])
+    name = f"{experiment.name}.csv"
+    assert (tmp_path / name).read_bytes() == data_path("runs", name).read_bytes()
+
+
+# Stopped on the way.
+
+
+def stop_after(monkeypatch, module, name, calls):
+    """Send Ctrl-C when a function was called that often."""
+    function, count = getattr(module, name), iter(range(1, 10_000))
+
+    def stopping(*arguments, **options):
+        result = function(*arguments, **options)
+        if next(count) == calls:
             signal.raise_signal(signal.SIGINT)
+        return result
 
-    monkeypatch.setattr(runs, "_take_samples", interrupt_at_100)
-    with pytest.raises(KeyboardInterrupt):
-        records.record(tmp_path / "new", ("phases",))
-    assert [p.name for p in (tmp_path / "new").iterdir()] == [f".{ENTRY.name}.partial"]
-    monkeypatch.setattr(runs, "_take_samples", take_samples)
-    records.record(tmp_path / "new", ("phases",))
-    assert [p.name for p in (tmp_path / "new").iterdir()] == [ENTRY.name]
-    resumed, whole = (lab.Run.load(f / ENTRY.name) for f in (tmp_path / "new", folder))
+    monkeypatch.setattr(module, name, stopping)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "calls"),
+    [
+        (runs, "_take_samples", 3),  # after the samples of step 40
+        (training, "_evaluate", 1),  # in an evaluation, before its samples
+        (training, "_evaluate", 3),
+        (training, "_evaluate", 4),  # in the last one
+        (runs, "continuation", 19),  # in the middle of the samples
+        (runs, "continuation", 30),  # of the last ones
+        (training, "_step", 30),
+    ],
+)
+def test_a_phase_stopped_at_any_moment_is_kept_and_resumed_exactly(
+    tmp_path, folder, monkeypatch, module, name, calls
+):
+    new = tmp_path / "new"
+    with monkeypatch.context() as patch:
+        stop_after(patch, module, name, calls)
+        with pytest.raises(KeyboardInterrupt):
+            records.record(new, ("phases",))
+    assert [p.name for p in new.iterdir()] == [f".{ENTRY.name}.partial"]
+    assert records.record(new, ("phases",)) == 1
+    assert [p.name for p in new.iterdir()] == [ENTRY.name]
+    resumed, whole = (lab.Run.load(f / ENTRY.name) for f in (new, folder))
     assert resumed.samples == whole.samples
     assert resumed.history["val_loss"].tolist() == whole.history["val_loss"].tolist()
+    shutil.copytree(new / ENTRY.name, folder / ENTRY.name, dirs_exist_ok=True)
+    assert records.problems_of(folder) == []
+
+
+def test_a_phase_stopped_twice_at_the_same_evaluation_still_gets_its_samples(
+    tmp_path, folder, monkeypatch
+):
+    for stop in ((training, "_evaluate", 3), (runs, "continuation", 2)):
+        with monkeypatch.context() as patch:
+            stop_after(patch, *stop)
+            with pytest.raises(KeyboardInterrupt):
+                records.record(tmp_path / "new", ("phases",))
+    records.record(tmp_path / "new", ("phases",))
+    resumed, whole = (lab.Run.load(f / ENTRY.name) for f in (tmp_path / "new", folder))
+    assert resumed.samples == whole.samples
+
+
+def test_a_cell_stopped_in_this_process_is_not_recorded_by_half(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, training, "_evaluate", 5)  # in the second cell of three evaluations
+        with pytest.raises(KeyboardInterrupt):
+            records.record(tmp_path, ("grid",), backend="sequential")
+    assert len(read_rows(TINY_GRID, tmp_path)) == 3
+    assert records.record(tmp_path, ("grid",), backend="sequential") == 1
+    assert len(read_rows(TINY_GRID, tmp_path)) == 6
+
+
+class Killed(BaseException):
+    """Stands for a process that dies: nothing after it is carried out."""
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Cells that give rows without training: what happens to the rows is tested, not the rows."""
+
+    def rows(self, cell):
+        return [dict.fromkeys(self.columns, 0) | cell | {"step": s} for s in self.steps(cell)]
+
+    monkeypatch.setattr(type(TINY_GRID), "run_cell", rows)
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize("writes", range(4))
+@pytest.mark.parametrize("first", [True, False], ids=["the first rows", "more rows"])
+def test_killed_between_two_writes_nothing_is_lost(folder, monkeypatch, writes, first):
+    """A table is written as JSON, CSV, JSON; after each, what is there is read and added to."""
+    if first:
+        (folder / "grid.csv").unlink()
+        (folder / "grid.json").unlink()
+    else:
+        without_last_cell(folder)
+    before = 0 if first else 1
+    write, done = tables.write_atomically, []
+
+    def dies(path, content):
+        if len(done) == writes:
+            raise Killed
+        done.append(path.name)
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "write_atomically", dies)
+        with pytest.raises(Killed):
+            records.record(folder, ("grid",), backend="sequential")
+            raise Killed  # it came through
+    assert done == ["grid.json", "grid.csv", "grid.json"][:writes] or writes == 3
+    kept = before + (writes >= 2)
+    if kept:
+        assert len(read_table(TINY_GRID, folder)) == 3 * kept
+    assert records.record(folder, ("grid",), backend="sequential") == 2 - kept
+    assert records.problems_of(folder) == []
+    assert kept == 2 or "sha256_before" not in json.loads((folder / "grid.json").read_text())
+
+
+def test_a_process_killed_while_it_records_leaves_a_table_that_goes_on(tmp_path):
+    """The same with a real SIGKILL, while a table of 200 cells is written row by row."""
+    code = f"""
+from dataclasses import replace
+from slmlab.study.experiments.grid import GRID
+from slmlab.study.experiments.tables import add_rows
+from pathlib import Path
+grid = replace(GRID, seeds=tuple(range(200)), widths=(8,), train_tokens=(300,))
+row = dict.fromkeys(grid.columns, 0)
+for cell in grid.cells():
+    add_rows(grid, Path({str(tmp_path)!r}), [row | cell | {{"step": s}} for s in grid.steps(cell)],
+        {{}})
+    print(flush=True)
+"""
+    grid = replace(GRID, seeds=tuple(range(200)), widths=(8,), train_tokens=(300,))
+    for wait in (3, 7):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        for _ in range(wait):
+            process.stdout.readline()
+        process.kill()
+        process.communicate()
+        rows = read_rows(grid, tmp_path)
+        steps = len(grid.steps(rows[0]))
+        assert len(rows) >= wait * steps and len(rows) % steps == 0
+        assert len(tables.missing_cells(grid, tmp_path)) == 200 - len(rows) // steps
+
+
+# What must not be added to.
+
+
+def test_finished_rows_without_their_json_are_not_overwritten(folder):
+    (folder / "grid.json").unlink()
+    before = contents(folder)
+    with pytest.raises(lab.DataError, match=r"grid\.csv has no grid\.json beside it"):
+        records.record(folder, ("grid",), backend="sequential")
+    assert contents(folder) == before
+
+
+def test_an_altered_table_is_not_signed_anew_by_going_on(folder):
+    without_last_cell(folder)
+    path = folder / "grid.csv"
+    path.write_bytes(path.read_bytes().replace(b"8,300,0", b"8,300,0"[:-1] + b"0", 1) + b"\n")
+    before = contents(folder)
+    with pytest.raises(lab.DataError, match=r"grid\.csv has changed since it was recorded"):
+        records.record(folder, ("grid",), backend="sequential")
+    assert contents(folder) == before
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_table_that_is_altered_while_cells_run_is_not_signed_anew(folder, monkeypatch):
+    without_last_cell(folder)
+    run_cell = type(TINY_GRID).run_cell
+
+    def alters(self, cell):
+        (folder / "grid.csv").write_text("mine\n")
+        return run_cell(self, cell)
+
+    monkeypatch.setattr(type(TINY_GRID), "run_cell", alters)
+    with pytest.raises(lab.DataError, match="has changed since it was recorded"):
+        records.record(folder, ("grid",), backend="sequential")
+    assert (folder / "grid.csv").read_text() == "mine\n"
+
+
+def test_an_experiment_with_other_settings_is_not_mixed_in(folder, monkeypatch):
+    other = replace(TINY_GRID, base=TINY_GRID.base.replace(learning_rate=0.5))
+    monkeypatch.setattr(records, "EXPERIMENTS", (other, TINY_SUSPECTS))
+    before = contents(folder)
+    with pytest.raises(lab.DataError, match="other settings"):
+        records.record(folder, ("grid",), backend="sequential")
+    assert any("other settings" in problem for problem in records.problems_of(folder))
+    assert contents(folder) == before
+
+
+def test_what_cannot_be_added_to_is_found_before_anything_is_trained(folder, monkeypatch):
+    shutil.rmtree(folder / ENTRY.name)
+    (folder / "suspects.json").unlink()
+    monkeypatch.setattr(ShortRecord, "train", lambda self: pytest.fail("it was trained"))
+    with pytest.raises(lab.DataError, match=r"suspects\.json"):
+        records.record(folder)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_two_do_not_record_in_one_folder(folder, tmp_path):
+    without_last_cell(folder)
+    code = f"""
+from pathlib import Path
+from slmlab.study.records import _alone_in
+with _alone_in(Path({str(folder)!r})):
+    print("locked", flush=True)
+    input()
+"""
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "locked\n"
+    with pytest.raises(lab.DataError, match="Something else is recording in"):
+        records.record(folder, ("grid",), backend="sequential")
+    other.kill()  # the lock ends with its process, though its file is still there
+    other.communicate()
+    assert (folder / ".recording.lock").exists()
+    assert records.record(folder, ("grid",), backend="sequential") == 1
+    assert not (folder / ".recording.lock").exists()
+
+
+# What the check finds.
 
 
 def test_an_altered_table_is_refused(folder):
     path = folder / "suspects.csv"
     path.write_text(path.read_text().replace("held out", "leaked", 1))
-    [problem] = records.check(folder)
+    [problem] = records.problems_of(folder)
     assert "suspects.csv has changed" in problem
 
 
 def test_a_missing_table_is_named(folder):
     (folder / "grid.csv").unlink()
-    [problem] = records.check(folder)
-    assert "grid.csv cannot be read" in problem
-
-
-def test_a_broken_settings_file_is_named(folder):
-    (folder / "grid.json").write_text("{")
-    [problem] = records.check(folder)
-    assert "grid.json cannot be read" in problem
+    [problem] = records.problems_of(folder)
+    assert "There is no" in problem and "grid.csv" in problem
 
 
 def test_a_loss_that_is_no_number_is_found(folder):
-    rows = records.read_experiment("grid", folder)
-    rows.loc[1, "val_loss"] = float("nan")
-    records._write_experiment(TINY_GRID, folder, rows.to_dict("records"), [])
-    assert any("not a number" in problem for problem in records.check(folder))
-
-
-def test_an_experiment_with_other_settings_is_not_mixed_in(folder, monkeypatch):
-    other = replace(TINY_GRID, learning_rate=0.5)
-    monkeypatch.setattr(records, "EXPERIMENTS", (other, TINY_SUSPECTS))
-    with pytest.raises(lab.DataError, match="other settings"):
-        records.record(folder, ("grid",), backend="sequential")
-    assert any("other settings" in problem for problem in records.check(folder))
+    rows = read_rows(TINY_GRID, folder)
+    rows[1]["val_loss"] = float("nan")
+    write_table(TINY_GRID, folder, rows, [])
+    [problem] = records.problems_of(folder)
+    assert "not a number, at step 2" in problem
 
 
 def test_an_altered_phase_is_found(folder):
     path = folder / ENTRY.name / "history.csv"
     path.write_text(path.read_text().replace("1", "2", 1))
-    [problem] = records.check(folder)
+    [problem] = records.problems_of(folder)
     assert "history.csv has changed" in problem
 
 
 def test_a_run_of_another_seed_or_vocabulary_is_found(folder):
-    run = lab.PHASES[1].run("right-sized", seed=3, progress=False, sample_each_evaluation=True)
+    run = ENTRY.phase.run("right-sized", seed=3, progress=False, sample_each_evaluation=True)
     run.save(folder / ENTRY.name, keep="history")
-    problems = "\n".join(records.check(folder))
+    problems = "\n".join(records.problems_of(folder))
     assert "seed 0" in problems
     assert "was not tested" in problems
 
 
 def test_a_run_that_stopped_early_is_found(folder):
-    run = lab.PHASES[1].run("right-sized", seconds=0.5, progress=False)
+    run = ENTRY.phase.run("right-sized", seconds=0.2, progress=False)
     run.save(folder / ENTRY.name, keep="history")
-    problems = "\n".join(records.check(folder))
+    problems = "\n".join(records.problems_of(folder))
     assert "lacks samples" in problems
     assert "lacks evaluations" in problems
+
+
+def test_a_run_on_another_text_is_found(folder, finished):
+    finished.save(folder / ENTRY.name)
+    problems = "\n".join(records.problems_of(folder))
+    assert "is not the phase's model with the right-sized vocabulary" in problems
+
+
+def test_what_the_course_carries_is_complete(monkeypatch):
+    monkeypatch.undo()
+    assert records.problems_of(data_path("runs")) == []
+
+
+# The command line.
 
 
 def test_the_command_line_records_and_checks(folder, capsys):
@@ -174,16 +450,22 @@ def test_the_command_line_records_and_checks(folder, capsys):
     assert "grid.csv" in capsys.readouterr().out
 
 
-def test_an_unknown_thing_to_record_gets_a_sentence(tmp_path, capsys):
-    assert main(["record", "everything", "--folder", str(tmp_path)]) == 1
-    assert "Cannot record everything; there are phases, grid, suspects" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["everything"], "Cannot record everything; there are phases, grid, suspects."),
+        (["grid", "--backend", "spark"], "backend is 'spark'; it must be one of loky,"),
+        (["grid", "--jobs", "0"], "jobs is 0; it must be a whole number of at least 1."),
+        (["grid", "--threads", "-2"], "threads is -2; it must be a whole number of at least 1."),
+        (["grid", "--address", "tcp://here:1"], "The backend loky has no address"),
+    ],
+)
+def test_bad_options_get_a_sentence(tmp_path, capsys, arguments, part):
+    assert main(["record", *arguments, "--folder", str(tmp_path / "new")]) == 1
+    assert part in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
-def test_an_unknown_experiment_gets_a_sentence():
-    with pytest.raises(ValueError, match="no experiment 'lattice'"):
-        records.read_experiment("lattice")
-
-
-def test_what_the_course_carries_is_complete(monkeypatch):
-    monkeypatch.undo()
-    assert records.check(data_path("runs")) == []
+def test_the_hash_of_a_table_is_in_its_json(folder):
+    made = json.loads((folder / "grid.json").read_text())
+    assert made["sha256"] == sha256((folder / "grid.csv").read_bytes())

@@ -4,30 +4,28 @@ Each phase is a folder, as `Run.save` writes it; each experiment is a table (`ex
 """
 
 import math
+import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 from tqdm.auto import tqdm
 
-from slmlab.engine.environment import environment
 from slmlab.engine.runs import Run
 from slmlab.study.domain import PROMPTS
 from slmlab.study.experiments import EXPERIMENTS
-from slmlab.study.experiments.protocol import Cell, Experiment, Rows
-from slmlab.study.experiments.tables import (
-    finished_rows,
-    origin,
-    read_origin,
-    read_table,
-    write_table,
-)
+from slmlab.study.experiments.protocol import Experiment, evaluation_steps
+from slmlab.study.experiments.tables import add_rows, missing_cells, read_rows
 from slmlab.study.phases import PHASES, Phase
-from slmlab.text.files import DataError
-
-WHAT = ("phases", *(experiment.name for experiment in EXPERIMENTS))
+from slmlab.study.pools import Workers
+from slmlab.study.setups import Setup
+from slmlab.study.sweeps import Outcome, run_cells
+from slmlab.text.files import DataError, user_path
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,13 @@ class PhaseRecord:
     def name(self) -> str:
         return self.phase.run_name(self.vocabulary, self.seed)
 
+    @property
+    def setup(self) -> Setup:
+        return self.phase.setup.replace(vocabulary=self.vocabulary, seed=self.seed)
+
     def train(self) -> Run:
         """The full run. A right-sized one is also tested on the held-out files."""
-        setup = self.phase.setup.replace(vocabulary=self.vocabulary)
-        dataset = setup.dataset(tested=self.vocabulary == "right-sized")
+        dataset = self.setup.dataset(tested=self.vocabulary == "right-sized")
         return self.phase.run(
             self.vocabulary, seed=self.seed, dataset=dataset, sample_each_evaluation=True
         )
@@ -64,66 +65,132 @@ PHASE_RECORDS = tuple(
 )
 
 
-def record(folder: Path, what: tuple[str, ...] = WHAT, jobs: int = 1, backend: str = "loky") -> int:
+def record(folder: Path | str, what: Sequence[str] = (), **workers: Any) -> int:
     """Make what is missing in `folder`; what is finished is skipped. Returns what was made.
 
-    Experiments run in `jobs` processes through joblib; `backend` names one of its backends, such
-    as "dask" or "ray" where that is registered. Ctrl-C keeps a phase's run so far, and all
+    `what` names "phases" and experiments; by default it is everything. `workers` are the options
+    of `Workers`: where the cells of experiments run. Ctrl-C keeps a phase's run so far, and all
     finished cells of an experiment.
 
     Raises:
-        ValueError: for something in `what` that there is not.
-        DataError: if an experiment in the folder was made with other settings or other texts, or
-            if the folder cannot be written.
+        ValueError: for something in `what`, or a backend, that there is not; or a cluster that
+            cannot be reached.
+        DataError: if the folder cannot be written, or something else records there; if a table in
+            it is damaged, or was made with other settings or other texts; or, once all others are
+            made, if cells failed. What was there is untouched.
         KeyboardInterrupt: after Ctrl-C, once everything is saved.
     """
-    if unknown := set(what) - set(WHAT):
+    folder, workers = user_path(folder), Workers(**workers)
+    known = ["phases", *(experiment.name for experiment in EXPERIMENTS)]
+    what = [what] if isinstance(what, str) else list(what) or known
+    if unknown := set(what) - set(known):
         raise ValueError(
-            f"Cannot record {', '.join(sorted(unknown))}; there are {', '.join(WHAT)}."
+            f"Cannot record {', '.join(sorted(unknown))}; there are {', '.join(known)}."
         )
-    made = 0
-    for entry in PHASE_RECORDS if "phases" in what else ():
-        if not (folder / entry.name).is_dir():
-            _record_phase(entry, folder)
-            made += 1
-    for experiment in EXPERIMENTS:
-        if experiment.name in what:
-            made += _record_experiment(experiment, folder, jobs, backend)
+    # All of it is looked at before anything is trained.
+    entries = [e for e in PHASE_RECORDS if "phases" in what and _is_missing(e, folder)]
+    experiments = [e for e in EXPERIMENTS if e.name in what and missing_cells(e, folder)]
+    if not entries and not experiments:
+        return 0
+    made, problems = 0, []
+    with _alone_in(folder):
+        for entry in entries:
+            if _is_missing(entry, folder):  # still: until now others may have recorded here
+                _record_phase(entry, folder)
+                made += 1
+        for experiment in experiments:
+            for outcome in _sweep(experiment, folder, workers):
+                if outcome.problem:
+                    problems.append(outcome.problem)
+                    tqdm.write(outcome.problem, file=sys.stderr)
+                else:
+                    add_rows(experiment, folder, outcome.rows, outcome.environment)
+                    made += 1
+    if problems:
+        raise DataError(
+            f"{made} runs were made, and {len(problems)} were not: {problems[0]} Run the same "
+            "command to try them again."
+        )
     return made
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep others from recording in a folder, after making sure that it can be written.
+
+    A lock of the operating system ends with its process, however that ends.
+    """
+    path = folder / ".recording.lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path, timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise DataError(
+            f"Something else is recording in {folder}; wait for it, or choose another folder."
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"Nothing can be recorded in {folder} ({error.strerror}); choose a folder that you "
+            "may write to."
+        ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows keeps a file that is open
+            path.unlink()
+        lock.release()
+
+
+def _is_missing(entry: PhaseRecord, folder: Path) -> bool:
+    """Whether a phase's run is still to be made. Raises `DataError` if it could not be saved."""
+    for path in (folder / entry.name, _partial(entry, folder)):
+        if os.path.lexists(path) and not path.is_dir():
+            raise DataError(f"{path} is in the place of a run's folder; move it away.")
+    return not (folder / entry.name).is_dir()
+
+
+def _partial(entry: PhaseRecord, folder: Path) -> Path:
+    """Where a run waits that was stopped."""
+    return folder / f".{entry.name}.partial"
+
+
 def _record_phase(entry: PhaseRecord, folder: Path) -> None:
-    partial = folder / f".{entry.name}.partial"
-    run = (
-        Run.load(partial).resume(sample_each_evaluation=True) if partial.is_dir() else entry.train()
-    )
-    if run.state.status == "interrupted":
+    partial = _partial(entry, folder)
+    if partial.is_dir():
+        run = _stopped_run(entry, partial).resume(sample_each_evaluation=True)
+    else:
+        run = entry.train()
+    sampled = any(sample["step"] == run.state.step for sample in run.samples)
+    if run.state.status == "interrupted" or not sampled:  # stopped, if only at its last samples
         run.save(partial, keep="all")
         raise KeyboardInterrupt
     run.save(folder / entry.name, keep="history")
     shutil.rmtree(partial, ignore_errors=True)
 
 
-def _record_experiment(experiment: Experiment, folder: Path, jobs: int, backend: str) -> int:
-    import joblib
-
-    rows = finished_rows(experiment, folder)
-    done = {experiment.key(row) for row in rows}
-    cells = [cell for cell in experiment.cells() if experiment.key(cell) not in done]
-    if not cells:
-        return 0
-    parallel = joblib.Parallel(jobs, backend=backend, return_as="generator_unordered", batch_size=1)
-    tasks = (joblib.delayed(_run_cell)(experiment, cell) for cell in cells)
-    environments = read_origin(experiment, folder).get("environments", [])
-    for new_rows, where in tqdm(parallel(tasks), experiment.name, len(cells), unit="run"):
-        rows += new_rows
-        environments += [where] if where not in environments else []
-        write_table(experiment, folder, rows, environments)
-    return len(cells)
+def _stopped_run(entry: PhaseRecord, partial: Path) -> Run:
+    try:
+        run = Run.load(partial)
+        if problems := list(_mismatches(entry, run)):
+            raise DataError(problems[0])
+    except DataError as error:
+        raise DataError(
+            f"The stopped run in {partial} cannot go on: {error} Move that folder away to train "
+            f"{entry.name} from its start."
+        ) from error
+    return run
 
 
-def _run_cell(experiment: Experiment, cell: Cell) -> tuple[Rows, dict[str, Any]]:
-    return experiment.run_cell(cell), environment()
+def _sweep(experiment: Experiment, folder: Path, workers: Workers) -> Iterator[Outcome]:
+    cells = missing_cells(experiment, folder)
+    with (
+        closing(run_cells(experiment, cells, workers, lambda s: tqdm.write(s, sys.stderr))) as done,
+        tqdm(desc=experiment.name, total=len(cells), unit="run") as bar,
+    ):
+        for outcome in done:
+            yield outcome
+            bar.update()
 
 
 def problems_of(folder: Path) -> list[str]:
@@ -138,43 +205,38 @@ def _phase_problems(entry: PhaseRecord, folder: Path) -> Iterator[str]:
     except DataError as error:
         yield str(error)
         return
-    setup = entry.phase.setup.replace(vocabulary=entry.vocabulary, seed=entry.seed)
-    steps = setup.training.max_steps
-    if run.config != setup.training:
-        yield f"{entry.name} was not trained with the phase's settings and seed {entry.seed}."
-    shape = setup.shape.config(run.model.config.vocab_size)
-    if run.model.config != shape or run.dataset.source["vocabulary"] != entry.vocabulary:
-        yield f"{entry.name} is not the phase's model with the {entry.vocabulary} vocabulary."
-    if run.state.status != "finished" or run.state.step != steps:
-        yield f"{entry.name} is {run.state.status} at step {run.state.step} of {steps}."
-    evaluated = [now.step for now in run.state.history]
-    interval = setup.training.eval_interval
-    if evaluated != sorted({*range(0, steps + 1, interval), steps}):
+    yield from _mismatches(entry, run)
+    steps = evaluation_steps(entry.setup.training)
+    if run.state.status != "finished" or run.state.step != steps[-1]:
+        yield f"{entry.name} is {run.state.status} at step {run.state.step} of {steps[-1]}."
+    if [now.step for now in run.state.history] != steps:
         yield f"{entry.name} lacks evaluations."
-    if [(s["step"], s["prompt"]) for s in run.samples] != [
-        (step, prompt) for step in evaluated for prompt in PROMPTS
-    ]:
+    sampled = [(sample["step"], sample["prompt"]) for sample in run.samples]
+    if sampled != [(step, prompt) for step in steps for prompt in PROMPTS]:
         yield f"{entry.name} lacks samples."
     tested = all(now.test_loss is not None for now in run.state.history)
     if entry.vocabulary == "right-sized" and not tested:
         yield f"{entry.name} was not tested on the held-out files."
 
 
+def _mismatches(entry: PhaseRecord, run: Run) -> Iterator[str]:
+    """What makes a run another one than it should be, finished or not."""
+    if run.config != entry.setup.training:
+        yield f"{entry.name} was not trained with the phase's settings and seed {entry.seed}."
+    shape = entry.setup.shape.config(run.model.config.vocab_size)
+    if run.model.config != shape or run.dataset.source.get("vocabulary") != entry.vocabulary:
+        yield f"{entry.name} is not the phase's model with the {entry.vocabulary} vocabulary."
+
+
 def _experiment_problems(experiment: Experiment, folder: Path) -> Iterator[str]:
-    name = experiment.name
     try:
-        rows = read_table(experiment, folder)
+        rows, missing = read_rows(experiment, folder), missing_cells(experiment, folder)
     except DataError as error:
         yield str(error)
         return
-    if not origin(experiment).items() <= read_origin(experiment, folder).items():
-        yield f"{name} was made with other settings or other texts than this version has."
-    found: dict[tuple[str, ...], list[int]] = {}
-    for row in rows.to_dict("records"):
-        found.setdefault(experiment.key(row), []).append(row["step"])
+    if missing:
+        n = len(experiment.cells())
+        yield f"{experiment.name} has {n - len(missing)} of its {n} runs; record the rest."
+    for row in rows:
         if not math.isfinite(row["train_loss"] + row["val_loss"]):
-            yield f"{name} has a loss that is not a number, at {experiment.key(row)}."
-    wanted = {experiment.key(cell): list(experiment.steps(cell)) for cell in experiment.cells()}
-    complete = sum(sorted(found.get(key, [])) == steps for key, steps in wanted.items())
-    if found.keys() != wanted.keys() or complete < len(wanted):
-        yield f"{name} has {complete} of its {len(wanted)} runs complete; record the rest."
+            yield f"{experiment.title(row)} has a loss that is not a number, at step {row['step']}."

@@ -103,7 +103,7 @@ def write_atomically(path: Path | str, content: bytes) -> None:
         if old:
             temporary.chmod(stat.S_IMODE(old.st_mode))
         temporary.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise DataError(
             f"{path} could not be written ({error.strerror}); free some space or choose a path "
@@ -141,7 +141,12 @@ def read_verified(path: Path, expected: str) -> bytes:
 
 def read_published(name: str) -> Any:
     """A file of the published results. Raises `DataError` if it is missing or damaged."""
-    path = data_path("published", name)
+    return read_json("published", name)
+
+
+def read_json(*parts: str) -> Any:
+    """A JSON file of the course's data. Raises `DataError` if it is missing or damaged."""
+    path = data_path(*parts)
     try:
         return json.loads(read_regular(path, MAX_DATA_BYTES))
     except (OSError, ValueError) as error:
@@ -167,7 +172,7 @@ def _replaceable(target: Path) -> os.stat_result | None:
     return status
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have the new name of a file on the disk, where the system can do that (not on Windows)."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from slmlab.engine.config import TrainConfig
+from slmlab.study.experiments.evaluations import COLUMNS, evaluation_rows
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows
 from slmlab.study.experiments.tables import read_table
-from slmlab.study.samples import scorecard
 from slmlab.study.setups import Excerpt, Setup, Shape
 
 if TYPE_CHECKING:
@@ -25,33 +25,21 @@ class Grid(Experiment):
     model is validated on the same held-out scripts.
     """
 
-    name: str = "grid"
-    keys: tuple[str, ...] = ("n_embd", "train_tokens", "seed")
-    widths: tuple[int, ...] = (12, 24, 48, 96, 192)
-    train_tokens: tuple[int, ...] = (1_000, 2_200, 4_800, 10_500, 23_000)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    name: ClassVar[str] = "grid"
+    keys: ClassVar[tuple[str, ...]] = ("n_embd", "train_tokens", "seed")
+    columns: ClassVar[dict[str, type]] = dict.fromkeys(keys, int) | COLUMNS
     base: Setup = Setup(
         Shape(n_layer=3, n_head=4, n_embd=48, block_size=64),
         Excerpt(1_000, order=0, validation="held-out"),
         TrainConfig(8, 1e-3, max_steps=1_200, eval_interval=100),
     )
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {
-            "widths": self.widths,
-            "train_tokens": self.train_tokens,
-            "seeds": self.seeds,
-            "base": self.base.choices(),
-        }
+    widths: tuple[int, ...] = (12, 24, 48, 96, 192)
+    train_tokens: tuple[int, ...] = (1_000, 2_200, 4_800, 10_500, 23_000)
+    seeds: tuple[int, ...] = (0, 1, 2)
 
     def cells(self) -> list[Cell]:
         values = product(self.widths[::-1], self.train_tokens, self.seeds)
-        return [dict(zip(self.keys, v, strict=True)) for v in values]
-
-    def steps(self, cell: Cell) -> range:
-        training = self.base.training
-        return range(0, training.max_steps + 1, training.eval_interval)
+        return [self.cell(*v) for v in values]
 
     def setup(self, n_embd: int, train_tokens: int, seed: int) -> Setup:
         """The set-up of a cell."""
@@ -61,27 +49,7 @@ class Grid(Experiment):
         setup = self.setup(**cell)
         dataset = setup.dataset(tested=False)
         run = setup.train(dataset, progress=False, sample_each_evaluation=True)
-        rows = []
-        for now in run.state.history:
-            card = scorecard(run, now.step)
-            rows.append(
-                cell
-                | {
-                    "params": run.model.n_params,
-                    "step": now.step,
-                    "tokens_seen": now.tokens,
-                    "epochs": now.epochs,
-                    "train_loss": now.train_loss,
-                    "val_loss": now.val_loss,
-                    "parses": card["parses"].mean(),
-                    "repetition": card["repetition"].mean(),
-                    "domain_names": card["domain names"].mean(),
-                    "copied": card["copied"].mean(),
-                    "longest_match": card["longest match"].max(),
-                    "seconds": now.seconds,
-                }
-            )
-        return rows
+        return [cell | row for row in evaluation_rows(run)]
 
 
 GRID = Grid()
@@ -103,7 +71,7 @@ def last_and_best(table: "pd.DataFrame") -> "pd.DataFrame":
 
     Best is the lowest held-out loss: `best_val_loss`, `best_step`, `best_epochs`, `best_gap`.
     """
-    keys = ["n_embd", "train_tokens", "seed"]
+    keys = list(GRID.keys)
     last = table.loc[table.groupby(keys)["step"].idxmax()].set_index(keys)
     best = table.loc[table.groupby(keys)["val_loss"].idxmin()].set_index(keys)
     for column in ("val_loss", "step", "epochs", "gap"):

@@ -2,41 +2,78 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from slmlab.engine.config import TrainConfig
+from slmlab.engine.pace import EVALUATIONS
+from slmlab.study.setups import Setup
 
 Cell = dict[str, Any]  # the values that tell one run from another
 Rows = list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
 class Experiment(ABC):
     """Many runs, recorded as one table with a row for each run and evaluation.
 
+    A new experiment is a frozen dataclass in a file of its own. Its fields are all that the
+    numbers depend on; records made with other values are refused.
+
     Attributes:
-        name: of its files.
+        name: of its files, and on the command line.
         keys: the columns that tell cells apart.
-        settings: all that the numbers depend on, as JSON; records made with others are refused.
+        columns: of the table, in order, with the type of each (int, float or str). `step`,
+            `train_loss` and `val_loss` (nats per token) are among them.
+        base: the set-up that the cells vary.
     """
 
-    name: str
-    keys: tuple[str, ...]
-
-    @property
-    @abstractmethod
-    def settings(self) -> dict[str, Any]: ...
+    name: ClassVar[str]
+    keys: ClassVar[tuple[str, ...]]
+    columns: ClassVar[dict[str, type]]
+    base: Setup
 
     @abstractmethod
     def cells(self) -> Sequence[Cell]:
         """Every run to make, the slowest first, so that none is left alone at the end."""
 
     @abstractmethod
-    def steps(self, cell: Cell) -> Sequence[int]:
-        """The steps at which a cell is evaluated."""
-
-    @abstractmethod
     def run_cell(self, cell: Cell) -> Rows:
-        """Train one cell. Its rows have the columns of `keys`, `step`, `train_loss`, `val_loss`
-        (nats per token) and others."""
+        """Train one cell, and return its row for each of `steps`, with all `columns`.
+
+        Raises `KeyboardInterrupt` if it was stopped on the way.
+        """
+
+    def cell(self, *values: Any) -> Cell:
+        """The cell with these values of its `keys`."""
+        return dict(zip(self.keys, values, strict=True))
+
+    def steps(self, cell: Cell) -> list[int]:
+        """The steps at which a cell is evaluated."""
+        return evaluation_steps(self.base.training)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields' values, as JSON can hold them."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"base": self.base.choices()}
 
     def key(self, row: dict[str, Any]) -> tuple[str, ...]:
-        """What tells the cell of a row, as text: a table that was read has no other types."""
-        return tuple(str(row[name]) for name in self.keys)
+        """What tells the cell of a row, as the table writes it."""
+        return tuple(as_text(row[name]) for name in self.keys)
+
+    def title(self, cell: Cell) -> str:
+        """A cell in a sentence, such as "grid n_embd=12 seed=0"."""
+        return " ".join([self.name, *(f"{name}={as_text(cell[name])}" for name in self.keys)])
+
+
+def as_text(value: Any) -> str:
+    """A value as a table holds it. Six digits are more than two machines agree on."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def evaluation_steps(training: TrainConfig) -> list[int]:
+    """The steps at which a run of that many steps is evaluated, the start and the end included."""
+    steps = training.max_steps
+    interval = training.eval_interval or max(1, steps // EVALUATIONS)
+    return sorted({*range(0, steps + 1, interval), steps})

@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass, replace
 from itertools import product
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from slmlab.study.samples import repetition_rate
 from slmlab.study.setups import Excerpt, Setup, Shape, largest_text
 from slmlab.text.corpus import load_corpus, load_held_out
 from slmlab.text.dataset import Dataset
-from slmlab.text.tokenizer import train_bpe
+from slmlab.text.tokenizer import Tokenizer, tokenizer_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,55 +52,54 @@ class Suspects(Experiment):
     `labels`: next token, or unshifted (tried alone). All are trained on the whole corpus.
     """
 
-    name: str = "suspects"
-    keys: tuple[str, ...] = ("vocabulary", "validation", "mask", "labels", "seed")
-    n_vocab: int = 423
+    name: ClassVar[str] = "suspects"
+    keys: ClassVar[tuple[str, ...]] = ("vocabulary", "validation", "mask", "labels", "seed")
+    columns: ClassVar[dict[str, type]] = {
+        **dict.fromkeys(("vocabulary", "validation", "mask", "labels"), str),
+        **dict.fromkeys(("seed", "step"), int),
+        **dict.fromkeys(("train_loss", "val_loss", "accuracy", "repetition"), float),
+        "sample": str,
+    }
+    base: Setup = Setup(
+        Shape(n_layer=3, n_head=4, n_embd=48, block_size=64),
+        Excerpt(largest_text(), "bpe-423"),
+        TrainConfig(8, 4e-3, max_steps=1_600, eval_interval=100),
+    )
     padded_vocab: int = 32_000
     val_tokens: int = 500
     seeds: tuple[int, ...] = (0, 1, 2)
-    shape: Shape = Shape(n_layer=3, n_head=4, n_embd=48, block_size=64)
-    training: TrainConfig = TrainConfig(8, 4e-3, max_steps=1_600, eval_interval=100)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        setup = Setup(self.shape, Excerpt(largest_text(), f"bpe-{self.n_vocab}"), self.training)
-        return {
-            "padded_vocab": self.padded_vocab,
-            "val_tokens": self.val_tokens,
-            "seeds": self.seeds,
-            "base": setup.choices(),
-        }
 
     def cells(self) -> list[Cell]:
         factors = product(("32,000", "423"), ("held out", "leaked"), ("causal", "missing"))
         suspects = [(*factor, "next token") for factor in factors]
         suspects.append(("423", "held out", "causal", "unshifted"))
-        values = [(*suspect, seed) for suspect in suspects for seed in self.seeds]
-        return [dict(zip(self.keys, v, strict=True)) for v in values]
+        return [self.cell(*suspect, seed) for suspect in suspects for seed in self.seeds]
 
-    def steps(self, cell: Cell) -> range:
-        return range(0, self.training.max_steps + 1, self.training.eval_interval)
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """As many tokens as the published vocabulary had distinct ones."""
+        return tokenizer_for(load_corpus().text, self.base.data.vocabulary)
 
     def dataset(self, validation: str) -> Dataset:
-        """The text of the suspects, in a byte-pair vocabulary of exactly 423 tokens."""
-        corpus = load_corpus()
-        tokenizer = train_bpe(corpus.text, self.n_vocab)
-        train_ids = torch.tensor(tokenizer.encode(corpus.text))
+        """The whole corpus, and what a suspect is validated on."""
+        train_ids = torch.tensor(self.tokenizer.encode(load_corpus().text))
         val = train_ids[-self.val_tokens :]
         if validation == "held out":
-            val = torch.tensor(tokenizer.encode(load_held_out().text)[: self.val_tokens])
-        return Dataset(train_ids, val, tokenizer, {"kind": "suspects"})
+            val = torch.tensor(self.tokenizer.encode(load_held_out().text)[: self.val_tokens])
+        return Dataset(train_ids, val, self.tokenizer, {"kind": "suspects"})
 
     def model(self, vocabulary: str, mask: str, labels: str, seed: int) -> GPT:
-        config = self.shape.config(self.padded_vocab if vocabulary == "32,000" else self.n_vocab)
+        """A suspect before training."""
+        rows = self.padded_vocab if vocabulary == "32,000" else self.tokenizer.n_vocab
         attention = UnmaskedAttention if mask == "missing" else Attention
-        return (UnshiftedGPT if labels == "unshifted" else GPT)(config, seed, attention=attention)
+        kind = UnshiftedGPT if labels == "unshifted" else GPT
+        return kind(self.base.shape.config(rows), seed, attention=attention)
 
     def run_cell(self, cell: Cell) -> Rows:
         """Train one suspect; its rows hold what its faulty evaluation reports."""
         dataset = self.dataset(cell["validation"])
         model = self.model(cell["vocabulary"], cell["mask"], cell["labels"], cell["seed"])
-        config = replace(self.training, seed=cell["seed"])
+        config = replace(self.base.training, seed=cell["seed"])
         rows = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VocabularyWarning)  # the mismatch is on purpose
@@ -110,7 +109,8 @@ class Suspects(Experiment):
         return rows
 
     def _measure(self, model: GPT, dataset: Dataset, now: Progress) -> dict[str, Any]:
-        texts = [self._continue(model, dataset, prompt) for prompt in PROMPTS]
+        with evaluating(model):
+            texts = [self._continue(model, dataset, prompt) for prompt in PROMPTS]
         return {
             "step": now.step,
             "train_loss": now.train_loss,

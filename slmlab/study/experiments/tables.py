@@ -1,16 +1,52 @@
-"""Where an experiment's rows are kept: a CSV file, and a JSON file that says how it was made."""
+"""Where an experiment's rows are kept: a CSV file, and a JSON file that says how it was made.
 
+The JSON holds the SHA-256 of the CSV, so that an altered table is neither read nor added to. As two
+files cannot be replaced at once, the JSON first names the hash of the new table beside that of the
+old one: whenever a process dies, it fits the table that is there.
+"""
+
+import csv
 import json
+import math
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmlab.study.experiments.protocol import Experiment, Rows
+from slmlab.study.experiments.protocol import Cell, Experiment, Rows, as_text
 from slmlab.text.corpus import load_corpus, load_held_out
-from slmlab.text.files import DataError, data_path, sha256, write_atomically
+from slmlab.text.files import (
+    MAX_DATA_BYTES,
+    DataError,
+    data_path,
+    read_regular,
+    sha256,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def read_table(experiment: Experiment, folder: Path | None = None) -> "pd.DataFrame":
+    """The stored rows of an experiment, one per run and evaluation.
+
+    Raises `DataError` if a file is missing, damaged or altered.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(read_rows(experiment, folder), columns=list(experiment.columns))
+
+
+def read_rows(experiment: Experiment, folder: Path | None = None) -> Rows:
+    """As `read_table`, as dictionaries."""
+    folder = folder or data_path("runs")
+    rows, _ = _read(experiment, folder)
+    if rows is None:
+        raise DataError(
+            f"There is no {_csv(experiment, folder)}; make it with "
+            f"`python -m slmlab record {experiment.name}`."
+        )
+    return rows
 
 
 def texts_used() -> dict[str, str]:
@@ -21,63 +57,148 @@ def texts_used() -> dict[str, str]:
     }
 
 
-def origin(experiment: Experiment) -> dict[str, Any]:
-    """What an experiment's rows depend on, as JSON would give it back."""
-    return json.loads(json.dumps({"settings": experiment.settings, **texts_used()}))
+def missing_cells(experiment: Experiment, folder: Path) -> list[Cell]:
+    """The cells that are not in the folder yet, or not with every evaluation.
+
+    Raises `DataError` for a table that cannot be added to: one that is damaged or altered, or was
+    made with other settings or other texts.
+    """
+    rows, made = _read(experiment, folder)
+    cells = {experiment.key(cell): cell for cell in experiment.cells()}
+    fits = _origin(experiment).items() <= made.items()
+    if rows is not None and not (fits and cells.keys() >= {experiment.key(row) for row in rows}):
+        raise DataError(
+            f"{_csv(experiment, folder)} was made with other settings or other texts than this "
+            "version has; move it and its .json file away to make it again."
+        )
+    complete = _complete(experiment, rows or [])
+    return [cell for key, cell in cells.items() if key not in complete]
+
+
+def add_rows(experiment: Experiment, folder: Path, rows: Rows, environment: dict[str, Any]) -> None:
+    """Add the rows of finished cells to the table, in place of any that it has of them.
+
+    Raises `DataError` if the table was altered meanwhile, or cannot be written.
+    """
+    old, made = _read(experiment, folder)
+    kept = _complete(experiment, old or []) - {experiment.key(row) for row in rows}
+    rows = [row for row in old or [] if experiment.key(row) in kept] + rows
+    environments = made.get("environments", []) if old else []
+    environments += [environment] if environment not in environments else []
+    write_table(experiment, folder, rows, environments)
 
 
 def write_table(
     experiment: Experiment, folder: Path, rows: Rows, environments: list[dict[str, Any]]
 ) -> None:
-    """Replace the two files, the rows in the order of the experiment's cells."""
-    import pandas as pd
-
+    """Replace the table, the rows in the order of the experiment's cells."""
     order = {experiment.key(cell): i for i, cell in enumerate(experiment.cells())}
     rows = sorted(rows, key=lambda row: (order[experiment.key(row)], row["step"]))
-    table = pd.DataFrame(rows).to_csv(index=False, float_format="%.6g").encode()
-    made = origin(experiment) | {"environments": environments, "sha256": sha256(table)}
-    write_atomically(folder / f"{experiment.name}.csv", table)
-    write_atomically(folder / f"{experiment.name}.json", json.dumps(made, indent=1).encode())
+    table, path = _as_csv(experiment, rows), _csv(experiment, folder)
+    made = _origin(experiment) | {"environments": environments, "sha256": sha256(table)}
+    old = _content(path)
+    _write_json(path, made | {"sha256_before": None if old is None else sha256(old)})
+    write_atomically(path, table)
+    _write_json(path, made)
 
 
-def read_origin(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    path = folder / f"{experiment.name}.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); restore or remove it.") from error
-
-
-def finished_rows(experiment: Experiment, folder: Path) -> Rows:
-    """Rows of the cells that are already in the folder."""
-    import pandas as pd
-
-    path, made = folder / f"{experiment.name}.csv", read_origin(experiment, folder)
-    if not path.exists() or not made:
-        return []
-    if not origin(experiment).items() <= made.items():
+def _read(experiment: Experiment, folder: Path) -> tuple[Rows | None, dict[str, Any]]:
+    """The rows of a table, None if there is no table, and how it was made."""
+    path = _csv(experiment, folder)
+    described, table = _content(path.with_suffix(".json")), _content(path)
+    if table is None:
+        return None, {}
+    if described is None:
         raise DataError(
-            f"{path} was made with other settings or other texts than this version has; move it "
-            "and its .json file away to make it again."
+            f"{path} has no {path.stem}.json beside it, which says how it was made; restore that "
+            "file, or move the table away to make it again."
         )
-    return pd.read_csv(path, dtype={"vocabulary": str}).to_dict("records")
+    made = _parsed_json(path.with_suffix(".json"), described)
+    if sha256(table) not in (made["sha256"], made.get("sha256_before")):
+        raise DataError(
+            f"{path} has changed since it was recorded; restore it from a copy, or move it and its "
+            ".json file away to make it again."
+        )
+    return _parsed_csv(experiment, path, table), made
 
 
-def read_table(experiment: Experiment, folder: Path | None = None) -> "pd.DataFrame":
-    """The stored rows of an experiment, one per run and evaluation.
+def _csv(experiment: Experiment, folder: Path) -> Path:
+    return folder / f"{experiment.name}.csv"
 
-    Raises `DataError` if the file is missing or was altered.
-    """
-    import pandas as pd
 
-    folder = folder or data_path("runs")
-    path, made = folder / f"{experiment.name}.csv", read_origin(experiment, folder)
+def _content(path: Path) -> bytes | None:
+    """The bytes of a file, None if there is none. Raises `DataError` for what is no file."""
     try:
-        content = path.read_bytes()
+        return read_regular(path, MAX_DATA_BYTES)
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return None
+        raise DataError(f"{path} is a link that leads nowhere; remove it.") from None
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read ({error.strerror}); make it with `python -m slmlab record`."
+            f"{path} cannot be read ({error.strerror}); restore it, or move it away."
         ) from error
-    if sha256(content) != made.get("sha256"):
-        raise DataError(f"{path} has changed since it was recorded; restore it from a copy.")
-    return pd.read_csv(StringIO(content.decode()), dtype={"vocabulary": str})
+
+
+def _origin(experiment: Experiment) -> dict[str, Any]:
+    """What an experiment's rows depend on, as JSON would give it back."""
+    return json.loads(json.dumps({"settings": experiment.settings, **texts_used()}))
+
+
+def _write_json(path: Path, made: dict[str, Any]) -> None:
+    write_atomically(path.with_suffix(".json"), json.dumps(made, indent=1).encode())
+
+
+def _parsed_json(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        made = json.loads(content)
+        if not isinstance(made["sha256"], str) or not isinstance(made["environments"], list):
+            raise TypeError("sha256 or environments is missing")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DataError(
+            f"{path} does not describe a recorded table ({error}); restore it from a copy."
+        ) from error
+    return made
+
+
+def _as_csv(experiment: Experiment, rows: Rows) -> bytes:
+    text = StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(experiment.columns)
+    for row in rows:
+        values = [row[name] for name in experiment.columns]
+        writer.writerow("" if value != value else as_text(value) for value in values)  # no NaN
+    return text.getvalue().encode()
+
+
+def _parsed_csv(experiment: Experiment, path: Path, content: bytes) -> Rows:
+    names, kinds = list(experiment.columns), list(experiment.columns.values())
+    try:
+        lines = list(csv.reader(StringIO(content.decode(), newline=""), strict=True))
+        if not lines or lines[0] != names:
+            raise ValueError("it has other columns")
+        if any(len(line) != len(names) for line in lines):
+            raise ValueError("a line of it is not whole")
+        return [dict(zip(names, map(_value, kinds, line), strict=True)) for line in lines[1:]]
+    except (ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path} is not the table of this experiment ({error}); restore it from a copy, or "
+            "move it and its .json file away to make it again."
+        ) from error
+
+
+def _value(kind: type, text: str) -> Any:
+    return math.nan if kind is float and not text else kind(text)
+
+
+def _complete(experiment: Experiment, rows: Rows) -> set[tuple[str, ...]]:
+    """The keys of the cells that have every evaluation once."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for row in rows:
+        found.setdefault(experiment.key(row), []).append(row["step"])
+    cells = {experiment.key(cell): cell for cell in experiment.cells()}
+    return {
+        key
+        for key, steps in found.items()
+        if key in cells and sorted(steps) == list(experiment.steps(cells[key]))
+    }

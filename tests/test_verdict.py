@@ -1,4 +1,4 @@
-"""The audit's statistics on tables whose answers are known."""
+"""The evidence of lesson 05, on tables whose answers are known, and on what the course carries."""
 
 import numpy as np
 import pandas as pd
@@ -8,62 +8,6 @@ import slmlab as lab
 from slmlab.study import verdict
 from slmlab.study.diagnosis import MAX_USEFUL_RATIO
 from slmlab.study.experiments.grid import decision_table, last_and_best, read_grid
-from slmlab.study.statistics import (
-    bootstrap,
-    fit_power_law,
-    mean_and_range,
-    rank_correlation,
-    rank_correlations,
-)
-
-
-@pytest.fixture
-def table():
-    """30 runs of two evaluations, where y = 8 x^-0.5 up to 1 % of noise."""
-    noise = np.random.default_rng(0)
-    rows = []
-    for run in range(30):
-        x = float(2 ** (run % 5))
-        for step in (1, 2):
-            y = 8 * x**-0.5 * np.exp(noise.normal(0, 0.01))
-            rows.append({"run": run, "step": step, "x": x, "y": y, "flat": 1.0})
-    return pd.DataFrame(rows)
-
-
-def test_a_power_law_is_found_with_its_interval(table):
-    fit = fit_power_law(table, "x", "y", ["run"])
-    assert fit.exponent == pytest.approx(-0.5, abs=0.01)
-    assert fit.low < fit.exponent < fit.high
-    assert fit(4.0) == pytest.approx(4.0, rel=0.02)
-    assert str(fit).startswith("−29")
-
-
-def test_a_power_law_needs_positive_values_that_vary(table):
-    with pytest.raises(ValueError, match="positive"):
-        fit_power_law(table, "flat", "y", ["run"])
-    with pytest.raises(ValueError, match="positive"):
-        fit_power_law(table.assign(y=-1.0), "x", "y", ["run"])
-
-
-def test_an_interval_is_always_the_same_and_holds_the_value(table):
-    intervals = [bootstrap(table, lambda t: t["y"].mean(), ["run"]) for _ in range(2)]
-    assert np.array_equal(*intervals)
-    assert intervals[0][0] < table["y"].mean() < intervals[0][1]
-
-
-def test_evaluations_of_one_run_stay_together(table):
-    sizes = set()
-    bootstrap(table, lambda t: sizes.add(len(t)) or 0.0, ["run"])
-    assert sizes == {len(table)}
-
-
-def test_rank_correlation(table):
-    assert rank_correlation(table, "x", "x") == pytest.approx(1)
-    assert rank_correlation(table, "x", "y") < -0.9
-    assert np.isnan(rank_correlation(table, "x", "flat"))
-    rows = rank_correlations(table, ["x"], ["y"], ["run"])
-    assert rows["low"][0] < rows["high"][0]
-    assert rows["correlation"][0] == pytest.approx(rows["low"][0], abs=0.05)
 
 
 def test_a_gap_that_follows_epochs_is_put_down_to_epochs():
@@ -118,14 +62,6 @@ def test_no_size_that_did_best_is_warned_of():
     table = decision_table(read_grid())
     ratios = table["best_params"] / table.index
     assert ratios.max() < MAX_USEFUL_RATIO < 1.2 * ratios.max()
-
-
-def test_mean_and_range_as_text():
-    rows = {"phase": [2, 2, 1, 1], "loss": [1.0, 2.0, 3.0, 3.0], "gap": [-0.5, 0.5, None, None]}
-    shown = mean_and_range(pd.DataFrame(rows), "phase", {"loss": ".1f", "gap": "+.1f"})
-    assert shown.index.tolist() == [2, 1]
-    assert shown["loss"].tolist() == ["1.5 (1.0 to 2.0)", "3.0"]
-    assert shown["gap"].tolist() == ["+0.0 (−0.5 to +0.5)", "–"]
 
 
 def test_the_rule_is_tried_at_equal_text_and_seed():
