@@ -176,6 +176,7 @@ from huggingface_hub.utils import hf_raise_for_status, hf_quantizer_config_long_
 os.environ["npm_config_registry_url_long"]
 sk-learn is short for scikit-learn, and sk-based-names are not keys
 data-pipeline-with-many-steps
+from metrics import opentelemetry_dot_metrics_dot_v1_dot_metrics__service__pb2
 """.strip().split("\n")
 
 

@@ -53,7 +53,7 @@ class OwnText:
             "lines that occur more than once": f"{1 - len(set(lines)) / max(1, len(lines)):.0%}",
             "tokens": f"{len(ids):,}",
             "distinct tokens": f"{len(set(ids)):,}",
-            "files skipped or cut": f"{len(self.skipped):,}",
+            "files skipped or cut, so not searched for secrets": f"{len(self.skipped):,}",
         }
         return pd.DataFrame({"your text": rows})
 

@@ -29,7 +29,7 @@ BEGINNINGS = {
     "Replicate, LangSmith or Pinecone key": rf"(?:r8_|lsv2_(?:pt|sk)_){_RUN}|pcsk_(?=\w{{0,9}}\d)",
     "Google key": r"AIza|GOCSPX-|ya29\.|1//0",
     "AWS key": r"(?:AKIA|ASIA|ABIA|ACCA)(?=[0-9A-Z]{16})",
-    "DigitalOcean or Databricks token": r"do[oprt]_v1_|dapi(?=[0-9a-f]{16})",
+    "DigitalOcean or Databricks token": r"(?:do[oprt]_v1_|dapi)(?=[0-9a-f]{16})",
     "Docker, npm, PyPI or RubyGems token": rf"dckr_[op]at_|pypi-Ag|(?:npm|rubygems)_{_RUN}",
     "HashiCorp Vault token": r"hv[bsr]\.",
     "Grafana, Sentry, New Relic or Postman key": rf"(?:glsa_|glc_|sntr[yu]s_|NRAK-|PMAK-){_RUN}",
