@@ -246,7 +246,7 @@ def cluster():
 def client(cluster):
     distributed = pytest.importorskip("distributed")
     with distributed.Client(cluster, set_as_default=False) as client:
-        client.wait_for_workers(2)
+        client.wait_for_workers(2, timeout=60)
         yield client
 
 
@@ -256,9 +256,8 @@ def test_a_worker_killed_in_the_middle_loses_nothing(client, tmp_path, alone, mo
 
     def kill_one(*arguments):
         if not killed:
-            wait_for(lambda: all(client.processing().values()))  # both are in a cell
-            killed.extend(client.processing()[min(pids)])
-            os.kill(pids[min(pids)], signal.SIGKILL)
+            killed.extend(worker for worker, cells in client.processing().items() if cells)
+            os.kill(pids[killed[0]], signal.SIGKILL)
         add_rows(*arguments)
 
     monkeypatch.setattr(records, "add_rows", kill_one)
@@ -275,6 +274,10 @@ MAKE_UNLIKE = """
 import slmlab.study.sweeps as s
 s._facts = lambda threads, facts=s._facts: facts(threads) | {"slmlab version": "0.0.0"}
 """
+MAKE_ALIKE = """
+import slmlab.study.sweeps as s
+[s._facts] = s._facts.__defaults__
+"""
 
 
 @pytest.mark.parametrize("how_many", [1, 2])
@@ -286,7 +289,7 @@ def test_a_worker_that_is_not_alike_is_left_out(client, alone, how_many):
         workers = Workers("dask", address=client.scheduler.address)
         outcomes = list(run_cells(TINY, TINY.cells(), workers, told.append))
     finally:
-        client.restart_workers(unlike)
+        client.run(exec, MAKE_ALIKE, workers=unlike)
     assert len(told) == how_many
     for sentence, worker in zip(sorted(told), unlike, strict=True):
         assert sentence.startswith(f"Worker {worker} is left out: its slmlab version is 0.0.0, ")
