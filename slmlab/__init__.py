@@ -16,11 +16,13 @@ from slmlab.engine.evaluation import (
     bits_per_byte,
     mean_loss,
     perplexity,
+    text_score,
     token_accuracy,
     token_losses,
 )
 from slmlab.engine.generation import generate, generate_tokens
 from slmlab.engine.model import GPT, GPTConfig
+from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
 from slmlab.engine.runs import Run, train
 from slmlab.engine.training import fit
 from slmlab.study.diagnosis import GAP_BANDS, advice, early_stop, gap_band, size_advice
@@ -31,7 +33,7 @@ from slmlab.study.samples import scorecard, scorecard_history
 from slmlab.study.setups import Setup
 from slmlab.text.corpus import Corpus, corpus_dataset, load_corpus, load_held_out
 from slmlab.text.dataset import Dataset
-from slmlab.text.files import DataError
+from slmlab.text.files import DataError, data_path, write_atomically
 from slmlab.text.tokenizer import gpt2_tokenizer, right_size, train_bpe
 
 __all__ = [
@@ -44,6 +46,8 @@ __all__ = [
     "Dataset",
     "Decoding",
     "GPTConfig",
+    "NGram",
+    "NGramConfig",
     "NextTokenExplorer",
     "Phase",
     "Playground",
@@ -57,9 +61,12 @@ __all__ = [
     "TrainState",
     "advice",
     "bits_per_byte",
+    "choose_ngram",
     "class_board",
     "copy_rate",
     "corpus_dataset",
+    "data_path",
+    "decision_table",
     "early_stop",
     "fit",
     "from_huggingface",
@@ -67,6 +74,7 @@ __all__ = [
     "generate",
     "generate_tokens",
     "gpt2_tokenizer",
+    "last_and_best",
     "line_completions",
     "load_corpus",
     "load_held_out",
@@ -80,6 +88,8 @@ __all__ = [
     "perplexity",
     "phase_runs",
     "predictions",
+    "read_grid",
+    "read_suspects",
     "read_text",
     "recommend",
     "recorded",
@@ -89,11 +99,13 @@ __all__ = [
     "scorecard_history",
     "settings_table",
     "size_advice",
+    "text_score",
     "to_huggingface",
     "token_accuracy",
     "token_losses",
     "train",
     "train_bpe",
+    "write_atomically",
 ]
 
 # What draws or reads records is loaded when it is first asked for, and pandas where a table is
@@ -113,6 +125,10 @@ _LATER = {
     "from_huggingface": "slmlab.engine.huggingface",
     "to_huggingface": "slmlab.engine.huggingface",
     "phase_runs": "slmlab.study.recorded",
+    "decision_table": "slmlab.study.experiments.grid",
+    "last_and_best": "slmlab.study.experiments.grid",
+    "read_grid": "slmlab.study.experiments.grid",
+    "read_suspects": "slmlab.study.experiments.suspects",
     "read_text": "slmlab.text.own_text",
     "recommend": "slmlab.study.recommendation",
 }

@@ -1,32 +1,51 @@
 """The command line: `python -m slmlab check | phases | run | sample | record`."""
 
 import argparse
+import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
+from slmlab.engine.run_folder import check_target
 from slmlab.engine.runs import Run
 from slmlab.readiness import run_checks
 from slmlab.show.report import report
 from slmlab.study.phases import PHASES
+from slmlab.study.setups import Setup
 from slmlab.text.files import DataError, data_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (1 for bad input, told in one sentence)."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that has no "−" shows "?" in its place
+            stream.reconfigure(errors="replace")
     try:
         options = _parser().parse_args(arguments)
         return options.command(options)
     except (DataError, ValueError) as error:
-        print(error, file=sys.stderr)
+        _say(str(error), sys.stderr)
         return 1
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    """Print, if there is anybody to read it: what was done must not depend on that."""
+    stream = sys.stdout if stream is None else stream
+    try:
+        print(text, file=stream, flush=True)
+    except (OSError, ValueError):  # a pipe that nobody reads, a full disk, a closed stream
+        if stream in (sys.stdout, sys.__stdout__):
+            # Else Python complains on its way out that it cannot flush.
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
 
 
 def _check(_: argparse.Namespace) -> int:
     checks = run_checks()
-    print(*checks, sep="\n")
+    _say("\n".join(map(str, checks)))
     return 0 if all(check.ok for check in checks) else 1
 
 
@@ -48,8 +67,8 @@ def _phases(_: argparse.Namespace) -> int:
         }
         for phase in PHASES
     ]
-    print(pd.DataFrame(rows).to_string(index=False))
-    print(
+    _say(pd.DataFrame(rows).to_string(index=False))
+    _say(
         "\nval. overlap: 8-token sequences of the validation text that appear in the training text"
         "\npublished gap: validation − training loss, nats per token"
     )
@@ -57,21 +76,44 @@ def _phases(_: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    run = PHASES[options.phase].run(
-        options.vocabulary,
-        options.seconds,
-        options.seed,
+    setup, name = _setup(options)
+    if options.out:
+        check_target(options.out)  # not after an hour of training
+    run = setup.train(
+        setup.dataset(tested=setup.data.vocabulary != "gpt2"),
+        name,
         sample_each_evaluation=options.sample_each_evaluation,
     )
-    print(report(run))
-    if options.out:
-        print(f"\nSaved to {run.save(options.out, keep=options.keep)}")
+    saved = f"\nSaved to {_save(run, options)}" if options.out else ""
+    _say(f"{report(run)}{saved}")
     return 0
+
+
+def _setup(options: argparse.Namespace) -> tuple[Setup, str]:
+    """The set-up that a phase's number, or a string, and the options name; and a run's name."""
+    changes = {"vocabulary": options.vocabulary, "seed": options.seed, "seconds": options.seconds}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if options.setup in {str(phase.number) for phase in PHASES}:
+        phase = PHASES[int(options.setup)]
+        setup = phase.setup.replace(**changes)
+        return setup, phase.run_name(setup.data.vocabulary, setup.training.seed)
+    setup = Setup.parse(options.setup).replace(**changes)
+    return setup, str(setup)
+
+
+def _save(run: Run, options: argparse.Namespace) -> Path:
+    """Save as asked; if that fails after all, where there is room, as the run is not kept else."""
+    try:
+        return run.save(options.out, keep=options.keep)
+    except DataError as error:
+        rescued = Path(tempfile.mkdtemp(prefix="slmlab-")) / "run"
+        _say(f"{error} It was saved to {rescued} instead.", sys.stderr)
+        return run.save(rescued, keep=options.keep)
 
 
 def _sample(options: argparse.Namespace) -> int:
     run = Run.load(options.run)
-    print(run.sample(options.prompt, options.tokens, temperature=options.temperature))
+    _say(run.sample(options.prompt, options.tokens, temperature=options.temperature))
     return 0
 
 
@@ -112,10 +154,14 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("phases", help="the five phases, as a table")
     command.set_defaults(command=_phases)
 
-    command = commands.add_parser("run", help="train a phase with its published settings")
-    command.add_argument("phase", type=int, choices=range(len(PHASES)))
-    command.add_argument("--vocabulary", choices=("gpt2", "right-sized"), default="gpt2")
-    command.add_argument("--seed", type=int, default=0)
+    command = commands.add_parser("run", help="train a phase as published, or any set-up")
+    command.add_argument(
+        "setup",
+        metavar="SETUP",
+        help='a phase, 0 to 4, as published; or a set-up such as "phase-2 n_layer=4 seed=1"',
+    )
+    command.add_argument("--vocabulary", help="gpt2, right-sized, or such as bpe-500")
+    command.add_argument("--seed", type=int)
     command.add_argument("--seconds", type=float, help="stop at a time budget")
     command.add_argument("--out", type=Path, metavar="DIR", help="save the run to this folder")
     command.add_argument(

@@ -55,7 +55,7 @@ def real_number(
     bounds = " and ".join(
         f"{word} {limit:g}" for word, limit in limits.items() if limit is not None
     )
-    kind = "finite number" if value in (math.inf, -math.inf) else "number"
+    kind = "finite number" if math.isinf(number) else "number"
     raise ValueError(f"{name} is {shown(value)}; it must be a {kind} {bounds}".rstrip() + ".")
 
 

@@ -55,7 +55,7 @@ def tiny(dataset):
 def finished(dataset, tiny):
     """A tiny run of 60 steps. Tests must leave it as it is."""
     config = lab.TrainConfig(4, 3e-3, max_steps=60, eval_interval=20)
-    return lab.train(tiny(), dataset, config, name="tiny", progress=False)
+    return lab.train(tiny(), dataset, config, prompts=lab.PROMPTS, name="tiny", progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from slmlab.show.board import class_board
-from slmlab.show.widgets import prediction
-from slmlab.show.widgets.prediction import PredictionCard, predictions
+from slmlab.show.widgets import guesses
+from slmlab.show.widgets.guesses import predictions
+from slmlab.show.widgets.prediction import PredictionCard
 from slmlab.text.files import DataError
 
 HEADER = "title,guessed_gap,locked,real_gap,distance,guessed_best_step,real_best_step"
@@ -51,7 +52,7 @@ def test_a_class_of_three(hand_in, tmp_path):
 
 
 def test_it_reads_what_predictions_writes(monkeypatch, tmp_path, finished):
-    monkeypatch.setattr(prediction, "SESSION", {})
+    monkeypatch.setattr(guesses, "SESSION", {})
     for title in ("Phase 1", "Phase 2, again"):
         PredictionCard(title, 1.0, steps=60).lock_button.click()
     PredictionCard("Phase 3")  # not locked

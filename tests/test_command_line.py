@@ -46,7 +46,7 @@ def test_phases_prints_the_table(capsys):
     table = capsys.readouterr().out
     for line, phase in zip(table.splitlines()[1:], lab.PHASES, strict=False):
         assert phase.name in line
-        assert str(phase.dataset_tokens) in line.split()
+        assert str(phase.setup.data.n_tokens) in line.split()
     assert "-0.17" in table  # signed, unlike the published 0.17
 
 
@@ -67,7 +67,7 @@ def test_run_trains_prints_the_panel_and_saves(tmp_path, capsys):
 def test_run_keeps_a_record_with_samples_of_every_evaluation(tmp_path):
     out = tmp_path / "run"
     options = ["--vocabulary", "right-sized", "--seconds", "0.5", "--out", str(out)]
-    assert main(["run", "1", *options, "--keep", "record", "--sample-often"]) == 0
+    assert main(["run", "1", *options, "--keep", "history", "--sample-each-evaluation"]) == 0
     assert not (out / "best.safetensors").exists()
     run = lab.Run.load(out)
     steps = {sample["step"] for sample in run.samples}
@@ -98,8 +98,12 @@ def one_sentence(text):
         (["run", "1", "--seconds", "-1"], "seconds is -1.0; it must be a number above 0."),
         (["run", "1", "--seconds", "0"], "seconds is 0.0"),
         (["run", "1", "--seconds", "nan"], "seconds is nan"),
+        (["run", "7"], "'7' does not begin with a phase"),
+        (["run", "one"], "'one' does not begin with a phase"),
+        (["run", "1", "--vocabulary", "words"], "vocabulary is 'words'"),
+        (["run", "1", "--seed", "-1"], "seed is -1"),
         (["sample", "nowhere", "hello"], "There is no run in nowhere"),
-        (["sample", "RUN", ""], "The prompt is empty"),
+        (["sample", "RUN", ""], "at least one character to continue"),
         (["sample", "RUN", "hello", "--tokens", "0"], "max_new_tokens is 0"),
         (["sample", "RUN", "hello", "--tokens", "-5"], "max_new_tokens is -5"),
         (["sample", "RUN", "hello", "--temperature", "-1"], "temperature is -1.0"),
@@ -120,9 +124,6 @@ def test_bad_input_gets_one_sentence(saved, capsys, arguments, part):
         [],
         ["train"],
         ["run"],
-        ["run", "7"],
-        ["run", "one"],
-        ["run", "1", "--vocabulary", "words"],
         ["run", "1", "--keep", "nothing"],
         ["sample"],
     ],
@@ -148,7 +149,7 @@ def test_a_place_where_nothing_can_be_saved_is_told_in_one_sentence(tmp_path, ca
     out = str(tmp_path / "file" / "run")
     options = ["--vocabulary", "right-sized", "--seconds", "0.2", "--out", out]
     assert main(["run", "1", *options]) == 1
-    assert "could not be saved" in capsys.readouterr().err.splitlines()[-1]
+    assert "No run can be saved" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_run_without_weights_writes_nothing(tmp_path, capsys):
@@ -174,3 +175,68 @@ def test_a_damaged_data_file_gets_one_sentence(tmp_path, file, harm):
     assert result.returncode == 1
     assert damaged.name in result.stderr
     assert one_sentence(result.stderr), result.stderr
+
+
+def test_run_takes_any_set_up(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["run", "phase-1 n_layer=1 max_steps=3", "--seed", "2", "--out", str(out)]) == 0
+    run = lab.Run.load(out)
+    assert str(run.name) == "phase-1 n_layer=1 max_steps=3 seed=2"
+    assert (run.model.config.n_layer, run.state.step, run.config.seed) == (1, 3, 2)
+    assert run.history["test_loss"].notna().all()
+    assert main(["run", "phase-1 layers=1"]) == 1
+    assert "layers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["file", "file/run", "essay"])
+def test_a_place_that_cannot_be_written_is_told_before_training(tmp_path, where, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "essay").mkdir()
+    (tmp_path / "essay" / "text.txt").write_text("mine")
+    monkeypatch.setattr(lab.Setup, "train", lambda *_, **__: pytest.fail("it trained"))
+    assert main(["run", "1", "--out", str(tmp_path / where)]) == 1
+
+
+def test_a_run_that_cannot_be_saved_as_asked_is_saved_elsewhere(tmp_path, monkeypatch, capsys):
+    asked, save = tmp_path / "asked", lab.Run.save
+
+    def full(run, folder, keep):
+        if Path(folder) == asked:
+            raise lab.DataError("No space left.")
+        return save(run, folder, keep)
+
+    monkeypatch.setattr(lab.Run, "save", full)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert main(["run", "phase-1 max_steps=2", "--out", str(asked)]) == 0
+    told = capsys.readouterr()
+    [rescued] = tmp_path.glob("slmlab-*/run")
+    assert str(rescued) in told.err and f"Saved to {rescued}" in told.out
+    assert lab.Run.load(rescued).state.step == 2
+
+
+POOR = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+def test_a_terminal_without_the_minus_sign_gets_the_report_and_the_run(tmp_path, encoding):
+    out = tmp_path / "run"
+    result = subprocess.run(
+        [sys.executable, "-m", "slmlab", "run", "phase-1 max_steps=2", "--out", str(out)],
+        env=os.environ | POOR | {"PYTHONIOENCODING": f"{encoding}:strict"},
+        capture_output=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert b"gap (validation" in result.stdout
+    assert lab.Run.load(out).state.step == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="redirections of a POSIX shell")
+@pytest.mark.parametrize("redirection", ["| true", ">&-", "2>&-", ">&- 2>&-", "2>&1 | true"])
+def test_output_that_nobody_reads_costs_no_run(tmp_path, redirection):
+    out = tmp_path / "run"
+    command = f"{sys.executable} -m slmlab run 'phase-1 max_steps=2' --out {out} {redirection}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, timeout=300)
+    assert b"Traceback" not in result.stderr
+    assert lab.Run.load(out).state.step == 2

@@ -5,13 +5,16 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import pytest
 
 from slmlab.exercises.checking import Mistake
-from tests.wrong_answers import WRONG_ANSWERS
+from tests.wrong_answers import wrong_answers
 
 ROOT = Path(__file__).parent.parent
 SOLUTIONS = sorted((ROOT / "solutions").glob("[0-9]*.ipynb"))
@@ -101,46 +104,103 @@ def run(source, names):
     exec(compile(source, "cell", "exec"), names)
 
 
-@by_lesson
-def test_solutions_pass_and_blanks_and_wrong_answers_are_told_their_mistake(path, monkeypatch):
-    monkeypatch.chdir(path.parent)
-    notebook, names, answered = read(path), {}, None
-    for cell in notebook.cells:
+class Task(NamedTuple):
+    """A task: its cell, that of its check, and the lesson that they are from."""
+
+    lesson: str
+    path: Path
+    cell: nbformat.NotebookNode
+    check: nbformat.NotebookNode
+
+    @property
+    def name(self):
+        return grading(self.cell)["grade_id"]
+
+    @property
+    def wrong(self):
+        check = re.search(r"check\.(\w+)\(", self.check.source)[1]
+        return wrong_answers(self.lesson, self.name, check, self.solution)
+
+    @property
+    def solution(self):
+        """What is between the markers."""
+        lines = maker.SOLUTION.search(self.cell.source)[0].split("\n")[1:-1]
+        return textwrap.dedent("\n".join(lines))
+
+    def answered(self, answer):
+        """The cell with another answer between its markers, indented as the solution is."""
+        indent = maker.SOLUTION.search(self.cell.source)[1]
+        body = textwrap.indent(textwrap.dedent(answer).strip("\n"), indent)
+        return maker.SOLUTION.sub(lambda _: body, self.cell.source)
+
+    def told(self, code):
+        """What the check says of a cell that must not pass."""
+        names = dict(names_before(self.path)[self.name])
+        try:
+            run(code, names)
+            run(self.check.source, names)
+        except Mistake as error:
+            assert 20 < len(str(error)) < 500, error
+            assert error._render_traceback_() == [f"Not yet. {error}"]
+            return str(error)
+        pytest.fail(f"this passed\n{code}")
+
+
+def all_tasks():
+    for path in SOLUTIONS:
+        cells = {grading(c).get("grade_id"): c for c in read(path).cells}
+        for task in tasks(read(path)):
+            yield Task(path.stem[:2], path, cells[task], cells[f"{task}_check"])
+
+
+TASKS = list(all_tasks())
+WRONG = {f"{task.lesson}-{task.name}": task.wrong for task in TASKS}
+
+by_task = pytest.mark.parametrize("task", TASKS, ids=WRONG.keys())
+by_answer = pytest.mark.parametrize(
+    ("task", "wrong"),
+    [
+        pytest.param(task, wrong, id=f"{name}-{wrong.name}")
+        for task, (name, answers) in zip(TASKS, WRONG.items(), strict=True)
+        for wrong in answers
+    ],
+)
+
+
+@cache
+def names_before(path):
+    """What a notebook has defined before each task: it is run once, and every solution passes."""
+    names, before = {}, {}
+    for cell in read(path).cells:
         if cell.cell_type != "code" or cell.id == "bootstrap":  # the latter is a notebook's only
             continue
-        facts = grading(cell)
-        if facts.get("solution"):
-            answered, before = cell, dict(names)
-        if facts.get("grade"):
-            task = grading(answered)["grade_id"]
-            assert facts["grade_id"] == f"{task}_check"
-            blank = maker.SOLUTION.sub(maker._blank, answered.source)
-            told = mistake(blank, cell.source, before, task)
-            assert re.search("blank|nothing yet", told), (task, told)
-            wrong = WRONG_ANSWERS[path.stem[:2]][task]
-            assert len(wrong) >= 2, f"{task} needs at least two wrong answers"
-            for answer, words in wrong.items():
-                code = replaced(answered.source, answer)
-                told = mistake(code, cell.source, before, task)
-                assert words in told, f"{task}: {answer!r} is told {told!r}"
+        if grading(cell).get("solution"):
+            before[grading(cell)["grade_id"]] = dict(names)
         run(cell.source, names)
+    return before
 
 
-def replaced(source, answer):
-    """The cell with another answer between its markers, indented as the solution is."""
-    indent = maker.SOLUTION.search(source)[1]
-    lines = "\n".join(indent + line if line else "" for line in answer.strip("\n").split("\n"))
-    return maker.SOLUTION.sub(lambda _: lines, source)
+@by_lesson
+def test_solutions_pass(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    assert list(names_before(path)) == tasks(read(path))
 
 
-def mistake(code, check, names, task):
-    """What the check says of an answer that must not pass."""
-    names = dict(names)
-    try:
-        run(code, names)
-        run(check, names)
-    except Mistake as error:
-        assert 20 < len(str(error)) < 500, f"{task}: {error}"
-        assert error._render_traceback_() == [f"Not yet. {error}"]
-        return str(error)
-    pytest.fail(f"{task}: this passed\n{code}")
+@by_task
+def test_a_blank_is_told(task, monkeypatch):
+    monkeypatch.chdir(task.path.parent)
+    told = task.told(maker.SOLUTION.sub(maker._blank, task.cell.source))
+    assert re.search("blank|nothing yet", told), told
+
+
+@by_task
+def test_a_task_has_at_least_two_wrong_answers(task):
+    assert len(WRONG[f"{task.lesson}-{task.name}"]) >= 2
+
+
+@by_answer
+def test_a_wrong_answer_is_told_its_mistake(task, wrong, monkeypatch):
+    monkeypatch.chdir(task.path.parent)
+    told = task.told(task.answered(wrong.code))
+    words = wrong.words() if callable(wrong.words) else wrong.words
+    assert words in told, f"{wrong.code}\nis told {told!r}"

@@ -79,7 +79,7 @@ def test_each_column_sums_to_100_and_the_last_is_what_is_drawn_from(explorer, op
     ids = tokenizer.encode("The old")
     with torch.no_grad():
         logits = explorer.run.model(torch.tensor([ids]))[0, -1]
-    final = 100 * lab.next_distribution(logits, ids, **options)
+    final = 100 * lab.next_distribution(logits, ids, lab.Decoding(**options))
     id_of = {_visible(tokenizer.token_bytes(i)): i for i in range(tokenizer.n_vocab)}
     names = [row[0] for row in cells(explorer.distribution.value)[1:13]]
     expected = final[[id_of[name] for name in names]]
@@ -142,7 +142,8 @@ def test_the_tokens_are_those_of_generate_tokens(finished, prompt, seed, **optio
     for button in (explorer.ten, explorer.one, explorer.one, explorer.one, explorer.ten):
         button.click()
     ids = finished.dataset.tokenizer.encode(prompt)
-    expected = list(lab.generate_tokens(finished.model, ids, 23, seed=seed, **options))
+    decoding = lab.Decoding(seed=seed, **options)
+    expected = list(lab.generate_tokens(finished.model, ids, 23, decoding))
     assert explorer.generated == expected
     for _ in range(9):
         explorer.undo.click()
@@ -174,7 +175,7 @@ def test_a_control_changes_only_the_next_choice(explorer):
     assert explorer.text.value == text
     explorer.one.click()
     ids = explorer.run.dataset.tokenizer.encode("The old") + generated
-    expected = lab.generate_tokens(explorer.run.model, ids, 1, temperature=0)
+    expected = lab.generate_tokens(explorer.run.model, ids, 1, lab.Decoding(temperature=0))
     assert explorer.generated == [*generated, *expected]
 
 
@@ -187,7 +188,7 @@ def test_a_new_seed_begins_at_the_next_token_also_after_undo(explorer):
         explorer.undo.click()
     explorer.ten.click()
     ids = explorer.run.dataset.tokenizer.encode("The old") + first[:6]
-    expected = list(lab.generate_tokens(explorer.run.model, ids, 10, seed=5))
+    expected = list(lab.generate_tokens(explorer.run.model, ids, 10, lab.Decoding(seed=5)))
     assert explorer.generated == first[:6] + expected
 
 
@@ -206,17 +207,74 @@ def test_an_empty_prompt_gets_a_sentence(explorer):
         button.click()
     explorer.temperature.value = 0.5
     explorer.seed.value = 3
-    assert "There is nothing to continue; give a prompt" in explorer.status.value
+    assert "give at least one character to continue from" in explorer.status.value
     assert explorer.generated == []
     explorer.prompt.value = "The"
     explorer.one.click()
     assert len(explorer.generated) == 1
 
 
+@pytest.mark.parametrize("prompt", ["\ud800", "The old \udfff"])
+def test_half_a_character_gets_a_sentence(explorer, prompt):
+    explorer.ten.click()
+    explorer.prompt.value = prompt  # a browser can send one
+    for button in (explorer.one, explorer.ten, explorer.undo):
+        button.click()
+    assert "half a character" in explorer.status.value
+    assert explorer.generated == []
+    assert explorer.distribution.value == ""
+    explorer.static().encode()
+    explorer.prompt.value = "The"
+    explorer.one.click()
+    assert len(explorer.generated) == 1
+
+
+def test_a_model_without_finite_numbers_gets_a_sentence(finished, tiny):
+    model = tiny()
+    torch.nn.init.constant_(model.ln_f.weight, torch.nan)
+    explorer = NextTokenExplorer(replace(finished, model=model), "The old")
+    for button in (explorer.ten, explorer.undo, explorer.again):
+        button.click()
+    assert "it gives no finite numbers" in explorer.status.value
+    assert explorer.generated == []
+    assert "nan" not in explorer.static()
+
+
+def test_every_place_of_the_sliders_is_a_decoding(explorer):
+    for slider, option in (
+        (explorer.temperature, "temperature"),
+        (explorer.top_k, "top_k"),
+        (explorer.top_p, "top_p"),
+        (explorer.penalty, "repetition_penalty"),
+    ):
+        values = [value for _, value in slider.options]
+        for value in values:
+            slider.value = value
+            assert getattr(explorer.decoding, option) == (
+                value or (None if option == "top_k" else 0)
+            )
+    explorer.seed.value = 10**12  # the field allows no more than it can hold
+    assert explorer.decoding.seed == 2**31 - 1
+    explorer.ten.click()
+    assert len(explorer.generated) == 10
+
+
+def test_a_model_that_was_trained_on_meanwhile_is_read_anew(finished, dataset, tiny):
+    run = lab.train(tiny(), dataset, lab.TrainConfig(4, 3e-3, max_steps=2), progress=False)
+    explorer = NextTokenExplorer(run, "The old")
+    explorer.one.click()
+    run.resume(lab.TrainConfig(4, 3e-3, max_steps=9), progress=False)
+    explorer.one.click()
+    ids = dataset.tokenizer.encode("The old") + explorer.generated
+    with torch.no_grad():
+        logits = run.model(torch.tensor([ids]))[0, -1]
+    assert torch.allclose(explorer._logits, logits, atol=1e-5)
+
+
 def test_a_prompt_that_the_model_has_no_rows_for_gets_a_sentence(finished, tiny, gpt2):
     dataset = replace(finished.dataset, tokenizer=gpt2)
     explorer = NextTokenExplorer(replace(finished, dataset=dataset), "The Copenhagen school")
-    assert "the model's vocabulary ends at" in explorer.status.value
+    assert "vocabulary ends at" in explorer.status.value
 
 
 def test_rows_without_a_token_are_shown_by_their_id(finished, dataset):
@@ -315,7 +373,7 @@ def test_the_mode_of_the_model_is_restored(finished, tiny):
 
 
 def test_a_run_without_weights_gets_a_sentence():
-    with pytest.raises(ValueError, match="without weights"):
+    with pytest.raises(ValueError, match="kept without its weights"):
         NextTokenExplorer(lab.PHASES[1].recorded())
 
 

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import slmlab as lab
 from slmlab import GPT, GPTConfig
+from slmlab.engine.huggingface import from_huggingface, to_huggingface
 
 PUBLISHED = {
     "phase 0": (GPTConfig(50257, 128, 6, 6, 384), 29_995_392),
@@ -132,6 +133,8 @@ def huggingface(config, **changes):
         {"layer_norm_epsilon": 1e-2},
         {"scale_attn_weights": False},
         {"scale_attn_by_inverse_layer_idx": True},
+        {"attn_pdrop": 0.2},
+        {"embd_pdrop": 0.0},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -144,7 +147,7 @@ def test_variants_of_another_architecture_are_refused(change):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
 @pytest.mark.parametrize("chunk", [1, 4, 10_000])
 def test_loss_and_gradients_equal_plain_cross_entropy(monkeypatch, chunk, smoothing):
-    monkeypatch.setattr("slmlab.engine.model.HEAD_CHUNK", chunk)
+    monkeypatch.setattr("slmlab.engine.fused_loss.HEAD_CHUNK", chunk)
     config = GPTConfig(37, 9, 2, 2, 8)
     ids, targets = some_ids(config), some_ids(config, seed=3)
     ours, plain = disturb(GPT(config)), disturb(GPT(config))
@@ -163,7 +166,7 @@ def test_loss_and_gradients_equal_plain_cross_entropy(monkeypatch, chunk, smooth
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_loss_without_gradients_is_the_same(monkeypatch, smoothing):
-    monkeypatch.setattr("slmlab.engine.model.HEAD_CHUNK", 4)
+    monkeypatch.setattr("slmlab.engine.fused_loss.HEAD_CHUNK", 4)
     config = GPTConfig(37, 9, 2, 2, 8)
     model, ids, targets = disturb(GPT(config)), some_ids(config), some_ids(config, seed=3)
     with torch.no_grad():
@@ -287,7 +290,7 @@ def test_a_new_model_knows_nothing():
 @pytest.mark.parametrize("value", [0, -4, 2.5, "8", True, None])
 def test_sizes_must_be_positive_whole_numbers(name, value):
     sizes = {"vocab_size": 10, "block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 8}
-    with pytest.raises(ValueError, match=f"{name} is .* at least 1"):
+    with pytest.raises(ValueError, match=f"{name} is .* a whole number (of at least|from) 1"):
         GPTConfig(**sizes | {name: value})
 
 
@@ -317,3 +320,69 @@ def test_dropout_acts_in_training_only():
     ids = some_ids(model.config)
     assert not torch.equal(model.train()(ids), model(ids))
     assert torch.equal(model.eval()(ids), model(ids))
+
+
+def test_targets_of_minus_100_do_not_count():
+    config = GPTConfig(37, 9, 2, 2, 8)
+    ids, targets = some_ids(config), some_ids(config, seed=3)
+    targets[:, ::3] = -100
+    ours, plain = disturb(GPT(config)), disturb(GPT(config))
+    loss, expected = (
+        ours.loss(ids, targets, 0.1),
+        F.cross_entropy(plain(ids).flatten(0, 1), targets.flatten(), label_smoothing=0.1),
+    )
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    for mine, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, atol=1e-5, rtol=1e-4)
+    assert ours.loss(ids, torch.full_like(ids, -100)).isnan()
+
+
+@pytest.mark.parametrize("wrong", [37, 99, -1, -99])
+def test_a_target_without_a_row_is_refused(wrong):
+    config = GPTConfig(37, 9, 2, 2, 8)
+    ids = some_ids(config)
+    targets = ids.clone()
+    targets[0, 3] = wrong
+    with pytest.raises(ValueError, match=f"A target is {wrong}; targets run from 0 to 36"):
+        GPT(config).loss(ids, targets)
+
+
+def test_a_second_backward_of_a_loss_gets_a_sentence():
+    config = GPTConfig(37, 9, 2, 2, 8)
+    model, ids = GPT(config), some_ids(config)
+    loss = model.loss(ids, ids)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="was taken already"):
+        loss.backward()
+
+
+class WiderMLP(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.layer = torch.nn.Linear(config.n_embd, config.n_embd)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_parts_are_exchanged_at_construction(tmp_path, dataset):
+    config = GPTConfig(dataset.tokenizer.n_vocab, 9, 2, 2, 8)
+    model = GPT(config, mlp=WiderMLP)
+    assert model.exchanged_parts == ("WiderMLP",)
+    assert GPT(config).exchanged_parts == ()
+    run = lab.train(model, dataset, lab.TrainConfig(2, 1e-3, max_steps=2), progress=False)
+    assert run.state.step == 2
+    assert run.best_model.exchanged_parts == ("WiderMLP",)
+    with pytest.raises(ValueError, match="A model with WiderMLP cannot be saved"):
+        run.save(tmp_path / "run")
+    with pytest.raises(ValueError, match="A model with WiderMLP is no GPT-2"):
+        to_huggingface(model)
+
+
+def test_a_size_far_beyond_any_machine_is_refused():
+    with pytest.raises(ValueError, match="n_layer is 1000000; it must be a whole number from 1"):
+        GPTConfig(10, 8, 1_000_000, 1, 1)
+    with pytest.raises(ValueError, match="at most 4,000,000,000 are allowed"):
+        GPTConfig(10**13, 8, 1, 1, 64)

@@ -37,7 +37,7 @@ def test_a_single_file_is_read(tmp_path):
     assert [d.text for d in read_text(str(path)).corpus.documents] == ["one line\n"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_unicode_files_are_read_as_they_are(tmp_path, encoding):
     path = tmp_path / "text.txt"
     path.write_bytes(PROSE.replace("\n", "\r\n").encode(encoding))
@@ -65,7 +65,11 @@ def test_binary_empty_hidden_and_linked_files_are_skipped(tmp_path):
     (tmp_path / "circle").symlink_to(tmp_path)
     own = read_text(folder)
     assert [d.name for d in own.corpus.documents] == ["a.txt"]
-    assert own.skipped == {"b.bin": "not text (binary)", "c.txt": "empty"}
+    assert own.skipped == {
+        "b.bin": "not text (binary)",
+        "c.txt": "empty",
+        "circle": "a link; give what it leads to",
+    }
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", bytes(range(256)) * 4])
@@ -140,48 +144,10 @@ def test_the_inspection_counts(tmp_path):
     assert column["lines that occur more than once"] == "40%"  # 3 of 5, with the header
 
 
-@pytest.fixture
-def own(tmp_path, text):
-    (tmp_path / "own.txt").write_text(text)
-    return read_text(tmp_path)
-
-
-def test_a_dataset_has_the_last_tenth_for_validation(own):
-    data = own.dataset()
-    assert len(data.val) == pytest.approx(len(data.train) / 9, rel=0.01)
-    assert data.source["kind"] == "own text"
-    assert own.dataset("bpe-300").tokenizer.n_vocab == 300
-
-
 def test_a_line_is_too_little_to_train_on(tmp_path):
     (tmp_path / "a.txt").write_text("only one line")
     with pytest.raises(ValueError, match="give at least 100, better 10,000"):
         read_text(tmp_path).dataset()
-
-
-def test_a_model_card_states_what_the_run_found(own, tmp_path):
-    data = own.dataset()
-    shape = lab.GPTConfig(data.tokenizer.n_vocab, 16, 2, 2, 16)
-    config = lab.TrainConfig(4, 3e-3, max_steps=60, eval_interval=20)
-    run = lab.train(lab.GPT(shape), data, config, name="mine", progress=False)
-    card = lab.model_card(run, own, title="My model", purpose="To try.")
-    assert card.startswith("# My model\n\nTo try.\n")
-    for words in (
-        f"{len(data.train):,} tokens to train on",
-        data.source["sha256"],
-        f"{shape.n_params:,} parameters",
-        f"validation loss {run.state.history[-1].val_loss:.2f}",
-        f"{data.overlap():.0%} of the validation text's",
-        "Lines that look like a secret: 0",
-        "The longest recital has",
-        "60 steps (finished)",
-    ):
-        assert words in card, words
-    loaded = lab.Run.load(run.save(tmp_path / "saved", keep="best"))
-    assert lab.model_card(loaded, own, title="My model", purpose="To try.") == card
-    with pytest.raises(ValueError, match="no samples"):
-        run.samples.clear()
-        lab.model_card(run, own)
 
 
 def test_beyond_the_limit_nothing_is_misread(tmp_path):

@@ -16,11 +16,11 @@ def test_settings_are_the_published_ones(phase):
     record = PUBLISHED[phase.number]
     config = record["config"]
     assert (phase.number, phase.name) == (record["phase"], record["name"])
-    assert phase.dataset_tokens == config["dataset_tokens"]
+    assert phase.setup.data.n_tokens == config["dataset_tokens"]
     for name in ("n_layer", "n_head", "n_embd", "block_size"):
-        assert phase.shape[name] == config[name]
+        assert getattr(phase.setup.shape, name) == config[name]
     for name in ("max_steps", "batch_size", "learning_rate", "eval_interval"):
-        assert getattr(phase.training, name) == config[name]
+        assert getattr(phase.setup.training, name) == config[name]
     assert phase.published == record["result"]
     assert phase.curve.to_dict("records") == record["curve"]
     assert [(s["prompt"], s["text"]) for s in phase.samples] == [
@@ -30,7 +30,7 @@ def test_settings_are_the_published_ones(phase):
 
 @pytest.mark.parametrize("phase", lab.PHASES, ids=lambda phase: phase.title)
 def test_models_have_the_published_number_of_parameters(phase):
-    assert lab.GPTConfig(50257, **phase.shape).n_params == phase.published["parameters"]
+    assert phase.setup.shape.config(50257).n_params == phase.published["parameters"]
     data = phase.dataset()
     assert len(data.train) == phase.published["train_tokens"]
     assert len(data.val) == phase.published["val_tokens"]
@@ -43,10 +43,11 @@ def test_there_are_five_phases():
 
 def test_what_was_not_published_has_common_values():
     for phase in lab.PHASES:
-        assert phase.training.weight_decay == 0.01
-        assert phase.training.grad_clip == 1.0
-        assert phase.training.warmup_steps == 0
-        assert not phase.training.cosine
+        training = phase.setup.training
+        assert training.weight_decay == 0.01
+        assert training.grad_clip == 1.0
+        assert training.warmup_steps == 0
+        assert not training.cosine
         assert phase.model(300).config.dropout == 0
 
 
@@ -86,7 +87,7 @@ def test_a_budget_of_nothing_is_refused(seconds):
 
 
 def test_a_phase_that_was_not_recorded_says_what_there_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("slmlab.engine.runs.data_path", tmp_path.joinpath)
+    monkeypatch.setattr("slmlab.study.phases.data_path", tmp_path.joinpath)
     with pytest.raises(lab.DataError, match="no recorded run 'phase-1-gpt2-seed-77'"):
         lab.PHASES[1].recorded(seed=77)
 

@@ -2,13 +2,15 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 import slmlab as lab
-from slmlab.show.widgets import playground, worker
+from slmlab.show.widgets import playground
 from slmlab.show.widgets.worker import Worker
-from slmlab.study.setups import Setup
+from slmlab.study import setups
+from slmlab.study.setups import Setup, preset
 
 
 @pytest.fixture
@@ -40,23 +42,23 @@ def test_moving_a_control_changes_the_numbers_and_the_string(panel):
     assert panel.readout.value != before
     assert f"{Setup.parse('phase-1 n_embd=64').model().n_params:,}" in panel.readout.value
     assert panel.state.value == "phase-1 n_embd=64 max_steps=20"
-    assert panel.setup.n_embd == 64
+    assert panel.setup.shape.n_embd == 64
 
 
 def test_steps_and_seconds_exclude_each_other(panel):
     panel.controls["seconds"].value = 20
     assert panel.controls["max_steps"].value == "off"
-    assert panel.setup.max_steps is None
+    assert panel.setup.training.max_steps is None
     panel.controls["max_steps"].value = 100
-    assert panel.setup.seconds is None
+    assert panel.setup.training.seconds is None
     panel.controls["max_steps"].value = "off"
-    assert panel.setup.seconds is not None
+    assert panel.setup.training.seconds is not None
 
 
 @pytest.mark.parametrize("phase", lab.PHASES, ids=lambda phase: phase.title)
 def test_a_preset_is_the_published_set_up(panel, phase):
     panel.preset.value = phase.number
-    assert panel.setup == Setup.of_phase(phase)
+    assert panel.setup == preset(phase.number)
     assert panel.state.value == f"phase-{phase.number}"
     assert f"This is Phase {phase.number}" in panel.readout.value
 
@@ -93,13 +95,31 @@ def test_what_cannot_be_trained_is_said_and_cannot_be_started(panel, state, word
     assert not panel.start.disabled
 
 
+def test_what_does_not_fit_into_memory_cannot_be_started(panel, monkeypatch):
+    free = SimpleNamespace(available=1e9)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+    panel.state.value = "phase-1 max_steps=20 n_embd=4096"
+    assert "make the batch, the context or the model smaller" in panel.readout.value
+    assert "parameters per token" in panel.readout.value
+    assert panel.start.disabled
+    free.available = 1e12
+    panel.controls["n_layer"].value = 1
+    assert not panel.start.disabled
+
+
+def test_a_device_that_is_not_here_cannot_be_started(panel):
+    panel.state.value = "phase-1 max_steps=20 device=toaster"
+    assert "There is no device &#x27;toaster&#x27; here" in panel.readout.value
+    assert panel.start.disabled
+
+
 def test_heads_that_do_not_fit_leave_the_last_good_set_up(panel):
     panel.controls["n_head"].value = 3
     assert "multiple of 3" in panel.readout.value
-    assert panel.setup.n_head == 2
+    assert panel.setup.shape.n_head == 2
     panel.controls["n_embd"].value = 48  # what the sentence advised
     assert not panel.start.disabled
-    assert (panel.setup.n_head, panel.setup.n_embd) == (3, 48)
+    assert (panel.setup.shape.n_head, panel.setup.shape.n_embd) == (3, 48)
 
 
 def test_a_wrong_first_string_is_refused():
@@ -130,7 +150,7 @@ def test_training_shows_curves_a_sample_and_the_result(panel):
 def test_the_panel_trains_what_it_says(panel):
     train(panel)
     setup = panel.setup
-    run = lab.train(setup.model(), setup.dataset(), setup.training(), progress=False)
+    run = lab.train(setup.model(), setup.dataset(), setup.training, progress=False)
     assert run.history["val_loss"].tolist() == panel.run.history["val_loss"].tolist()
 
 
@@ -150,10 +170,10 @@ def test_stop_keeps_the_partial_run(panel):
 def test_a_second_start_is_refused_in_words(panel, tmp_path):
     panel.state.value = "phase-2 max_steps=3000"
     panel.start.click()
-    other = Worker.current
+    other = Worker.latest
     panel._start()
     assert "is still training; stop it first" in panel.status.value
-    assert Worker.current is other
+    assert Worker.latest is other
 
 
 def test_controls_move_while_it_trains_and_the_run_does_not_notice(panel):
@@ -161,7 +181,7 @@ def test_controls_move_while_it_trains_and_the_run_does_not_notice(panel):
     panel.start.click()
     until(lambda: panel.run is not None)
     panel.controls["n_layer"].value = 1
-    assert panel.setup.n_layer == 1
+    assert panel.setup.shape.n_layer == 1
     assert panel.start.disabled
     panel.stop.click()
     panel.wait(30)
@@ -181,9 +201,73 @@ def test_a_panel_opened_anew_takes_over_the_training(panel, tmp_path):
     assert "Stopped at step" in again.status.value
 
 
-def test_pinned_runs_lie_side_by_side(panel):
+def test_two_panels_of_one_kernel_see_the_same_training(panel, tmp_path):
+    other = lab.Playground("phase-1", tmp_path / "other")
+    panel.state.value = "phase-2 max_steps=3000"
+    panel.start.click()
+    assert not other.start.disabled  # it does not know yet
+    other.start.click()
+    assert other.start.disabled and not other.stop.disabled
+    until(lambda: other.run is not None)
+    other.stop.click()
+    other.wait(30)
+    for one in (panel, other):
+        assert "Stopped at step" in one.status.value
+        assert not one.start.disabled and one.stop.disabled
+    assert panel.run is other.run
+
+
+def test_two_runs_of_one_second_are_two(panel, tmp_path):
+    train(panel, "phase-1 max_steps=1")
     train(panel)
-    train(panel, "phase-1 max_steps=20 seed=1")
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+    assert len(lab.Playground(folder=tmp_path / "runs").kept.options) == 2
+
+
+def test_a_set_up_on_another_text_is_kept_as_well(panel, tmp_path):
+    train(panel, "phase-1 max_steps=20 eval_interval=20 order=1")
+    assert "Finished at step 20" in panel.status.value
+    assert "!" not in panel.status.value
+    later = lab.Playground(folder=tmp_path / "runs")
+    later.pin.click()
+    assert later.comparison.value.count("<tr>") == 2
+
+
+def test_a_set_up_with_a_long_name_is_kept_as_well(panel, tmp_path):
+    changes = "n_head=1 n_embd=48 block_size=8 dropout=0.05 vocabulary=bpe-300 seed=9 batch_size=2"
+    rest = "eval_interval=10 grad_clip=0.123456789 warmup_steps=7 label_smoothing=0.05 cosine=True"
+    train(panel, f"phase-1 max_steps=20 {changes} {rest} weight_decay=0.123456789")
+    assert len(panel.run.name) > 200
+    assert "!" not in panel.status.value
+    [folder] = (tmp_path / "runs").iterdir()
+    assert len(folder.name) <= 120
+    panel.pin.click()
+    assert "phase-1" in panel.comparison.value
+
+
+def test_to_ask_the_run_while_it_trains_changes_nothing(panel):
+    """Samples, the explorer and a report turn dropout off, which the training must not notice."""
+    state = "phase-1 max_steps=150 eval_interval=75 dropout=0.3"
+    train(panel, state)
+    alone = panel.run.history
+    panel.start.click()
+    until(lambda: panel.run.state.step < 150)
+    asked = 0
+    while Worker.under_way():
+        panel.run.sample("def ", 5)
+        lab.NextTokenExplorer(panel.run, "def ").one.click()
+        if asked % 3 == 0:
+            lab.report(panel.run)
+        asked += 1
+    panel.wait(120)
+    assert asked >= 3
+    losses = ["train_loss", "val_loss", "test_loss"]
+    assert panel.run.history[losses].equals(alone[losses])
+
+
+def test_pinned_runs_lie_side_by_side(panel):
+    train(panel, "phase-1 max_steps=20 eval_interval=20")
+    train(panel, "phase-1 max_steps=20 eval_interval=20 seed=1")
     for name in list(panel.kept.options):
         panel.kept.value = name
         panel.pin.click()
@@ -196,9 +280,7 @@ def test_pinned_runs_lie_side_by_side(panel):
 
 
 def test_more_than_six_pins_are_refused_in_words(panel, finished):
-    panel._pins = [finished] * playground.MAX_PINS
-    panel._runs["another"] = panel._pins[0]
-    panel._list_runs()
+    panel._pinned = [finished] * playground.MAX_PINS
     panel.pin.click()
     assert "unpin first" in panel.comparison.value
 
@@ -210,7 +292,7 @@ def test_runs_outlive_the_kernel(panel, tmp_path):
     assert name.endswith("phase-1 max_steps=20")
     later.pin.click()
     assert later.comparison.value.count("<tr>") == 2
-    assert later._pins[0].history.equals(panel.run.history)
+    assert later._pinned[0].history.equals(panel.run.history)
 
 
 def test_a_damaged_kept_run_gets_a_sentence(panel, tmp_path):
@@ -225,6 +307,7 @@ def test_a_damaged_kept_run_gets_a_sentence(panel, tmp_path):
 def test_a_folder_that_cannot_be_written_loses_nothing(tmp_path):
     (tmp_path / "runs").write_text("a file, not a folder")
     panel = lab.Playground("phase-1 max_steps=20", tmp_path / "runs")
+    assert "No runs can be kept in" in panel.status.value  # told before the training
     train(panel)
     assert "Finished at step 20" in panel.status.value
     assert "could not be saved" in panel.status.value
@@ -237,12 +320,12 @@ def test_a_loss_that_is_not_finite_is_said(panel):
 
 
 def test_what_breaks_while_training_is_said_and_the_run_kept(panel, monkeypatch):
-    def broken(*arguments, watch, **options):
-        run = lab.train(*arguments, **options | {"sample_each_evaluation": True})
-        watch(run, run.state.history[-1])
+    def broken(*arguments, on_step, **options):
+        run = lab.train(*arguments, **options)
+        on_step(run, run.state.history[-1])
         raise RuntimeError("out of <memory>")
 
-    monkeypatch.setattr(worker, "train", broken)
+    monkeypatch.setattr(setups, "train", broken)
     train(panel)
     assert "out of &lt;memory&gt;" in panel.status.value
     assert panel.run is not None

@@ -1,41 +1,251 @@
-"""What the figures of training show, on recorded runs."""
+"""What each figure draws: its lines, labels, axes and ticks."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
+from drawn import is_a_picture, legend, lines, points
 
 import slmlab as lab
 from slmlab.show import plots
+from slmlab.show.plots.chart import GUESS, HELD_OUT, MUTED, SERIES, TRAIN, VAL
 from slmlab.study.diagnosis import early_stop
-from slmlab.study.samples import scorecard_history
+
+NATS = "(nats per token)"
 
 
 @pytest.fixture(scope="module")
-def runs():
-    return [lab.PHASES[1].recorded("right-sized", seed) for seed in range(2)]
+def runs(dataset, tiny, text):
+    """Three tiny runs that differ in their seed, with held-out losses at steps 0, 2, 4, 6."""
+    tested = dataset.with_test(text[:400])
+
+    def make(seed):
+        config = lab.TrainConfig(2, 1e-2, max_steps=6, eval_interval=2, seed=seed)
+        return lab.train(
+            tiny(seed),
+            tested,
+            config,
+            prompts=("The", "My"),
+            name=f"seed {seed}",
+            progress=False,
+            sample_each_evaluation=True,
+        )
+
+    return [make(seed) for seed in range(3)]
 
 
-def test_memory_has_three_panels_and_a_line_for_each_run(runs):
-    chart = plots.memory_curves([scorecard_history(run) for run in runs])
+@pytest.fixture(scope="module")
+def untested(dataset, tiny):
+    """A run without held-out losses."""
+    return lab.train(tiny(), dataset, lab.TrainConfig(2, 1e-2, max_steps=4), progress=False)
+
+
+# Curves over training
+
+
+def test_loss_curves(runs, finished):
+    phase = lab.PHASES[1]
+    chart = lab.loss_curves(finished, recorded=runs[0], published=phase, guess=1.5, marked=4)
+    [axes] = chart.axes
+    own, full, theirs = finished.history, runs[0].history, phase.curve
+    drawn = lines(axes)
+    for (x, y, colour), (table, column, expected) in zip(
+        drawn,
+        [
+            (full, "train_loss", TRAIN),
+            (full, "val_loss", VAL),
+            (theirs, "train_loss", TRAIN),
+            (theirs, "val_loss", VAL),
+            (own, "train_loss", TRAIN),
+            (own, "val_loss", VAL),
+        ],
+        strict=True,
+    ):
+        assert (x, y, colour) == (table["step"].tolist(), table[column].tolist(), expected)
+    assert legend(axes) == [
+        "training (recorded full run)",
+        "validation (recorded full run)",
+        "training (published)",
+        "validation (published)",
+        "training (this run)",
+        "validation (this run)",
+        "your guess: gap +1.5",
+    ]
+    [bar] = [line for line in axes.get_lines() if line.get_color() == GUESS]
+    last = full["train_loss"].iloc[-1]
+    assert list(bar.get_xdata()) == [6, 6]
+    assert list(bar.get_ydata()) == [last, last + 1.5]
+    assert points(axes) == [(runs[0].state.best_step, runs[0].state.best_val_loss)]
+    assert [t.get_text() for t in axes.texts] == [f"best: step {runs[0].state.best_step}"]
+    [mark] = [line for line in axes.get_lines() if line.get_color() == MUTED]
+    assert list(mark.get_xdata()) == [4, 4]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", f"loss {NATS}")
+    assert axes.get_title() == f"Loss: the recorded run's gap ends at {runs[0].gap:+.2f}"
+    assert axes.get_ylim()[0] == 0
+    assert len(axes.collections) == 1  # the shaded gap
+    assert is_a_picture(chart)
+
+
+def test_one_evaluation_is_seen_as_two_dots(runs):
+    first = replace(runs[0].state, history=runs[0].state.history[:1], step=0)
+    [axes] = lab.loss_curves(replace(runs[0], state=first)).axes
+    pair = [line for line in axes.get_lines() if not line.get_label().startswith("_")]
+    assert [line.get_marker() for line in pair] == ["o", "o"]
+
+
+def test_compared(runs):
+    chart = plots.compared(runs)
+    [axes] = chart.axes
+    assert legend(axes) == ["1", "2", "3"]
+    expected = [
+        (run.history["step"].tolist(), run.history[column].tolist(), colour)
+        for run, colour in zip(runs, SERIES, strict=False)
+        for column in ("val_loss", "train_loss")
+    ]
+    assert lines(axes) == expected
+    assert is_a_picture(chart)
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_more_runs_than_colours_or_none_get_a_sentence(runs, number):
+    with pytest.raises(ValueError, match=rf"draws 1 to 6 things in colours .* got {number}\."):
+        plots.compared([runs[0]] * number)
+
+
+def test_two_exams(runs):
+    chart = plots.two_exams(runs)
+    [axes] = chart.axes
+    assert legend(axes) == ["training", "validation", "held-out scripts"]
+    expected = [
+        (run.history["step"].tolist(), run.history[column].tolist(), colour)
+        for column, colour in (("train_loss", TRAIN), ("val_loss", VAL), ("test_loss", HELD_OUT))
+        for run in runs
+    ]
+    assert lines(axes) == expected
+    mean = np.mean([run.history["test_loss"] for run in runs], axis=0)
+    [(step, loss)] = points(axes)
+    assert (step, loss) == (2 * mean.argmin(), pytest.approx(mean.min()))
+    assert [t.get_text() for t in axes.texts] == [f"lowest: step {step}"]
+    assert axes.get_title() == "Training, validation and held-out loss (3 runs)"
+    assert plots.two_exams(runs[:1]).axes[0].get_title().endswith("(one run)")
+    assert plots.two_exams(runs, title="Two").axes[0].get_title() == "Two"
+    assert is_a_picture(chart)
+
+
+def test_exam_curves(runs):
+    chart = plots.exam_curves({"small": runs[:2], "_large $x$": runs[2:]})
+    [axes] = chart.axes
+    assert legend(axes)[0] == "small"
+    assert legend(axes)[1].endswith(r"_large \$x\$")  # shown, and no formula
+    done = [0, 100 / 3, 200 / 3, 100]
+    colours = [SERIES[0], SERIES[0], SERIES[1]]
+    drawn = lines(axes)
+    for (x, y, colour), run, expected in zip(drawn, runs, colours, strict=True):
+        assert x == pytest.approx(done)
+        assert (y, colour) == (run.history["test_loss"].tolist(), expected)
+    for dot, ring, run in zip(points(axes)[::2], points(axes)[1::2], runs, strict=True):
+        losses = run.history["test_loss"]
+        assert dot == (100, losses.iloc[-1])
+        assert ring == (pytest.approx(done[losses.argmin()]), losses.min())
+    assert axes.get_ylabel() == f"loss on the held-out scripts {NATS}"
+    assert axes.get_title() == "Held-out loss (3 runs)"
+    assert plots.exam_curves({"a": runs}, title="All").axes[0].get_title() == "All"
+    assert is_a_picture(chart)
+
+
+@pytest.mark.parametrize("draw", [plots.two_exams, lambda runs: plots.exam_curves({"a": runs})])
+def test_without_held_out_losses_there_is_a_sentence(draw, untested):
+    with pytest.raises(ValueError, match="run has no held-out losses; train it on"):
+        draw([untested])
+
+
+def test_memory_curves(runs):
+    histories = [lab.scorecard_history(run) for run in runs]
+    chart = plots.memory_curves(histories)
     losses, copied, names = chart.axes
-    assert [len(axes.lines) for axes in chart.axes] == [6, 2, 2]
+    assert [len(axes.lines) for axes in chart.axes] == [9, 3, 3]
+    assert legend(losses) == ["training", "validation", "held-out scripts"]
+    steps = [0, 2, 4, 6]
+    assert lines(losses)[3] == (steps, histories[0]["val_loss"].tolist(), VAL)
+    assert lines(copied)[1] == (steps, (100 * histories[1]["copied"]).tolist(), SERIES[3])
+    assert lines(names)[2] == (steps, histories[2]["domain names"].tolist(), SERIES[5])
     assert copied.get_ylim() == (0, 100)
     assert names.get_xlabel() == "step"
-    labels = losses.get_legend_handles_labels()[1]
-    assert labels == ["training", "validation", "held-out scripts"]
-    assert chart._repr_png_().startswith(b"\x89PNG")
+    assert names.get_ylabel() == "domain names\nper sample"
+    assert losses.get_title() == "Losses, copying and domain names (3 runs)"
+    assert plots.memory_curves(histories, title="Own").axes[0].get_title() == "Own"
+    assert is_a_picture(chart)
 
 
 def test_memory_without_a_test_text_does_not_name_one():
-    chart = plots.memory_curves([scorecard_history(lab.PHASES[1].recorded())])
-    assert chart.axes[0].get_legend_handles_labels()[1] == ["training", "validation"]
+    chart = plots.memory_curves([lab.scorecard_history(lab.PHASES[1].recorded())])
+    assert legend(chart.axes[0]) == ["training", "validation"]
 
 
-def test_thick_lines_end_where_early_stopping_would(runs):
+@pytest.mark.parametrize("draw", [plots.two_exams, plots.memory_curves])
+def test_nothing_to_draw_gets_a_sentence(draw):
+    with pytest.raises(ValueError, match="nothing to draw"):
+        draw([])
+
+
+def test_stopping_points(runs):
+    def with_losses(run, *val_losses):
+        now = run.state.history[-1]
+        history = [
+            replace(now, step=step, val_loss=loss, test_loss=loss + 0.5)
+            for step, loss in enumerate(val_losses)
+        ]
+        return replace(run, state=replace(run.state, history=history))
+
+    runs = [with_losses(runs[0], 6.0, 3.0, 3.5, 3.4, 2.0), with_losses(runs[1], 5.0, 4.0, 3.9)]
     chart = plots.stopping_points(runs, patience=2)
-    assert len(chart.axes) == 2
-    thick = chart.axes[0].lines[1]
-    assert thick.get_xdata()[-1] == early_stop(runs[0], 2)["stops"]
-    assert chart._repr_png_().startswith(b"\x89PNG")
+    above, below = chart.axes
+    for axes, column in ((above, "val_loss"), (below, "test_loss")):
+        faint, thick, *_ = axes.lines
+        stop = early_stop(runs[0], 2)
+        assert list(faint.get_ydata()) == runs[0].history[column].tolist()
+        assert thick.get_xdata()[-1] == stop["stops"] == 3 < faint.get_xdata()[-1]
+        best = runs[0].history.set_index("step")[column][stop["best step"]]
+        assert points(axes)[0] == (stop["best step"], best)
+        lowest = min(run.history[column].min() for run in runs)
+        assert axes.get_ylim() == pytest.approx((lowest - 0.1, lowest + 1))
+    assert legend(above) == [run.name for run in runs]
+    assert [axes.get_ylabel() for axes in chart.axes] == [
+        f"validation\n{NATS}",
+        f"held-out scripts\n{NATS}",
+    ]
+    assert above.get_title() == "Early stopping with patience 2"
+    assert below.get_xlabel() == "step"
+    assert is_a_picture(chart)
 
 
-def test_without_a_test_text_one_exam_is_drawn():
+def test_without_a_test_text_only_the_validation_loss_is_drawn():
     assert len(plots.stopping_points([lab.PHASES[1].recorded()], patience=2).axes) == 1
+
+
+# What no figure may do
+
+
+@pytest.mark.parametrize("name", ["$\\frac{1$", "$x$", "_hidden", "x" * 10_000, "a\nb", "\x00"])
+@pytest.mark.filterwarnings("ignore:Glyph")  # for a sign that no font has, a box is drawn
+def test_any_name_of_a_run_can_be_drawn(runs, name):
+    named = replace(runs[0], name=name)
+    for chart in (
+        plots.stopping_points([named], 2),
+        plots.exam_curves({name: [named]}),
+        plots.seed_spread({name: [1.0]}),
+    ):
+        assert is_a_picture(chart)
+    [label] = legend(plots.stopping_points([named], 2).axes[0])
+    assert label.replace("\u200b", "").replace(r"\$", "$").startswith(name[:60])
+
+
+def test_no_title_says_how_many_there_are_before_it_has_looked():
+    """Titles such as "all five phases, three seeds" are for the caller, who knows."""
+    folder = lab.plots.__path__[0]
+    for path in Path(folder).glob("*.py"):
+        titles = re.findall(r"set_title\((.*?)\)\n", path.read_text("utf-8"))
+        for title in titles:
+            assert not re.search(r"\b(three|five|all|75|15)\b", title), (path.name, title)

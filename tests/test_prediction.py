@@ -2,19 +2,24 @@
 
 import math
 from dataclasses import replace
+from io import StringIO
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from slmlab.show.widgets import prediction
-from slmlab.show.widgets.prediction import PredictionCard, predictions
+import slmlab as lab
+from slmlab.show.widgets import guesses
+from slmlab.show.widgets.guesses import predictions
+from slmlab.show.widgets.prediction import PredictionCard
+from slmlab.show.widgets.sketch import sketched_losses
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 @pytest.fixture(autouse=True)
 def fresh_session(monkeypatch):
-    monkeypatch.setattr(prediction, "SESSION", {})
+    monkeypatch.setattr(guesses, "SESSION", {})
 
 
 @pytest.fixture
@@ -82,7 +87,7 @@ def test_a_gap_has_one_decimal_and_no_negative_zero():
 @pytest.mark.parametrize("best", [0.0, 0.03, 0.4, 1.0])
 @pytest.mark.parametrize("gap", [-1.0, 0.0, 1.0, 9.0])
 def test_the_sketch_shows_the_guess(gap, best):
-    x, train, val = prediction._sketched_losses(gap, best)
+    x, train, val = sketched_losses(gap, best)
     assert val[-1] - train[-1] == pytest.approx(gap)
     assert abs(x[val.argmin()] - best) <= 1 / 120
     assert train[0] == pytest.approx(val[0])
@@ -302,7 +307,7 @@ def test_the_table_of_predictions(ended):
 def test_before_any_card_the_table_is_empty_but_has_its_columns():
     PredictionCard("Phase 2")
     full = predictions()
-    prediction.SESSION.clear()
+    guesses.SESSION.clear()
     empty = predictions()
     assert len(empty) == 0
     assert empty.index.name == "title"
@@ -312,18 +317,62 @@ def test_before_any_card_the_table_is_empty_but_has_its_columns():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"gap": math.nan}, r"gap is nan; it must be a number from -1 to 9"),
-        ({"gap": math.inf}, r"gap is inf; it must be"),
+        ({"gap": math.nan}, r"gap is nan; it must be a number at least -1 and at most 9\."),
+        ({"gap": math.inf}, r"gap is inf; it must be a finite number"),
         ({"gap": 9.5}, r"gap is 9\.5; it must be"),
         ({"gap": "1"}, r"gap is '1'; it must be"),
-        ({"steps": 0}, r"steps is 0; it must be a whole number of at least 1"),
+        ({"gap": True}, r"gap is True; it must be"),
+        ({"gap": None}, r"gap is None; it must be"),
+        ({"steps": 0}, r"steps is 0; it must be a whole number from 1 to 1,000,000,000\."),
         ({"steps": 2.5}, r"steps is 2\.5; it must be"),
-        ({"steps": 100, "best_step": -1}, r"best_step is -1; it must be .* from 0 to steps \(100"),
+        ({"steps": True}, r"steps is True; it must be"),
+        ({"steps": 10**30}, r"steps is 10+; it must be"),
+        ({"steps": 100, "best_step": -1}, r"best_step is -1; it must be .* from 0 to 100 \("),
         ({"steps": 100, "best_step": 101}, r"best_step is 101; it must be"),
+        ({"steps": 100, "best_step": False}, r"best_step is False; it must be"),
         ({"best_step": 50}, r"best_step is 50, so give the run's planned steps as well"),
+        ({"best_step": "last"}, r"best_step is 'last'; it must be"),
+        ({"title": None}, r"title is None; it must be text"),
+        ({"title": ["a"]}, r"title is \['a'\]; it must be text"),
+        ({"title": ""}, r"title is ''; it must be text of 1 to 200 letters"),
+        ({"title": "x" * 10_000}, r"title is 'x{79}…; it must be text of 1 to 200 letters"),
+        ({"title": "\ud800"}, r"title has half a character"),
     ],
 )
 def test_bad_input_gets_a_sentence(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
-        PredictionCard("Phase 2", **arguments)
+        PredictionCard(**{"title": "Phase 2"} | arguments)
     assert predictions().empty
+
+
+def test_numbers_of_numpy_are_numbers():
+    card = PredictionCard("Phase 2", np.float32(1.25), np.int64(20), np.int32(60))
+    assert (card.gap, card.best_step) == (1.2, 20)
+    assert type(guesses.SESSION["Phase 2"].steps) is int
+
+
+@pytest.mark.parametrize("run", [None, "run", 5])
+def test_what_is_no_run_cannot_be_revealed(run):
+    card = PredictionCard("Phase 2")
+    with pytest.raises(ValueError, match="is no run; give what"):
+        card.reveal(run)
+    assert guesses.SESSION["Phase 2"].open
+
+
+def test_a_run_that_was_not_trained_cannot_be_revealed(finished):
+    card = PredictionCard("Phase 2")
+    with pytest.raises(ValueError, match="was not trained yet"):
+        card.reveal(lab.Run(finished.model, finished.dataset, finished.config))
+    assert guesses.SESSION["Phase 2"].open
+
+
+@pytest.mark.parametrize("blank", ["", "\t", "\r", "\n "])
+@pytest.mark.parametrize("sign", "=+-@＝＋－＠")
+def test_no_title_is_a_formula_in_a_spreadsheet(sign, blank):
+    title = f"{blank}{sign}cmd|' /C calc'!A0"
+    PredictionCard(title).lock_button.click()
+    PredictionCard("1 − 1 = 0, a-b@c +1").lock_button.click()
+    table = predictions()
+    assert list(table.index) == [f"'{sign}cmd|' /C calc'!A0", "1 − 1 = 0, a-b@c +1"]
+    assert pd.read_csv(StringIO(table.to_csv()))["title"].str[0].tolist() == ["'", "1"]
+    assert PredictionCard(title).locked  # the card goes by its own title

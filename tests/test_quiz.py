@@ -1,6 +1,7 @@
 """The questions of the lessons, and the panel that asks them, driven without a browser."""
 
 import json
+import os
 import re
 from collections import Counter
 
@@ -206,10 +207,42 @@ def test_an_unknown_lesson_gets_a_sentence(lesson):
     assert str(caught.value).endswith('there are "00", "01", "02", "03", "04", "05".')
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"questions": [{"id": "00-a"}]}'])
+def damaged(**changes):
+    """A file of one question, of which something is changed."""
+    options = [{"text": "A.", "right": True, "feedback": "Yes."}]
+    question = {"id": "00-a", "question": "What?", "options": options}
+    return json.dumps({"questions": [question | changes]})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "[" * 100_000,
+        '{"questions": [{"id": "00-a"}]}',
+        '{"questions": [5]}',
+        damaged(question=5),
+        damaged(options=[]),
+        damaged(options=[{"text": None, "right": True, "feedback": "Yes."}]),
+        damaged(options=2 * [{"text": "A.", "right": True, "feedback": "Yes."}]),
+        damaged(options=[{"text": "A.", "right": "yes", "feedback": "Yes."}]),
+        damaged(more=1),
+    ],
+)
 def test_a_damaged_file_gets_a_sentence(content, monkeypatch, tmp_path):
     monkeypatch.setattr(files, "_PACKAGE", tmp_path)
     (tmp_path / "data" / "quiz").mkdir(parents=True)
     (tmp_path / "data" / "quiz" / "00.json").write_text(content)
+    with pytest.raises(DataError, match=r"00\.json is damaged; restore it"):
+        Quiz("00")
+
+
+def test_a_pipe_in_the_place_of_a_file_gets_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "_PACKAGE", tmp_path)
+    (tmp_path / "data" / "quiz").mkdir(parents=True)
+    os.mkfifo(tmp_path / "data" / "quiz" / "00.json")
     with pytest.raises(DataError, match=r"00\.json is damaged; restore it"):
         Quiz("00")

@@ -1,14 +1,32 @@
-"""The evaluation panel: the same facts as text, as HTML and as a picture."""
+"""The report of a run: the same measures as text, as HTML and as a picture."""
 
+import math
+import threading
 from dataclasses import replace
 
 import pytest
 
 import slmlab as lab
 from slmlab.show.plots.chart import Chart
+from slmlab.study.domain import domain_names
+
+TAG = "<img src=x onerror=alert(1)>"
+OF_SAMPLES = ("copied", "samples that parse")
 
 
-def test_the_panel_prints_its_facts(finished):
+def labels_of(chart):
+    return chart.axes[0].get_legend_handles_labels()[1]
+
+
+@pytest.fixture
+def own_run(dataset, tiny):
+    """A run on a learner's own text, whose domain names are not known."""
+    own = replace(dataset, source=dataset.source | {"kind": "own text"})
+    config = lab.TrainConfig(4, 3e-3, max_steps=2)
+    return lab.train(tiny(), own, config, prompts=("The old",), progress=False)
+
+
+def test_the_report_prints_its_measures(finished):
     text = str(lab.report(finished))
     assert text.startswith("tiny\n")
     for part in ("training loss", "validation loss", "gap", "parameters per training token"):
@@ -22,40 +40,134 @@ def test_the_panel_prints_its_facts(finished):
         assert f"! {warning}" in text
 
 
-def test_a_notebook_shows_the_curves_and_the_facts(finished, shown):
+def test_copying_and_parsing_are_those_of_the_scorecard(finished):
+    card, measures = lab.scorecard(finished), lab.report(finished).measures
+    assert measures.loc["copied", "value"] == f"{card['copied'].mean():.0%}"
+    longest = f"longest match {card['longest match'].max()} tokens"
+    assert longest in measures.loc["copied", "reading"]
+    assert measures.loc["samples that parse", "value"] == f"{card['parses'].sum()} of 8"
+    names = f"{card['domain names'].mean():.1f} domain names in a sample"
+    assert names in measures.loc["samples that parse", "reading"]
+
+
+def test_domain_names_are_not_counted_where_none_are_known(own_run):
+    assert not domain_names(own_run.dataset)
+    assert "domain names" not in str(lab.report(own_run))
+
+
+def test_a_notebook_shows_the_curves_and_the_measures(finished, shown):
     lab.report(finished)._ipython_display_()
     chart, html = shown
     assert isinstance(chart, Chart)
     assert chart._repr_png_().startswith(b"\x89PNG")
     assert "validation loss" in html.data
+    assert "What it writes" in html.data
 
 
-def test_what_a_model_writes_is_never_read_as_html(finished, shown):
-    samples = [
-        s | {"text": s["prompt"] + "<script>alert(1)</script> & <b>"} for s in finished.samples
-    ]
-    samples[0]["prompt"] = "<i>"
-    lab.report(replace(finished, samples=samples, name="<u>run</u>"))._ipython_display_()
+def test_a_run_without_samples_has_no_rows_on_them(dataset, tiny, shown):
+    run = lab.train(tiny(), dataset, lab.TrainConfig(4, 3e-3, max_steps=2), progress=False)
+    assert run.samples == []
+    report = lab.report(run)
+    assert not set(OF_SAMPLES) & set(report.measures.index)
+    assert set(lab.report(run).measures.index) > {"training loss", "epochs"}
+    assert (report.prompt, report.sample) == ("", "")
+    assert "A sample" not in str(report)
+    report._ipython_display_()
+    assert "What it writes" not in shown[-1].data
+
+
+def test_a_run_that_was_stopped_before_its_first_step(dataset, tiny, shown):
+    stop = threading.Event()
+    stop.set()
+    config = lab.TrainConfig(4, 3e-3, max_steps=50)
+    run = lab.train(tiny(), dataset, config, prompts=("The",), progress=False, stop=stop)
+    assert (run.state.step, len(run.state.history)) == (0, 1)
+    report = lab.report(run)
+    assert report.measures.loc["steps", "value"] == "0"
+    assert report.measures.loc["epochs", "value"] == "0.0"
+    report._ipython_display_()
+    assert shown[0]._repr_png_().startswith(b"\x89PNG")
+    assert "nan" not in str(report)
+
+
+def test_a_run_that_was_not_trained_gets_a_sentence(finished):
+    run = lab.Run(finished.model, finished.dataset, finished.config, name="new")
+    for show in (lab.report, lab.loss_curves):
+        with pytest.raises(ValueError, match="new was not trained yet, so there are no losses"):
+            show(run)
+
+
+def test_losses_that_are_not_finite_get_a_sentence(finished):
+    last = replace(finished.state.history[-1], val_loss=math.nan)
+    run = replace(finished, state=replace(finished.state, history=[last]))
+    with pytest.raises(ValueError, match="the run has no finite losses"):
+        lab.report(run)
+    [axes] = lab.loss_curves(run).axes
+    assert axes.get_title() == "Loss: not a finite number"
+
+
+@pytest.mark.parametrize("run", [None, "run", 5, lab.PHASES])
+def test_what_is_no_run_gets_a_sentence(run):
+    for show in (lab.report, lab.loss_curves):
+        with pytest.raises(ValueError, match=r"is no run; give what lab\.train\(…\) returned"):
+            show(run)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"guess": "1"}, "guess is '1'; it must be a number"),
+        ({"guess": math.nan}, "guess is nan; it must be a number"),
+        ({"published": 1}, "published is 1; give a phase"),
+        ({"recorded": "phase-1"}, "'phase-1' is no run"),
+    ],
+)
+def test_what_cannot_be_drawn_gets_a_sentence(finished, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        lab.report(finished, **options)
+
+
+def test_nothing_in_a_run_is_read_as_html(finished, shown):
+    samples = [s | {"text": s["prompt"] + f"{TAG} & <b>"} for s in finished.samples]
+    first = next(s for s in samples if s["step"] == 60)
+    first["prompt"] = TAG
+    lab.report(replace(finished, samples=samples, name=TAG))._ipython_display_()
     html = shown[-1].data
-    for tag in ("<script>", "<i>", "<u>"):
-        assert tag not in html
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &lt;b&gt;" in html
+    assert "<img" not in html
+    assert html.count("&lt;img src=x onerror=alert(1)&gt;") == 3  # name, prompt, sample
+    assert "&amp; &lt;b&gt;" in html
 
 
 def test_the_recorded_run_the_published_curve_and_the_guess_are_drawn(finished):
-    panel = lab.report(finished, recorded=finished, published=lab.PHASES[1], guess=2.0)
-    labels = panel.chart.axes[0].get_legend_handles_labels()[1]
+    report = lab.report(finished, recorded=finished, published=lab.PHASES[1], guess=2.0)
+    labels = labels_of(report.chart)
     for part in ("this run", "recorded", "published", "guess: gap +2.0"):
         assert any(part in label for label in labels)
 
 
-def test_a_run_without_weights_claims_no_accuracy(finished, tmp_path):
+def test_a_run_without_weights_claims_no_accuracy(tmp_path):
     data = lab.corpus_dataset(1000, "right-sized")
     model = lab.GPT(lab.GPTConfig(data.tokenizer.n_vocab, 16, 1, 2, 8))
     run = lab.train(model, data, lab.TrainConfig(4, 1e-2, max_steps=5), progress=False)
-    record = lab.Run.load(run.save(tmp_path / "run", keep="history"))
+    history = lab.Run.load(run.save(tmp_path / "run", keep="history"))
     assert "of tokens guessed" in str(lab.report(run))
-    assert "of tokens guessed" not in str(lab.report(record))
+    assert "of tokens guessed" not in str(lab.report(history))
+
+
+def test_a_report_made_while_a_thread_trains_waits_for_the_step(finished):
+    """It evaluates the model, with dropout off; a step at that moment would be another one."""
+    lock, made = finished.state.lock, threading.Event()
+
+    def make():
+        lab.report(finished)
+        made.set()
+
+    thread = threading.Thread(target=make)
+    with lock:
+        thread.start()
+        assert not made.wait(1)
+    assert made.wait(60)
+    thread.join()
 
 
 def test_the_loss_curves_draw_the_history(finished):
@@ -70,12 +182,6 @@ def test_the_loss_curves_draw_the_history(finished):
         for line in axes.get_lines()
     )
     assert f"{finished.gap:+.2f}" in axes.get_title()
-
-
-def test_the_parameter_bar_adds_up_to_all(finished):
-    [axes] = lab.parameter_breakdown(finished.model).axes
-    assert sum(bar.get_width() for bar in axes.patches) == pytest.approx(100)
-    assert f"{finished.model.n_params:,}" in axes.get_title()
 
 
 def test_drawing_leaves_no_figures_behind(finished):

@@ -13,6 +13,7 @@ import torch
 
 import slmlab as lab
 from slmlab import DataError, Run
+from slmlab.engine import run_folder
 from slmlab.text.corpus import Corpus, Document
 from slmlab.text.files import sha256
 
@@ -170,14 +171,13 @@ def no_space(*_args, **_options):
 
 
 def test_a_full_disk_leaves_the_old_run_intact(finished, saved, tmp_path, monkeypatch):
-    before = contents(saved)
-    write, written = Path.write_bytes, []
+    before, write, written = contents(saved), run_folder._write, []
 
     def write_three(path, content):
         written.append(path)
         return write(path, content) if len(written) <= 3 else no_space()
 
-    monkeypatch.setattr(Path, "write_bytes", write_three)
+    monkeypatch.setattr(run_folder, "_write", write_three)
     with pytest.raises(DataError, match=r"could not be saved .*No space left .* save again"):
         finished.save(saved)
     monkeypatch.undo()
@@ -401,7 +401,9 @@ def test_samples_are_taken_for_every_prompt(finished):
 
 def test_samples_can_be_taken_at_every_evaluation(tiny, dataset):
     config = lab.TrainConfig(2, 1e-3, max_steps=2, eval_interval=1)
-    run = lab.train(tiny(), dataset, config, progress=False, sample_each_evaluation=True)
+    run = lab.train(
+        tiny(), dataset, config, progress=False, sample_each_evaluation=True, prompts=lab.PROMPTS
+    )
     assert [sample["step"] for sample in run.samples] == [0] * 8 + [1] * 8 + [2] * 8
 
 

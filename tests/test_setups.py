@@ -1,6 +1,6 @@
 """A set-up as a value, as a string and as code."""
 
-from dataclasses import replace
+from dataclasses import fields
 
 import pytest
 import torch
@@ -8,15 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import slmlab as lab
-from slmlab.study.setups import Setup, largest_text
+from slmlab.study.setups import SETTINGS, Excerpt, Setup, Shape, largest_text, preset
 
 
 @pytest.mark.parametrize("phase", lab.PHASES, ids=lambda phase: phase.title)
 def test_a_phase_prints_as_its_name(phase):
-    setup = Setup.of_phase(phase)
+    setup = preset(phase.number)
     assert str(setup) == f"phase-{phase.number}"
-    assert setup.model_config(50257) == lab.GPTConfig(50257, **phase.shape)
-    assert replace(setup.training(), eval_interval=phase.training.eval_interval) == phase.training
+    published = phase.setup
+    changes = {"vocabulary": "gpt2", "eval_interval": published.training.eval_interval}
+    assert setup.replace(**changes) == published
+    assert Setup.parse(str(published)) == published
 
 
 @given(
@@ -31,22 +33,26 @@ def test_a_phase_prints_as_its_name(phase):
             "learning_rate": st.floats(1e-6, 1),
             "dropout": st.floats(0, 0.9),
             "patience": st.none() | st.integers(1, 9),
+            "cosine": st.booleans(),
+            "warmup_steps": st.integers(0, 9),
+            "order": st.none() | st.integers(0, 9),
+            "validation": st.sampled_from(["last tenth", "held-out"]),
             "seed": st.integers(0, 99),
         },
     ),
     seconds=st.none() | st.floats(1, 1e4),
 )
 def test_any_set_up_comes_back_from_its_string(number, changes, seconds):
-    setup = replace(Setup.of_phase(lab.PHASES[number]), n_head=4, **changes | {"n_embd": 48})
+    setup = preset(number).replace(n_head=4, **changes | {"n_embd": 48})
     if seconds is not None:
-        setup = replace(setup, max_steps=None, seconds=seconds)
+        setup = setup.replace(seconds=seconds)
     assert Setup.parse(str(setup)) == setup
 
 
 def test_the_string_names_what_differs_from_the_nearest_phase():
     text = "phase-2 n_layer=4 seconds=20.0 seed=1"
     assert str(Setup.parse(text)) == text
-    assert Setup.parse("phase-2 seconds=20").max_steps is None
+    assert Setup.parse("phase-2 seconds=20").training.max_steps is None
     assert str(Setup.parse("phase-4 n_tokens=15000 max_steps=100")).startswith("phase-")
 
 
@@ -58,7 +64,13 @@ def test_the_string_names_what_differs_from_the_nearest_phase():
         ("phase-7", "write one of phase-0"),
         ("phase-2 layers=3", "'layers' is no setting; the settings are n_layer"),
         ("phase-2 n_layer=three", "n_layer is 'three'; it must be a whole number"),
-        ("phase-2 n_layer=0", "at least 1"),
+        ("phase-2 n_layer=0", "from 1 to 1,000"),
+        ("phase-2 cosine=1", "cosine is '1'; it must be True or False"),
+        ("phase-2 validation=none", "validation is 'none'; it must be one of last tenth"),
+        ("phase-2 n_layer=99999999999999999999", "from 1 to 1,000"),
+        ("phase-2 max_steps=1e999", "max_steps is '1e999'; it must be a whole number"),
+        ("phase-2 learning_rate=inf", "learning_rate is inf; it must be a finite number above 0"),
+        ("phase-2 seed=" + 5_000 * "9", "seed is "),
         ("phase-2 n_head=5", "multiple of 5"),
         ("phase-2 dropout=2", "below 1"),
         ("phase-2 learning_rate=-1", "above 0"),
@@ -108,7 +120,7 @@ def test_a_dataset_is_made_once():
 )
 def test_the_code_trains_the_same_run(text, capsys):
     setup = Setup.parse(text)
-    run = lab.train(setup.model(), setup.dataset(), setup.training(), progress=False)
+    run = setup.train(progress=False)
     names = {}
     exec(setup.code().replace("lab.report(run)\n", ""), names)
     theirs = names["run"]
@@ -120,7 +132,36 @@ def test_the_code_trains_the_same_run(text, capsys):
 
 def test_a_run_of_a_bpe_vocabulary_can_be_kept_as_a_record(tmp_path):
     setup = Setup.parse("phase-1 max_steps=2 vocabulary=bpe-300")
-    run = lab.train(setup.model(), setup.dataset(), setup.training(), progress=False)
+    run = setup.train(progress=False)
     loaded = lab.Run.load(run.save(tmp_path / "run", keep="history"))
     assert torch.equal(loaded.dataset.train, run.dataset.train)
     assert loaded.dataset.tokenizer.n_vocab == run.dataset.tokenizer.n_vocab
+
+
+def test_settings_have_flat_names_that_no_two_parts_share():
+    assert len(SETTINGS) == sum(len(fields(part)) for part in (Shape, Excerpt, lab.TrainConfig))
+    assert list(preset(2).values()) == list(SETTINGS)
+
+
+def test_choices_leave_out_what_is_at_its_default():
+    assert Setup.parse("phase-2 dropout=0.1").choices().items() >= {"dropout": 0.1}.items()
+    assert not {"cosine", "order", "device"} & preset(2).choices().keys()
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(ValueError, match="layers is no setting; the settings are n_layer"):
+        preset(2).replace(layers=3)
+
+
+def test_steps_and_seconds_exclude_each_other():
+    timed = preset(2).replace(seconds=5)
+    assert (timed.training.max_steps, timed.training.seconds) == (None, 5)
+    assert timed.replace(max_steps=7).training.seconds is None
+
+
+def test_files_in_another_order_validated_on_the_held_out_scripts():
+    setup = preset(2).replace(order=1, validation="held-out", n_tokens=2_000)
+    data, other = setup.dataset(tested=False), setup.replace(order=2).dataset(tested=False)
+    assert len(data.train) == 2_000
+    assert data.tokenizer.decode(data.val.tolist()) == lab.load_held_out().text
+    assert not torch.equal(data.train, other.train)

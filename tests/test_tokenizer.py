@@ -170,7 +170,7 @@ def test_no_tokenizer_uses_the_network(monkeypatch):
 @pytest.mark.parametrize("tokenizer", ALL.values(), ids=ALL)
 def test_ids_that_do_not_exist_are_refused(tokenizer):
     for wrong in (-1, tokenizer.n_vocab):
-        with pytest.raises(ValueError, match=f"Token id {wrong} does not exist"):
+        with pytest.raises(ValueError, match=f"A token id is {wrong}; it must be"):
             tokenizer.decode([0, wrong])
 
 
@@ -183,5 +183,7 @@ def test_empty_text_is_refused():
 
 @pytest.mark.parametrize("size", [-1, 0, 255])
 def test_a_vocabulary_without_all_bytes_is_refused(size):
-    with pytest.raises(ValueError, match=f"vocab_size is {size}; it must be at least 256"):
+    with pytest.raises(
+        ValueError, match=f"vocab_size is {size}; it must be a whole number from 256"
+    ):
         lab.train_bpe("some text", size)

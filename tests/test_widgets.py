@@ -1,4 +1,6 @@
-"""The panels, driven without a browser."""
+"""The scrubber, driven without a browser."""
+
+from dataclasses import replace
 
 import pytest
 
@@ -45,15 +47,47 @@ def test_without_a_kernel_a_table_of_steps_is_shown(scrubber, shown):
 
 
 def test_a_run_without_samples_gets_a_sentence(finished):
-    from dataclasses import replace
-
-    with pytest.raises(ValueError, match="no samples"):
+    with pytest.raises(ValueError, match="no samples to look through"):
         lab.Scrubber(replace(finished, samples=[]))
 
 
 def test_it_can_begin_with_another_prompt():
     scrubber = lab.Scrubber(lab.PHASES[1].recorded(), prompt="# File:")
     assert scrubber.prompt.value == "# File:"
-    assert "After <code># File:</code>" in scrubber.static()
-    with pytest.raises(ValueError, match="no samples of 'hello'"):
+    assert "After <code># File:</code>, at four steps of phase-1" in scrubber.static()
+    with pytest.raises(ValueError, match=r"no samples of 'hello'; it has 'import chromadb', "):
         lab.Scrubber(scrubber.run, prompt="hello")
+
+
+def test_the_prompts_are_those_of_the_run(finished):
+    """Those of a learner's own text are no prompts of the experiment."""
+    samples = [
+        {"step": step, "prompt": prompt, "text": f"{prompt}, {step}", "ids": []}
+        for step in (10, 20)
+        for prompt in ("Once", "Twice")
+    ]
+    scrubber = lab.Scrubber(replace(finished, samples=samples))
+    assert scrubber.prompt.options == ("Once", "Twice")
+    assert "Once, 20" in scrubber.text.value
+    assert "at two steps of tiny" in scrubber.static()
+
+
+def test_a_sample_that_was_not_taken_leaves_a_note(finished):
+    """A prompt that cannot be continued costs its sample at one step."""
+    samples = [
+        {"step": 10, "prompt": "Once", "text": "Once upon", "ids": []},
+        {"step": 20, "prompt": "Once", "text": "Once more", "ids": []},
+        {"step": 20, "prompt": "Twice", "text": "Twice", "ids": []},
+    ]
+    scrubber = lab.Scrubber(replace(finished, samples=samples), prompt="Twice")
+    scrubber.step.value = 10
+    assert "no sample was taken" in scrubber.text.value
+    assert "no sample was taken" in scrubber.static()
+    scrubber.prompt.value = "Once"
+    assert "Once upon" in scrubber.text.value
+
+
+def test_one_step_is_called_one(finished):
+    scrubber = lab.Scrubber(finished)  # sampled at its end only
+    assert "at one step of tiny" in scrubber.static()
+    assert scrubber.static().count("<tr>") == 1

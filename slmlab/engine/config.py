@@ -10,6 +10,8 @@ from torch import Tensor
 from slmlab.engine.optimizer import AdamW
 from slmlab.validation import real_number, whole_number
 
+ENDLESS = 1_000_000_000  # steps, or seconds (32 years): more is a slip of the keyboard
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -53,14 +55,14 @@ class TrainConfig:
         if (self.max_steps is None) == (self.seconds is None):
             raise ValueError("Give either max_steps or a budget in seconds, one of the two.")
         for name in ("batch_size", "max_steps", "eval_interval", "patience"):
-            if getattr(self, name) is not None:
-                self._set(name, whole_number(name, getattr(self, name), least=1))
-        for name in ("learning_rate", "seconds"):
-            if getattr(self, name) is not None:
-                self._set(name, real_number(name, getattr(self, name), above=0))
+            if name == "batch_size" or getattr(self, name) is not None:
+                self._set(name, whole_number(name, getattr(self, name), 1, ENDLESS))
+        self._set("learning_rate", real_number("learning_rate", self.learning_rate, above=0))
+        if self.seconds is not None:
+            self._set("seconds", real_number("seconds", self.seconds, above=0, most=ENDLESS))
         for name in ("weight_decay", "grad_clip"):
             self._set(name, real_number(name, getattr(self, name), least=0))
-        self._set("warmup_steps", whole_number("warmup_steps", self.warmup_steps))
+        self._set("warmup_steps", whole_number("warmup_steps", self.warmup_steps, most=ENDLESS))
         self._set("seed", whole_number("seed", self.seed, most=2**32 - 1))
         self._set(
             "label_smoothing",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from slmlab.engine.model import GPT
 from slmlab.text.dataset import Dataset
+from slmlab.text.tokenizer import Tokenizer
 
 BATCH_TOKENS = 512  # in one batch of an evaluation: faster than 256 or 2,048 on two cores
 LOGITS_TOKENS = 256  # where all logits are needed, so that 50,257 of them fit into 51 MB
@@ -38,7 +39,7 @@ def mean_loss(model: GPT, ids: Tensor, starts: list[int] | None = None) -> float
     `starts` picks full windows at given places instead.
     Raises `ValueError` if there are fewer than two ids, or an id beyond the model's vocabulary.
     """
-    device = model.wte.weight.device
+    device = model.device
     total, count = 0.0, 0
     with evaluating(model):
         for inputs, targets in loss_windows(ids, model.config.block_size, BATCH_TOKENS, starts):
@@ -56,7 +57,7 @@ def token_losses(model: GPT, ids: Tensor) -> Tensor:
     losses = []
     with evaluating(model):
         for inputs, targets in loss_windows(ids, model.config.block_size, LOGITS_TOKENS):
-            logits = model(inputs.to(model.wte.weight.device)).flatten(0, 1).cpu()
+            logits = model(inputs.to(model.device)).flatten(0, 1).cpu()
             losses.append(F.cross_entropy(logits, targets.flatten(), reduction="none"))
     return torch.cat(losses)
 
@@ -66,10 +67,44 @@ def token_accuracy(model: GPT, ids: Tensor) -> float:
     right = total = 0
     with evaluating(model):
         for inputs, targets in loss_windows(ids, model.config.block_size, LOGITS_TOKENS):
-            guesses = model(inputs.to(model.wte.weight.device)).argmax(-1).cpu()
+            guesses = model(inputs.to(model.device)).argmax(-1).cpu()
             right += int((guesses == targets).sum())
             total += targets.numel()
     return right / total
+
+
+def strided_losses(model: GPT, ids: Tensor) -> Tensor:
+    """Cross-entropy of every token but the first, in nats, given at least half a context.
+
+    ids (N,) → (N − 1,). Windows overlap by half, and only what a window adds counts, so no token
+    suffers from standing at a window's beginning; but for the text's own. Twice the work of
+    `token_losses`. Raises `ValueError` if there are fewer than two ids.
+    """
+    block = model.config.block_size
+    step = max(1, block // 2)
+    losses = [token_losses(model, ids[: block + 1])]
+    with evaluating(model):
+        for end in range(block + step, len(ids) - 1 + step, step):
+            end = min(end, len(ids) - 1)
+            window = ids[end - block : end + 1].to(model.device)
+            new = end - sum(map(len, losses))
+            logits = model(window[None, :-1])[0, -new:]
+            losses.append(F.cross_entropy(logits, window[-new:], reduction="none").cpu())
+    return torch.cat(losses)
+
+
+def text_score(model: GPT, tokenizer: Tokenizer, text: str) -> float:
+    """Bits per byte of a model on a text: comparable across models, vocabularies and texts.
+
+    By `strided_losses`. The bytes of the first token, which is given, do not count. Raises
+    `ValueError` if the tokenizer loses anything of the text: then its bytes are no measure.
+    """
+    ids = tokenizer.encode(text)
+    pieces = [tokenizer.token_bytes(i) for i in ids]
+    if tokenizer.decode(ids) != text or sum(map(len, pieces)) != len(text.encode()):
+        raise ValueError(f"The tokenizer {tokenizer.name!r} does not give this text back.")
+    nats = strided_losses(model, torch.tensor(ids)).double().sum().item()
+    return nats / math.log(2) / sum(map(len, pieces[1:]))
 
 
 def perplexity(loss: float) -> float:
@@ -77,10 +112,11 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, 700.0))  # beyond, a float overflows
 
 
-def bits_per_byte(loss: float, dataset: Dataset) -> float:
-    """A loss in bits per byte of the validation text: comparable across vocabularies."""
-    n_bytes = sum(len(dataset.tokenizer.token_bytes(i)) for i in dataset.val[1:].tolist())
-    return loss * (len(dataset.val) - 1) / math.log(2) / n_bytes
+def bits_per_byte(loss: float, dataset: Dataset, ids: Tensor | None = None) -> float:
+    """A loss on the validation text (or `ids`) in bits per byte: comparable across vocabularies."""
+    ids = dataset.val if ids is None else ids
+    n_bytes = sum(len(dataset.tokenizer.token_bytes(i)) for i in ids[1:].tolist())
+    return loss * (len(ids) - 1) / math.log(2) / n_bytes
 
 
 def loss_windows(

@@ -85,13 +85,13 @@ def generate_tokens(
     """
     text = checked_ids(model, ids)
     count = whole_number("max_new_tokens", max_new_tokens, least=1)
-    block, device = model.config.block_size, model.wte.weight.device
+    block, device = model.config.block_size, model.device
     generator = torch.Generator().manual_seed(decoding.seed)
-    cache = model.new_cache()
+    cache = model.new_cache() if use_cache else None
     for _ in range(count):
         # The mode is set for each token, so that it is as it was whenever the caller has the word.
         with evaluating(model), torch.inference_mode():
-            if use_cache:
+            if cache is not None:
                 logits = next_logits(model, text, cache)
             else:
                 logits = model.next_logits(torch.tensor([text[-block:]], device=device))[0]
@@ -112,7 +112,7 @@ def next_logits(model: GPT, text: Sequence[int], cache: list[KVCache]) -> Tensor
     known = min(cache[0].length, len(text) - 1)
     for layer in cache:
         layer.length = known
-    new = torch.tensor([text[-block:][known:]], device=model.wte.weight.device)
+    new = torch.tensor([text[-block:][known:]], device=model.device)
     return model.next_logits(new, cache)[0]
 
 

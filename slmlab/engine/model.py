@@ -45,7 +45,7 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
-            most = MAX_LAYERS if name == "n_layer" else None
+            most = MAX_LAYERS if name == "n_layer" else MAX_PARAMS
             value = whole_number(name, getattr(self, name), least=1, most=most)
             object.__setattr__(self, name, value)
         dropout = real_number("dropout", self.dropout, least=0, below=1)
@@ -245,6 +245,10 @@ class GPT(nn.Module):
         parts = {type(block.attn) for block in self.blocks} - {Attention}
         parts |= {type(block.mlp) for block in self.blocks} - {MLP}
         return tuple(sorted(part.__name__ for part in parts | ({type(self)} - {GPT})))
+
+    @property
+    def device(self) -> torch.device:
+        return self.wte.weight.device
 
     @property
     def n_params(self) -> int:

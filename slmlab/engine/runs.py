@@ -5,17 +5,17 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from slmlab.engine import storage
-from slmlab.engine.config import Progress, TrainConfig, TrainState
+from slmlab.engine.config import Progress, TrainConfig
 from slmlab.engine.decoding import Decoding
 from slmlab.engine.environment import environment
 from slmlab.engine.generation import continuation, encoded_prompt
@@ -24,49 +24,13 @@ from slmlab.engine.run_folder import write_run_folder
 from slmlab.engine.training import check_fit, fit, resolve_device
 from slmlab.text.dataset import Dataset
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 SAMPLE_TOKENS = 30  # tokens in a sample
 SAMPLING = Decoding(temperature=0.8, top_k=40)  # how samples are drawn, unless said otherwise
 
 
 @dataclass
-class Run:
-    """A model with the story of its training.
-
-    Attributes:
-        model: the model with the weights of the last step.
-        dataset: what it was trained and validated on.
-        config: how it was trained.
-        state: where training stands; with `model` it is all that resuming needs.
-        prompts: what the model is asked to continue when samples are taken.
-        samples: what it wrote: dictionaries of `step`, `prompt`, `text` (the prompt included) and
-            `ids` (the new tokens).
-        environment: versions, threads, processor: what the numbers were made with.
-        name: a short title for figures and tables.
-    """
-
-    model: GPT
-    dataset: Dataset
-    config: TrainConfig
-    state: TrainState = field(default_factory=TrainState)
-    prompts: tuple[str, ...] = ()
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    environment: dict[str, Any] = field(default_factory=dict)
-    name: str = "run"
-
-    @property
-    def history(self) -> "pd.DataFrame":
-        """One row per evaluation, with the columns of `Progress`; losses in nats per token.
-
-        There is a `test_loss` only if the dataset has a test text.
-        """
-        import pandas as pd
-
-        unused = {"eta", "test_loss"} if self.dataset.test is None else {"eta"}
-        columns = [f.name for f in fields(Progress) if f.name not in unused]
-        return pd.DataFrame([asdict(p) for p in self.state.history], columns=columns)
+class Run(storage.RunParts):
+    """A model with the story of its training; `RunParts` says what it consists of."""
 
     @property
     def gap(self) -> float:
@@ -98,10 +62,14 @@ class Run:
         `changes` are options of `Decoding`, in place of those of `SAMPLING`. Raises `ValueError`
         for a run without weights, or a prompt that the model has no rows for.
         """
-        self.require_weights()
-        return self._sample(prompt, max_new_tokens, replace(SAMPLING, **changes))["text"]
+        return self.take_sample(prompt, max_new_tokens, **changes)["text"]
 
-    def _sample(self, prompt: str, max_new_tokens: int, decoding: Decoding) -> dict[str, Any]:
+    def take_sample(
+        self, prompt: str, max_new_tokens: int = SAMPLE_TOKENS, **changes: Any
+    ) -> dict[str, Any]:
+        """The same as an entry of `samples`, with the step and the new tokens' ids."""
+        self.require_weights()
+        decoding = replace(SAMPLING, **changes)
         tokenizer = self.dataset.tokenizer
         with self.state.lock:  # another thread may be training this model
             ids = encoded_prompt(tokenizer, prompt)
@@ -167,7 +135,7 @@ class Run:
         """
         with self.state.lock:  # another thread may be training this model
             contents = storage.contents_of(self, keep)
-        return write_run_folder(Path(folder), contents)
+        return write_run_folder(folder, contents)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Run":
@@ -180,7 +148,8 @@ class Run:
                 folder of this format (a pickled checkpoint is never opened: unpickling a file
                 can run any code that its author put there).
         """
-        return cls(**storage.parts_of(Path(folder)))
+        parts = storage.parts_of(folder)
+        return cls(**{f.name: getattr(parts, f.name) for f in fields(parts)})
 
 
 def train(
@@ -230,7 +199,13 @@ def _train_and_sample(
                 if sample_each_evaluation:
                     _take_samples(run, interrupted)
             if on_step is not None:
-                on_step(run, now)
+                try:
+                    on_step(run, now)
+                except Exception as error:
+                    warnings.warn(
+                        f"on_step failed and is not called again: {error!r}", stacklevel=3
+                    )
+                    on_step = None
             if interrupted.is_set() and state.status == "running":
                 state.status = "interrupted"
                 break
@@ -257,11 +232,32 @@ def _bar(title: str, shown: bool, step: int) -> tqdm:
         desc=title,
         unit="step",
         initial=step,  # a resumed run has made some before
-        disable=not shown,
-        file=file,
+        disable=not shown or file is None,
+        file=_Forgiving(file),
         ncols=110,
         mininterval=0.5,
     )
+
+
+class _Forgiving:
+    """A stream for the bar. What it cannot write costs the bar, never the training."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # nobody reads it, the disk is full, it is closed
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:
+                self._stream.write(text.encode("ascii", "replace").decode())
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)  # its encoding, and whether it is a terminal
 
 
 def _take_samples(run: Run, stop: threading.Event | None = None) -> None:
@@ -274,8 +270,8 @@ def _take_samples(run: Run, stop: threading.Event | None = None) -> None:
         if stop is not None and stop.is_set():
             return
         try:
-            samples.append(run._sample(prompt, SAMPLE_TOKENS, SAMPLING))
-        except (ValueError, RuntimeError) as error:
+            samples.append(run.take_sample(prompt))
+        except Exception as error:  # whatever it is, the training is worth more
             warnings.warn(f"No sample was taken after {prompt!r}: {error}", stacklevel=2)
     run.samples += samples
 

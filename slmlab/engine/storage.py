@@ -1,9 +1,7 @@
 """A run as a folder of files: CSV, JSON and safetensors, with a list of their hashes."""
 
-import csv
 import json
-from dataclasses import asdict
-from io import StringIO
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,25 +9,65 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from slmlab.engine import run_parsing as parsing
 from slmlab.engine.config import Progress, TrainConfig, TrainState
-from slmlab.engine.model import GPT, GPTConfig
+from slmlab.engine.model import GPT
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.run_folder import read_run_folder
 from slmlab.text.corpus import dataset_from_source
 from slmlab.text.dataset import Dataset
 from slmlab.text.files import DataError
-from slmlab.text.tokenizer import tokenizer_from_spec
 
 if TYPE_CHECKING:
-    from slmlab.engine.runs import Run
+    import pandas as pd
 
 Keep = Literal["all", "best", "history"]
 # Format 2 added the prompts and the token ids of the samples; a folder of format 1 is still read.
-FORMAT = 2
+FORMATS = (1, 2)
 STATE_FIELDS = ("status", "step", "planned_steps", "seconds", "best_step", "best_val_loss")
+PREFIXES = ("model.", "adam.step.", "adam.exp_avg.", "adam.exp_avg_sq.")  # of resume.safetensors
+LARGEST_STEP = 10**9
 
 
-def contents_of(run: "Run", keep: Keep) -> dict[str, bytes]:
+@dataclass
+class RunParts:
+    """What a run consists of; `Run` says what can be done with it.
+
+    Attributes:
+        model: the model with the weights of the last step.
+        dataset: what it was trained and validated on.
+        config: how it was trained.
+        state: where training stands; with `model` it is all that resuming needs.
+        prompts: what the model is asked to continue when samples are taken.
+        samples: what it wrote: dictionaries of `step`, `prompt`, `text` (the prompt included) and
+            `ids` (the new tokens).
+        environment: versions, threads, processor: what the numbers were made with.
+        name: a short title for figures and tables.
+    """
+
+    model: GPT
+    dataset: Dataset
+    config: TrainConfig
+    state: TrainState = field(default_factory=TrainState)
+    prompts: tuple[str, ...] = ()
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    name: str = "run"
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """One row per evaluation, with the columns of `Progress`; losses in nats per token.
+
+        There is a `test_loss` only if the dataset has a test text.
+        """
+        import pandas as pd
+
+        unused = {"eta", "test_loss"} if self.dataset.test is None else {"eta"}
+        columns = [f.name for f in fields(Progress) if f.name not in unused]
+        return pd.DataFrame([asdict(p) for p in self.state.history], columns=columns)
+
+
+def contents_of(run: RunParts, keep: Keep) -> dict[str, bytes]:
     """The files of a run, by name.
 
     Raises:
@@ -48,9 +86,11 @@ def contents_of(run: "Run", keep: Keep) -> dict[str, bytes]:
             f"A model with {', '.join(run.model.exchanged_parts)} cannot be saved: the format "
             "holds plain GPTs only. Keep its state_dict() with safetensors instead."
         )
+    if not isinstance(run.name, str):
+        raise ValueError(f"The run's name is {run.name!r}; give it a name that is text.")
     state = run.state
     summary = {
-        "format": FORMAT,
+        "format": FORMATS[-1],
         "name": run.name,
         "model": asdict(run.model.config),
         "parameters": run.model.n_params,
@@ -80,8 +120,8 @@ def contents_of(run: "Run", keep: Keep) -> dict[str, bytes]:
     return contents
 
 
-def parts_of(folder: Path) -> dict[str, Any]:
-    """What a saved run consists of, as the arguments of `Run`.
+def parts_of(folder: Path | str) -> RunParts:
+    """What a saved run consists of.
 
     Raises `DataError` if the folder is no run, or none that this version can read.
     """
@@ -90,81 +130,66 @@ def parts_of(folder: Path) -> dict[str, Any]:
         return _parts(contents)
     except DataError:
         raise
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        safetensors.SafetensorError,
-    ) as e:
+    except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as e:
         raise DataError(
             f"{folder} is not a run that this version of SLM Lab can read ({e}); make it "
             "again, or use the version that saved it."
         ) from e
 
 
-def _parts(contents: dict[str, bytes]) -> dict[str, Any]:
-    summary = json.loads(contents["run.json"])
-    if summary["format"] not in (1, FORMAT):
-        raise ValueError(f"its format is {summary['format']}, this version reads 1 and {FORMAT}")
-    source = summary["dataset"]
-    del source["train_tokens"], source["val_tokens"]
+def _parts(contents: dict[str, bytes]) -> RunParts:
+    summary = parsing.parse_summary(contents["run.json"], FORMATS)
+    config, shape, source = summary["training"], summary["model"], summary["dataset"]
+    for name in ("train_tokens", "val_tokens"):
+        source.pop(name, None)  # told for readers of the file
+    state = parsing.parse_state(summary, contents["history.csv"], LARGEST_STEP)
+    with_ids = summary["format"] > 1
+    samples = parsing.parse_samples(contents["samples.json"], shape.vocab_size, with_ids)
     if "dataset.safetensors" in contents:
-        ids = safetensors.torch.load(contents["dataset.safetensors"])
-        tokenizer = tokenizer_from_spec(json.loads(contents["tokenizer.json"]))
-        ids = {name: tensor.long() for name, tensor in ids.items()}
-        dataset = Dataset(**ids, tokenizer=tokenizer, source=source)
+        dataset = parsing.parse_dataset(
+            contents["dataset.safetensors"], contents["tokenizer.json"], source
+        )
     else:
         dataset = dataset_from_source(source)
-    config = TrainConfig(**summary["training"])
-    model = GPT(GPTConfig(**summary["model"]), config.seed)
-    rows = csv.DictReader(StringIO(contents["history.csv"].decode()))
-    state = TrainState(history=[_progress_from_csv(row) for row in rows])
-    for key in STATE_FIELDS:
-        setattr(state, key, summary[key])
+    resume = {}
     if "best.safetensors" in contents:
-        state.best_weights = safetensors.torch.load(contents["best.safetensors"])
-        model.load_state_dict(state.best_weights)
+        state.best_weights = parsing.parse_weights(contents["best.safetensors"], shape, ("",))
     if "resume.safetensors" in contents:
-        tensors = safetensors.torch.load(contents["resume.safetensors"])
-        model.load_state_dict({k: tensors[f"model.{k}"] for k in model.state_dict()})
+        resume = parsing.parse_weights(contents["resume.safetensors"], shape, PREFIXES)
+    if not state.best_weights and not resume:
+        parsing.require_buildable(shape)
+    model = _model(GPT(shape, config.seed), state, resume, config)
+    if not with_ids:  # the text is cut into tokens again, nearly as it was written
+        for sample in samples:
+            sample["ids"] = dataset.tokenizer.encode(sample["text"][len(sample["prompt"]) :])
+    prompts = summary["prompts"] or tuple(dict.fromkeys(s["prompt"] for s in samples))
+    environment, name = summary["environment"], summary["name"]
+    return RunParts(model, dataset, config, state, prompts, samples, environment, name)
+
+
+def _model(model: GPT, state: TrainState, resume: dict[str, Tensor], config: TrainConfig) -> GPT:
+    """The model with the weights that were kept, if any; makes the state's optimiser as well."""
+    weights = {k: resume[f"model.{k}"] for k in model.state_dict()} if resume else {}
+    weights = weights or state.best_weights
+    if weights:
+        model.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+    if resume:
         state.optimizer = AdamW(model, config.weight_decay)
         for name, moments in state.optimizer.moments.items():
-            moments |= {key: tensors[f"adam.{key}.{name}"] for key in moments}
-    samples = json.loads(contents["samples.json"])
-    if summary["format"] == 1:
-        _add_ids(samples, dataset)
-    prompts = summary.get("prompts", dict.fromkeys(sample["prompt"] for sample in samples))
-    return {
-        "model": model.eval(),
-        "dataset": dataset,
-        "config": config,
-        "state": state,
-        "prompts": tuple(prompts),
-        "samples": samples,
-        "environment": summary["environment"],
-        "name": summary["name"],
-    }
-
-
-def _add_ids(samples: list[dict[str, Any]], dataset: Dataset) -> None:
-    """Format 1 held no token ids: the text is cut into tokens again, nearly as it was written."""
-    for sample in samples:
-        text = sample["text"][len(sample["prompt"]) :]
-        sample["ids"] = dataset.tokenizer.encode(text)
+            moments |= {key: resume[f"adam.{key}.{name}"] for key in moments}
+    return model.eval()
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    try:
+        return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The run holds something that JSON cannot ({error}); its prompts, its environment "
+            "and the dataset's source may hold text, numbers, lists and dictionaries."
+        ) from None
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors as safetensors wants them: on the CPU, contiguous, sharing no memory."""
     return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-
-
-def _progress_from_csv(row: dict[str, str]) -> Progress:
-    whole = ("step", "tokens")
-    values = {k: (int(v) if k in whole else float(v)) if v else None for k, v in row.items()}
-    return Progress(**values, eta=None)

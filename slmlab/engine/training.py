@@ -15,6 +15,7 @@ from slmlab.engine.model import GPT
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.pace import Pace
 from slmlab.text.dataset import Dataset
+from slmlab.validation import shown
 
 _GLOBAL_GENERATORS = threading.Lock()  # of a process, which may train in several threads
 FAR_TOO_WIDE = 10  # times the tokens that occur: a vocabulary that deserves a warning
@@ -106,7 +107,7 @@ def _step(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainState) 
     # Batch and dropout depend on (seed, step) only, so a run can be resumed at any step.
     seed = config.seed * 1_000_003 + step
     inputs, targets = dataset.batch(config.batch_size, model.config.block_size, seed)
-    device = model.wte.weight.device
+    device = model.device
     with _dropout_seed(seed, device) if model.config.dropout else nullcontext():
         loss = model.loss(inputs.to(device), targets.to(device), config.label_smoothing)
     if math.isfinite(loss.item()):
@@ -222,9 +223,9 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).item()  # "meta" has no numbers
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f'There is no device {name!r} here; use "auto", or "cpu".') from error
+        raise ValueError(f'There is no device {shown(name)} here; use "auto", or "cpu".') from error
     return torch.device(name)
 
 

@@ -1,4 +1,4 @@
-"""Checks of the exercises to notebook 01: where parameters sit, and which tokens are needed."""
+"""Checks of the exercises for 01: where parameters sit, and which tokens are needed."""
 
 import math
 from typing import Any
@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 
 import slmlab as lab
-from slmlab.exercises.checking import Mistake, called, filled_in, number, require, right
+from slmlab.exercises.checking import (
+    Mistake,
+    called,
+    expect,
+    expect_function,
+    filled_in,
+    require,
+    right,
+)
 
 GPT2, RIGHT_SIZED = 50_257, 1_172  # tokens in GPT-2's vocabulary, and in the right-sized one
 WIDTH, REST = 64, 152_128  # of the model whose shares are asked: Phase 2's shape
@@ -18,59 +26,65 @@ KEYS = (
 )
 
 
+# Task 1
+
+
 def embedding_share(share_gpt2: Any, share_right_sized: Any) -> None:
     """The token embedding's share of the parameters, with two vocabularies."""
-    for answer, name, vocabulary in (
-        (share_gpt2, "share_gpt2", GPT2),
-        (share_right_sized, "share_right_sized", RIGHT_SIZED),
+    for name, answer, vocabulary in (
+        ("share_gpt2", share_gpt2, GPT2),
+        ("share_right_sized", share_right_sized, RIGHT_SIZED),
     ):
         table = vocabulary * WIDTH
         share = table / (table + REST)
-        value = number(answer, name)
-        require(
-            abs(value - 100 * share) > 1,
-            f"`{name}` is in per cent; give it as a part of 1, such as 0.5 for a half.",
-        )
-        for wrong, sentence in {
-            1 - share: "This is the share of all other parts; the token embedding's is asked.",
-            table / REST: "You divided by the other parts. A share is taken of the whole, the "
-            "token embedding included.",
-            2 * table / (2 * table + REST): "You counted the table twice. Token embedding and "
-            "output head are the same table.",
-            vocabulary / (vocabulary + REST): f"You took {vocabulary:,} for the embedding, the "
-            f"number of its rows; each row has {WIDTH} numbers.",
-        }.items():
-            require(abs(value - wrong) > 0.003, f"`{name}`: {sentence}")
-        require(
-            abs(value - share) < 0.006,
-            f"`{name}` is not {value:g}. The token embedding has {vocabulary:,} rows of {WIDTH} "
-            "numbers; divide its size by that of the whole model.",
+        expect(
+            name,
+            answer,
+            share,
+            {
+                100 * share: "This is in per cent; give it as a part of 1, such as 0.5 for a half.",
+                1 - share: "This is the share of all other parts; you are asked for that of the "
+                "token embedding.",
+                table / REST: "You divided by the other parts. A share is taken of the whole, the "
+                "token embedding included.",
+                2 * table / (2 * table + REST): "You counted the table twice. Token embedding and "
+                "output head are the same table.",
+                vocabulary / (vocabulary + REST): f"You took {vocabulary:,} for the embedding, the "
+                f"number of its rows; each row has {WIDTH} numbers.",
+            },
+            otherwise=f"The token embedding has {vocabulary:,} rows of {WIDTH} numbers; divide its "
+            "size by that of the whole model.",
+            rel_tol=0.01,
+            abs_tol=0.003,
         )
     right("The same layers, once nearly nothing and once two thirds of the model.")
 
 
+# Task 2
+
+
 def initial_loss(start_gpt2: Any, start_right_sized: Any) -> None:
     """The loss of a model that knows nothing, with two vocabularies."""
-    for answer, name, vocabulary in (
-        (start_gpt2, "start_gpt2", GPT2),
-        (start_right_sized, "start_right_sized", RIGHT_SIZED),
+    for name, answer, vocabulary in (
+        ("start_gpt2", start_gpt2, GPT2),
+        ("start_right_sized", start_right_sized, RIGHT_SIZED),
     ):
-        value, loss = number(answer, name), math.log(vocabulary)
-        for wrong, sentence in {
-            math.log2(vocabulary): "This is in bits (log to base 2); losses are in nats (base e).",
-            math.log10(vocabulary): "This is the log to base 10; losses are in nats (base e).",
-            -loss: "The sign is wrong: the loss is *minus* the log of the probability.",
-            1 / vocabulary: "This is the probability of each token; the loss is −log of it.",
-            vocabulary: "This is the perplexity, the number of equally likely tokens; the loss is "
-            "the log of it.",
-        }.items():
-            require(
-                not math.isclose(value, wrong, rel_tol=2e-3, abs_tol=1e-6), f"`{name}`: {sentence}"
-            )
-        require(
-            abs(value - loss) < 0.02,
-            f"`{name}` is not {value:g}. Each of the {vocabulary:,} tokens gets the same "
-            "probability: which one, and what is −log of it?",
+        loss = math.log(vocabulary)
+        expect(
+            name,
+            answer,
+            loss,
+            {
+                math.log2(vocabulary): "This is in bits (log to base 2); losses are in nats (base "
+                "e).",
+                math.log10(vocabulary): "This is the log to base 10; losses are in nats (base e).",
+                -loss: "The sign is wrong: the loss is *minus* the log of the probability.",
+                1 / vocabulary: "This is the probability of each token; the loss is −log of it.",
+                vocabulary: "This is the perplexity, the number of equally likely tokens; the loss "
+                "is the log of it.",
+            },
+            otherwise=f"Each of the {vocabulary:,} tokens gets the same probability: which one, "
+            "and what is −log of it?",
         )
     dataset = lab.PHASES[1].dataset("right-sized")
     measured = lab.mean_loss(lab.PHASES[1].model(RIGHT_SIZED), dataset.val)
@@ -78,6 +92,9 @@ def initial_loss(start_gpt2: Any, start_right_sized: Any) -> None:
         f"The untrained model with {RIGHT_SIZED:,} tokens starts at {measured:.2f}: its weights "
         "are small, not 0."
     )
+
+
+# Task 3
 
 
 def right_sized_ids(function: Any) -> None:
@@ -137,12 +154,7 @@ def right_sized_ids(function: Any) -> None:
 
 
 def _renumbered(function: Any, old: Tensor) -> tuple[list[int], Any]:
-    try:
-        result = called(function, old.clone())
-    except Mistake as error:
-        if "KeyError: tensor" in str(error):
-            raise Mistake(f"{error}. {KEYS}") from error
-        raise
+    result = called(function, old.clone(), advice={"KeyError: tensor": KEYS})
     require(
         isinstance(result, tuple | list) and len(result) == 2,
         "Return two things, `new, kept`: the new ids, and the table that leads back.",
@@ -152,65 +164,75 @@ def _renumbered(function: Any, old: Tensor) -> tuple[list[int], Any]:
     return new, result[1]
 
 
+# Task 4
+
+ONCE = "You name each token once; return it as often as the exam asks for it, as each time costs."
+KNOWN = f"Your answer has a token that does occur in training, if not at the same place. {KEYS}"
+MISTAKEN_TOKENS = {
+    "return (~torch.isin(exam, train)).nonzero().flatten()": "You return the places in the exam; "
+    "return the ids found there.",
+    "return train[~torch.isin(train, exam)]": "You looked the other way: these tokens are read in "
+    "training, but the exam lacks them.",
+    "return exam[torch.isin(exam, train)]": "These are the tokens that *were* read; return the "
+    "others.",
+    "return [i for i in exam if i not in set(train)]": KNOWN,
+    "return [e for t, e in zip(train.tolist(), exam.tolist()) if t != e]": KNOWN,
+    "return sorted(set(exam.tolist()) - set(train.tolist()))": ONCE,
+    "return list(dict.fromkeys(exam[~torch.isin(exam, train)].tolist()))": ONCE,
+    "return sorted(i for i in exam.tolist() if i not in train)": "The ids are right, but sorted; "
+    "keep the order of the exam.",
+}
+
+
 def never_read(function: Any) -> None:
     """A function of (train, exam) that returns the ids of the exam that training never showed."""
-    train = torch.tensor([50, 60, 70, 70, 50])
-    exam = torch.tensor([70, 90, 50, 90, 80])
-    result = called(function, train, exam)
-    require(
-        not isinstance(result, int | float)
-        and not (isinstance(result, Tensor) and not result.dim()),
-        f"You return {result}, one number; return the tokens' ids.",
+    signature, truth = "never_read(train, exam)", "return exam[~torch.isin(exam, train)]"
+    train, exam = torch.tensor([50, 60, 70, 70, 50]), torch.tensor([70, 90, 50, 90, 80])
+    expect_function(
+        signature,
+        function,
+        [(train, exam)],
+        truth,
+        MISTAKEN_TOKENS,
+        read=_never_read,
+        otherwise="After reading [50, 60, 70, 70, 50], in the exam [70, 90, 50, 90, 80] you find "
+        "{value}.",
     )
-    if isinstance(result, Tensor):
-        require(
-            result.dtype != torch.bool,
-            "You return a mask of true and false; use it to pick the ids from the exam.",
-        )
-    found = _ids(result, "the answer")
-    require(
-        found != [1, 3, 4],
-        "You return the places in the exam; return the ids that stand there.",
-    )
-    require(
-        not (found and set(found) <= {60}),
-        "You looked the other way: these tokens are read in training, but the exam lacks them.",
-    )
-    require(
-        found != [70, 50],
-        "These are the tokens that *were* read; return the others.",
-    )
-    read = [i for i in found if i in {50, 70}]
-    require(
-        not read,
-        f"Your answer has token {next(iter(read), None)}, which does occur in training, if not at "
-        f"the same place. {KEYS}",
-    )
-    require(
-        len(found) != 2,
-        "You name each token once; return it as often as the exam asks for it, as each time costs.",
-    )
-    require(
-        found != [80, 90, 90],
-        "The ids are right, but sorted; keep the order of the exam.",
-    )
-    require(
-        found == [90, 90, 80],
-        f"After reading {train.tolist()}, in the exam {exam.tolist()} you find {found}.",
-    )
-    require(
-        _ids(called(function, train, train), "the answer") == [],
-        "If the exam is the training text itself, nothing is new; return an empty list then.",
+    expect_function(
+        signature,
+        function,
+        [(train, train)],
+        truth,
+        read=_never_read,
+        otherwise="If the exam is the training text itself, nothing is new; return an empty list "
+        "then, not {value}.",
     )
     dataset = lab.PHASES[1].dataset()
     exam = dataset.val[1:]
-    count = len(_ids(called(function, dataset.train, exam), "the answer"))
-    wanted = int((~torch.isin(exam, dataset.train)).sum())
-    require(
-        count == wanted,
-        f"Right for a few tokens, but in Phase 1's exam you find {count} new ones, not {wanted}.",
+    expect_function(
+        signature,
+        function,
+        [(dataset.train, exam)],
+        truth,
+        read=lambda answer, name: len(_never_read(answer, name)),
+        otherwise="Right for a few tokens, but in Phase 1's exam you find {value} new ones, not "
+        "{truth}.",
     )
+    count = len(called(function, dataset.train, exam))
     right(f"{count} of the {len(exam)} tokens that Phase 1's exam asks for were never read.")
+
+
+def _never_read(answer: Any, _: str) -> list[int]:
+    require(
+        not isinstance(answer, int | float)
+        and not (isinstance(answer, Tensor) and not answer.dim()),
+        f"You return {answer}, one number; return the tokens' ids.",
+    )
+    require(
+        not (isinstance(answer, Tensor) and answer.dtype == torch.bool),
+        "You return a mask of true and false; use it to pick the ids from the exam.",
+    )
+    return _ids(answer, "the answer")
 
 
 def _ids(answer: Any, name: str) -> list[int]:
@@ -218,6 +240,9 @@ def _ids(answer: Any, name: str) -> list[int]:
         return [int(i) for i in answer]
     except (TypeError, ValueError):
         raise Mistake(f"`{name}` should be one row of whole numbers, a list or a tensor.") from None
+
+
+# Task 5
 
 
 def design(config: Any) -> None:
@@ -250,13 +275,13 @@ def design(config: Any) -> None:
         f"embedding. {remedy}",
     )
     model = lab.GPT(config)
-    for _ in lab.fit(model, dataset, lab.PHASES[1].training):
+    for _ in lab.fit(model, dataset, lab.PHASES[1].setup.training):
         pass
     loss, frequencies = lab.mean_loss(model, dataset.train), _entropy(dataset.train)
     require(
         loss < frequencies,
-        f"It fits, but after 500 steps its training loss is {loss:.1f}. Who knows only how "
-        f"frequent each token is gets {frequencies:.1f}. A width of {config.n_embd} is too narrow "
+        f"It fits, but after 500 steps its training loss is {loss:.1f}. Knowing only how "
+        f"frequent each token is gives {frequencies:.1f}. A width of {config.n_embd} is too narrow "
         "to learn more: you have parameters to spare.",
     )
     ratio = config.n_params / len(dataset.train)

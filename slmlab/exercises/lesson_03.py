@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Callable
-from functools import cache, wraps
-from itertools import takewhile
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from slmlab.corpus import load_corpus, load_held_out, ngrams
-from slmlab.diagnosis import copy_rate, longest_match, scorecard_history
-from slmlab.exercises.checking import called, check_values, letter, number, require, right
-from slmlab.phases import PHASES
-from slmlab.runs import Run
+import slmlab as lab
+from slmlab.exercises.checking import (
+    attempted,
+    called,
+    expect,
+    expect_function,
+    number,
+    require,
+    right,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,8 +23,8 @@ NAMES_NEEDED = 3  # of the domain, in a sample, on average
 
 
 @cache
-def _run() -> Run:
-    return PHASES[3].recorded("right-sized")
+def _run() -> lab.Run:
+    return lab.PHASES[3].recorded("right-sized")
 
 
 # Task 1
@@ -28,134 +32,93 @@ def _run() -> Run:
 
 def recall(share: Any, learnt: Any, recites: Any) -> None:
     """The share of new lines that B finishes; the model that learnt most; that recites most."""
-    share = number(share, "share")
-    mistaken = {
-        20.0: "That is per cent; give a share between 0 and 1.",
-        8 / 280: "You divided by all lines; divide by the new ones only.",
-        8 / 104: "You divided by the lines it finished; divide by the new lines it was asked.",
-        96 / 240: "That is the share of the known lines; the question is about the new ones.",
-        104 / 280: "That is the share of all lines, known ones included.",
-    }
-    for value, sentence in mistaken.items():
-        require(not math.isclose(share, value, abs_tol=5e-3), sentence)
-    require(math.isclose(share, 0.2, abs_tol=5e-3), f"The share is not {share:g}.")
-    learnt = letter(learnt, "learnt", "ABC")
-    require(
-        learnt != "A",
-        "A finishes the largest share of all its lines, but nearly all of those it had read. "
-        "Learning shows on the new lines.",
+    expect(
+        "share",
+        share,
+        0.2,
+        {
+            20.0: "That is per cent; give a share between 0 and 1.",
+            8 / 280: "You divided by all lines; divide by the new ones only.",
+            8 / 104: "You divided by the lines it finished; divide by the new lines it was asked.",
+            96 / 240: "That is the share of the known lines; the question is about the new ones.",
+            104 / 280: "That is the share of all lines, known ones included.",
+        },
+        otherwise="Divide the new lines that B finished by the new lines that it was asked.",
+        abs_tol=5e-3,
     )
-    require(
-        learnt != "C",
-        "C finishes the largest number of new lines, but it was asked four times as many as B. "
-        "Compare shares.",
+    expect(
+        "learnt",
+        learnt,
+        "B",
+        {
+            "A": "A finishes the largest share of all its lines, but nearly all of those it had "
+            "read. Learning shows on the new lines.",
+            "C": "C finishes the largest number of new lines, but it was asked four times as many "
+            "as B. Compare shares.",
+        },
     )
-    recites = letter(recites, "recites", "ABC")
-    require(
-        recites != "B",
-        "B finishes the largest number of known lines, but it was asked most of them. Compare "
-        "shares.",
+    expect(
+        "recites",
+        recites,
+        "A",
+        {
+            "B": "B finishes the largest number of known lines, but it was asked most of them. "
+            "Compare shares.",
+            "C": "Another model finishes a larger share of its known lines.",
+        },
     )
-    require(recites != "C", "Another model finishes a larger share of its known lines.")
     right("A knows its book best, B has learnt most; one share of all lines would not have told.")
 
 
 # Task 2
 
+WRITTEN = """
+ids, training = dataset.tokenizer.encode(text[len(prompt) :]), dataset.train.tolist()
+seen = {tuple(training[i : i + n]) for i in range(len(training) - n + 1)}
+written = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+"""
+COPIED = WRITTEN + "return sum(s in seen for s in written) / len(written) if written else 0"
+MISTAKEN_COPIED = {
+    COPIED.replace("text[len(prompt) :]", "text"): "You counted the prompt, too. Nobody copies a "
+    "question: leave out its characters first.",
+    COPIED.replace("dataset.train", "dataset.val"): "You searched the validation text. What the "
+    "model can recite it has read in the training text.",
+    COPIED.replace("train.tolist()", "train.tolist() + dataset.val.tolist()"): "You searched "
+    "the training and the validation text; the model has read only the first.",
+    WRITTEN + "return len(set(written) & seen) / len(seen)": "You looked the other way round: what "
+    "share of the training text was written. Count the sequences of the sample.",
+    WRITTEN + "return len(set(written) & seen) / len(set(written))": "A sequence that is written "
+    "twice counts twice; you counted different ones (a set forgets how often).",
+    "n = 1" + COPIED: "You counted single tokens; look for n of them in a row.",
+    "n = 8" + COPIED: "You looked for 8 tokens in a row, whatever n is: use the argument.",
+    COPIED.replace("sum(", "100 * sum("): "That is per cent; a share lies between 0 and 1.",
+}
+
 
 def copied(function: Callable[..., Any]) -> None:
     """`function(text, prompt, dataset, n)`: the share of a sample that is copied."""
     dataset = _run().dataset
-    encode = dataset.tokenizer.encode
-    last, looping = (
-        [(s["text"], s["prompt"]) for s in _run().samples if s["step"] == step]
-        for step in (2000, 150)
+    expect_function(
+        "copied(text, prompt, dataset, n)",
+        function,
+        [
+            (sample["text"], sample["prompt"], dataset, n)
+            for step, n in ((2000, 8), (150, 4))  # the last samples, and looping ones
+            for sample in _run().samples
+            if sample["step"] == step
+        ],
+        COPIED,
+        MISTAKEN_COPIED,
+        otherwise="For what was written after {prompt!r}, with n={n}, it gives {value}; it should "
+        "be {truth}.",
+        abs_tol=1e-3,
     )
-    cases = [(*sample, 8) for sample in last] + [(*sample, 4) for sample in looping]
-    values = []
-    for text, prompt, n in cases:
-        value = number(called(function, text, prompt, dataset, n), "copied")
-        # Who encodes first and cuts the prompt off after that may get other tokens at the border.
-        cut = encode(text)[len(encode(prompt)) :]
-        also = copy_rate(cut, dataset.train.tolist(), n)
-        values.append(_copied(text, prompt, n) if math.isclose(value, also) else value)
-    check_values(values, cases, _copied, MISCOUNTS, _wrong_copied)
     nothing = called(function, "# File:", "# File:", dataset, 8)
     require(
         float(nothing) == 0 or math.isnan(float(nothing)),
         f"Where nothing was written nothing is copied: give 0 or NaN, not {nothing}.",
     )
     right("It agrees with the column `copied` of the course's scorecard.")
-
-
-def _written(text: str, prompt: str) -> list[int]:
-    return _run().dataset.tokenizer.encode(text[len(prompt) :])
-
-
-def _copied(text: str, prompt: str, n: int) -> float:
-    return copy_rate(_written(text, prompt), _training(), n)
-
-
-def _training() -> list[int]:
-    return _run().dataset.train.tolist()
-
-
-def _different(text: str, prompt: str, n: int) -> tuple[set, set]:
-    """The different sequences of what was written, and of the training text."""
-    return set(ngrams(_written(text, prompt), n)), set(ngrams(_training(), n))
-
-
-def _different_found(text: str, prompt: str, n: int, divide_by: int) -> float:
-    sequences = _different(text, prompt, n)
-    return len(sequences[0] & sequences[1]) / len(sequences[divide_by])
-
-
-MISCOUNTS = (  # what a likely mistake gives, and what to say of it
-    (
-        lambda text, prompt, n: _copied(text, "", n),
-        "You counted the prompt, too. Nobody copies a question: leave out its characters first.",
-    ),
-    (
-        lambda text, prompt, n: copy_rate(_written(text, prompt), _run().dataset.val.tolist(), n),
-        "You searched the validation text. What the model can recite it has read in the training "
-        "text.",
-    ),
-    (
-        lambda text, prompt, n: copy_rate(
-            _written(text, prompt), _training() + _run().dataset.val.tolist(), n
-        ),
-        "You searched the training and the validation text; the model has read only the first.",
-    ),
-    (
-        lambda text, prompt, n: _different_found(text, prompt, n, 1),
-        "You looked the other way round: what share of the training text was written. Count the "
-        "sequences of the sample.",
-    ),
-    (
-        lambda text, prompt, n: _different_found(text, prompt, n, 0),
-        "A sequence that is written twice counts twice; you counted different ones (a set forgets "
-        "how often).",
-    ),
-    (
-        lambda text, prompt, n: _copied(text, prompt, 1),
-        "You counted single tokens; look for n of them in a row.",
-    ),
-    (
-        lambda text, prompt, n: _copied(text, prompt, 8),
-        "You looked for 8 tokens in a row, whatever n is: use the argument.",
-    ),
-    (
-        lambda text, prompt, n: 100 * _copied(text, prompt, n),
-        "That is per cent; a share lies between 0 and 1.",
-    ),
-)
-
-
-def _wrong_copied(value: float, truth: float, text: str, prompt: str, n: int) -> str:
-    return (
-        f"For what was written after {prompt!r}, with n={n}, it gives {value:.3f}; it should be "
-        f"{truth:.3f}."
-    )
 
 
 # Task 3
@@ -172,90 +135,77 @@ MATCHES = (  # what was written, the training text
     ([1, 2], [3, 4]),
     ([], [1, 2]),
 )
-
-
-def _beginning(written: list[int], training: list[int]) -> int:
-    beginnings = (written[:k] for k in range(len(written) + 1))
-    return max(len(b) for b in beginnings if longest_match(b, training) == len(b))
-
-
-def _with_others_between(written: list[int], training: list[int]) -> int:
-    best = [0] * (len(training) + 1)  # the longest common subsequence with each beginning
+LONGEST = """
+for n in range(len(written), 0, -1):
+    for i in range(len(written) - n + 1):
+        for j in range(len(training) - n + 1):
+            if written[i : i + n] == training[j : j + n]:
+                return n
+return 0
+"""
+MISTAKEN_MATCHES = {
+    "return sum(token in training for token in written)": "You counted tokens that occur "
+    "somewhere; they must follow one another in the same order.",
+    """
+    best = [0] * (len(training) + 1)
     for a in written:
-        before = best
-        best = [0]
+        before, best = best, [0]
         for j, b in enumerate(training):
             best.append(before[j] + 1 if a == b else max(before[j + 1], best[j]))
     return best[-1]
+    """: "The tokens must follow one another; you skipped some in between.",
+    LONGEST.replace("range(len(written) - n + 1)", "[0]"): "A match may begin anywhere in what was "
+    "written, not only at its first token.",
+    """
+    best = 0
+    for start, token in enumerate(written):
+        place, n = training.index(token) if token in training else len(training), 0
+        while written[start : start + n + 1] == training[place : place + n + 1]:
+            if place + n == len(training):
+                break
+            n += 1
+        best = max(best, n)
+    return best
+    """: "You tried only the first place where a token appears in the training text; a later one "
+    "may go on longer.",
+    "return sum(a == b for a, b in zip(written, training))": "You compared both at the same "
+    "places; a match may be anywhere.",
+    """
+    text = ", ".join(map(str, training))
+    for n in range(len(written), 0, -1):
+        for i in range(len(written) - n + 1):
+            if ", ".join(map(str, written[i : i + n])) in text:
+                return n
+    return 0
+    """: "Digits are no tokens: the 1 of 11 is not the token 1.",
+}
 
 
-def _first_places(written: list[int], training: list[int]) -> int:
-    def together(start: int) -> int:
-        if written[start] not in training:
-            return 0
-        pairs = zip(written[start:], training[training.index(written[start]) :], strict=False)
-        return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
-
-    return max(map(together, range(len(written))), default=0)
-
-
-def _digits(written: list[int], training: list[int]) -> int:
-    text, n = str(training)[1:-1], len(written)
-    parts = [written[i:j] for i in range(n) for j in range(i + 1, n + 1)]
-    return max((len(part) for part in parts if str(part)[1:-1] in text), default=0)
-
-
-MISMATCHES = (  # what a likely mistake gives, and what to say of it
-    (
-        lambda written, training: sum(token in training for token in written),
-        "You counted tokens that occur somewhere; they must stand in a row, in the same order.",
-    ),
-    (
-        _with_others_between,
-        "The tokens must follow one another; you skipped some in between.",
-    ),
-    (
-        _beginning,
-        "A match may begin anywhere in what was written, not only at its first token.",
-    ),
-    (
-        _first_places,
-        "You tried only the first place at which a token stands in the training text; a later one "
-        "may go on longer.",
-    ),
-    (
-        lambda written, training: sum(a == b for a, b in zip(written, training, strict=False)),
-        "You compared both at the same places; a match may stand anywhere.",
-    ),
-    (_digits, "Digits are no tokens: the 1 of 11 is not the token 1."),
-)
+def longest(function: Callable[..., Any]) -> None:
+    """`function(written, training)`: the longest run of tokens that both share."""
+    signature, truth = "longest(written, training)", lab.longest_match
+    expect_function(signature, function, MATCHES, truth, MISTAKEN_MATCHES, otherwise=_wrong_length)
+    training = _run().dataset.train.tolist()
+    for sample in _run().samples[-8:-6]:
+        ids = _run().dataset.tokenizer.encode(sample["text"][len(sample["prompt"]) :])
+        expect_function(
+            signature,
+            function,
+            [(ids, training)],
+            truth,
+            otherwise=f"On small lists it is right, but for the sample after {sample['prompt']!r} "
+            "it gives {value}, not {truth}.",
+        )
+    right("On small lists, and on samples of the recorded run.")
 
 
-def _wrong_length(value: float, truth: int, written: list[int], training: list[int]) -> str:
+def _wrong_length(value: float, truth: float, written: list[int], training: list[int]) -> str:
     why = {
         truth - 1: " One is missing: mind where a slice ends, and the last token.",
         truth + 1: " That is one too many.",
     }
-    told = f"For {written} in {training} it gives {value:g}; it should be {truth}."
+    told = f"For {written} in {training} it gives {value:g}; it should be {truth:g}."
     return told + why.get(value, "")
-
-
-def longest(function: Callable[..., Any]) -> None:
-    """`function(written, training)`: the longest run of tokens that stands in the training."""
-    name = "longest"
-    values = [number(called(function, list(w), list(t)), name) for w, t in MATCHES]
-    check_values(values, MATCHES, longest_match, MISMATCHES, _wrong_length)
-    training = _training()
-    for sample in _run().samples[-8:-6]:
-        ids = _written(sample["text"], sample["prompt"])
-        value = number(called(function, ids, training), name)
-        truth = longest_match(ids, training)
-        require(
-            value == truth,
-            f"On small lists it is right, but for the sample after {sample['prompt']!r} it gives "
-            f"{value:g}, not {truth}.",
-        )
-    right("On small lists, and on samples of the recorded run.")
 
 
 # Task 4
@@ -263,15 +213,8 @@ def longest(function: Callable[..., Any]) -> None:
 
 def secrets(function: Callable[..., Any]) -> None:
     """`function(line)`: whether a line of code looks as if it held a secret."""
-
-    @wraps(function)
-    def boxed(line: str) -> tuple[Any]:
-        return (function(line),)  # `None` is a fair way to say no, as in `return re.search(…)`
-
-    def verdict(line: str) -> Any:
-        return called(boxed if callable(function) else function, line)[0]
-
-    verdicts = [(line, hint, verdict(line)) for line, hint in _secret_lines()]
+    # `None` is a fair way to say no, as in `return re.search(…)`.
+    verdicts = [(line, hint, attempted(function, line)) for line, hint in _secret_lines()]
     require(
         any(found is not None and found is not ... for _, _, found in verdicts),
         f"`{function.__name__}` returns nothing yet, whatever the line: write its body.",
@@ -279,9 +222,12 @@ def secrets(function: Callable[..., Any]) -> None:
     for line, hint, found in verdicts:
         require(found, f"This line gets through your filter: `{line}`. {hint}")
     for line, hint in INNOCENT:
-        require(not verdict(line), f"Your filter takes out a harmless line: `{line}`. {hint}")
-    ordinary = f"{load_corpus().text}\n{load_held_out().text}".splitlines()
-    flagged = [line for line in ordinary if verdict(line)]
+        require(
+            not attempted(function, line),
+            f"Your filter takes out a harmless line: `{line}`. {hint}",
+        )
+    ordinary = f"{lab.load_corpus().text}\n{lab.load_held_out().text}".splitlines()
+    flagged = [line for line in ordinary if attempted(function, line)]
     require(
         not flagged,
         f"Your filter takes out {len(flagged):,} of the {len(ordinary):,} lines of the course's "
@@ -300,7 +246,7 @@ def _secret_lines() -> list[tuple[str, str]]:
     """
     key, aws = "sk-" + "aB3dE5x" * 5, "AKIA" + "Q7ZM" * 4
     value = "correct horse " + "battery"
-    named = "A name that speaks of a secret is given a value in quotes."
+    named = "A name that hints at a secret is given a value in quotes."
     return [
         (f'api_key = "{key}"', named),
         (f'password = "{value}"', named + " The value may hold blanks."),
@@ -308,14 +254,14 @@ def _secret_lines() -> list[tuple[str, str]]:
         (f'OPENAI_API_KEY = "{value}"', "Names are often written in capitals."),
         (f'password="{value}"', "There need be no blanks around the sign."),
         (f'    "secret": "{value}",', "In JSON the name is in quotes too, and a colon follows it."),
-        (f'client = Client(url, auth_token="{value}")', "The name may stand within a call."),
+        (f'client = Client(url, auth_token="{value}")', "The name may be inside a call."),
         (f'SECRET_KEY = "{value}"', named),
         (f'apikey = "{value[:6]}"', "Some write it without `_`; six characters are enough."),
         (
             f'boto3.client("s3", "{aws}")',
-            "A key of AWS tells itself by its shape, whatever the name.",
+            "The shape gives away a key of AWS, whatever the name.",
         ),
-        (f'answer = ask("Why?", "{key}")', "A key that begins with sk- tells itself by its shape."),
+        (f'answer = ask("Why?", "{key}")', "The shape gives away a key that begins with sk-."),
         (f"# the old key was {key[:23]}", "A comment is learnt like any line."),
         ("-----BEGIN " + "RSA PRIVATE KEY-----", "This line begins a private key."),
         ("-----BEGIN " + "PRIVATE KEY-----", "This line begins a private key; no RSA in it."),
@@ -325,7 +271,7 @@ def _secret_lines() -> list[tuple[str, str]]:
 INNOCENT = (
     ('api_key = os.environ["OPENAI_API_KEY"]', "It says where the key is, not what it is."),
     ('password = getpass("Your password: ")', "It asks for a password; the text is a question."),
-    ('print("Enter your password")', "It only speaks of a password."),
+    ('print("Enter your password")', "It only mentions a password."),
     ('password = ""', "The value is empty."),
     ("max_tokens = 30", "Tokens are also what a model reads, and no value in quotes is given."),
     ("token = tokens[0]", "No value in quotes is given."),
@@ -333,9 +279,9 @@ INNOCENT = (
     ('secretary = "Miss Moneypenny"', "The name does not end in `secret`; it only begins so."),
     (
         'queue = "task-queue-for-background-workers"',
-        "The letters sk- stand inside a word here, not at its beginning.",
+        "The letters sk- are inside a word here, not at its beginning.",
     ),
-    ("# Never write a password into a script.", "It only speaks of a password."),
+    ("# Never write a password into a script.", "It only mentions a password."),
 )
 
 
@@ -344,7 +290,7 @@ INNOCENT = (
 
 @cache
 def _history() -> "pd.DataFrame":
-    return scorecard_history(_run())
+    return lab.scorecard_history(_run())
 
 
 def steps(for_new_scripts: Any, for_retyping: Any, for_sharing: Any) -> None:
@@ -372,7 +318,7 @@ def steps(for_new_scripts: Any, for_retyping: Any, for_sharing: Any) -> None:
     )
 
     step = _step(for_sharing, "for_sharing")
-    names = history["domain hits"]
+    names = history["domain names"]
     require(
         names[step] >= NAMES_NEEDED,
         f"At step {step} it copies {copies[step]:.0%}, but knows only {names[step]:.1f} names of "

@@ -1,331 +1,275 @@
-"""Checks of the exercises of notebook 04: patience, the parts of a gap, plans, a token budget."""
+"""Checks of the exercises for 04: patience, the parts of a gap, plans, a token budget."""
 
 import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
 from typing import Any
 
-from slmlab.corpus import Dataset, corpus_dataset, load_held_out
-from slmlab.diagnosis import early_stop
-from slmlab.exercises.checking import called, filled_in, number, require, right
-from slmlab.model import GPT, GPTConfig
-from slmlab.phases import PHASES
-from slmlab.runs import Run
-from slmlab.tokenizer import gpt2_tokenizer, right_size
-from slmlab.training import TrainConfig, fit
+import slmlab as lab
+from slmlab.exercises.checking import Case, called, expect, expect_function, numbers, require, right
 
 TRIAL_STEPS = 30  # how long a designed run is tried
 
-
-def _recorded() -> Run:
-    return PHASES[4].recorded("right-sized")
+# Task 1
 
 
 def patience_cost(stops: Any, kept: Any, lost: Any) -> None:
-    """Task 1: what patience 2 does to a recorded run."""
-    stops, kept, lost = number(stops, "stops"), number(kept, "kept"), number(lost, "lost")
-    run = _recorded()
-    facts = early_stop(run, patience=2)
+    """What patience 2 does to a recorded run."""
+    run = lab.PHASES[4].recorded("right-sized")
+    two, three = (lab.early_stop(run, patience) for patience in (2, 3))
     losses = {report.step: report.val_loss for report in run.state.history}
-    interval = run.state.history[1].step
-    lowest = run.state.best_step
-    require(
-        stops != facts["best step"] + interval,
-        f"At step {stops:,.0f} one evaluation has brought no new lowest loss; patience 2 waits for "
-        "a second one in a row.",
+    interval, lowest, last = run.state.history[1].step, run.state.best_step, run.state.step
+    expect(
+        "stops",
+        stops,
+        two["stops"],
+        {
+            two["best step"] + interval: "There one evaluation has brought no new lowest loss; "
+            "patience 2 waits for a second one in a row.",
+            lowest + 2 * interval: f"You counted from step {lowest:,}, the lowest of the whole "
+            "run. Read the column from the top, as training does: has patience run out before it "
+            "gets there?",
+            three["stops"]: "That is where patience 3 would stop; here two evaluations without a "
+            "new lowest loss are enough.",
+        },
+        otherwise="Go down the column val_loss and note each new lowest value; stop where two rows "
+        "in a row bring none.",
     )
-    require(
-        stops != lowest + 2 * interval,
-        f"You counted from step {lowest:,}, the lowest of the whole run. Read the column from the "
-        "top, as training does: has patience run out before it gets there?",
+    after = f"That step comes after the stop at {two['stops']:,}: this training never gets there."
+    expect(
+        "kept",
+        kept,
+        two["best step"],
+        {
+            two["stops"]: "The weights of that step are the last ones; those of the lowest "
+            "validation loss so far are kept.",
+            **{step: after for step in losses if step > two["stops"]},
+        },
+        otherwise="That step does not have the lowest validation loss of those up to the stop.",
     )
-    require(
-        stops != early_stop(run, patience=3)["stops"],
-        f"Step {stops:,.0f} is where patience 3 would stop; here two evaluations without a new "
-        "lowest loss are enough.",
-    )
-    require(
-        stops == facts["stops"],
-        f"Training does not stop at step {stops:,.0f}. Go down the column val_loss and note each "
-        "new lowest value; stop where two rows in a row bring none.",
-    )
-    require(
-        kept != stops,
-        f"The weights of step {kept:,.0f} are the last ones; those of the lowest validation loss "
-        "so far are kept.",
-    )
-    require(
-        kept <= stops,
-        f"Step {kept:,.0f} comes after the stop at {stops:,.0f}: this training never gets there.",
-    )
-    require(
-        kept == facts["best step"],
-        f"Step {kept:,.0f} does not have the lowest validation loss of those up to {stops:,.0f}.",
-    )
-    cost = losses[facts["best step"]] - losses[lowest]
-    require(
-        not _near(lost, losses[run.state.step] - losses[facts["best step"]]),
-        "That is what the kept weights are better than the last ones of the full run: a gain. "
-        "Asked is what patience missed, compared with the lowest loss of the full run.",
-    )
-    require(
-        not _near(lost, losses[facts["stops"]] - losses[lowest]),
-        "You took the loss at the stop; but the weights that are kept are those of another step.",
-    )
-    require(
-        not _near(lost, -cost),
-        "You subtracted the other way round: the loss that was kept − the lowest one, so that "
-        "missing something is positive.",
-    )
-    require(
-        _near(lost, cost),
-        f"lost = {lost:g} is not the difference between the validation loss of the weights that "
-        "are kept and the lowest one in the whole column.",
+    kept_loss, lowest_loss = losses[two["best step"]], losses[lowest]
+    cost = kept_loss - lowest_loss
+    expect(
+        "lost",
+        lost,
+        cost,
+        {
+            losses[last] - kept_loss: "That is what the kept weights are better than the last ones "
+            "of the full run: a gain. You are asked what patience missed, compared with the lowest "
+            "loss of the full run.",
+            losses[two["stops"]] - lowest_loss: "You took the loss at the stop; but the weights "
+            "that are kept are those of another step.",
+            -cost: "You subtracted the other way round: the loss that was kept − the lowest one, "
+            "so that missing something is positive.",
+        },
+        otherwise="It should be the difference between the validation loss of the weights that are "
+        "kept and the lowest one in the whole column.",
+        abs_tol=6e-4,
     )
     right(
-        f"Patience 2 saves {run.state.step - facts['stops']:,} of {run.state.step:,} steps and "
-        f"misses {cost:.4f} nats. That is a good trade."
+        f"Patience 2 saves {last - two['stops']:,} of {last:,} steps and misses {cost:.4f} nats. "
+        "That is a good trade."
     )
 
 
-def _near(value: float, wanted: float, tolerance: float = 0.0006) -> bool:
-    """Equal but for rounding to three digits after the point."""
-    return abs(value - wanted) <= tolerance
+# Task 2
+
+STOPS = """
+best = 0
+for i, loss in enumerate(val_losses):
+    if loss < val_losses[best]:
+        best = i
+    elif i - best == patience:
+        return i, best
+return len(val_losses) - 1, best
+"""
+LOSSES = [3.0, 2.0, 2.5, 2.6, 2.7, 2.8]
+MISTAKEN_STOPS = {
+    STOPS.replace("return i, best", "return best, i"): "The order is reversed: first where it "
+    "stops, then the best.",
+    STOPS.replace("== patience", "> patience"): f"For {LOSSES} and patience 2 you stop one "
+    "evaluation too late: after 2.0, the losses 2.5 and 2.6 are two without a new lowest.",
+    STOPS.replace("== patience", "== patience - 1"): f"For {LOSSES} and patience 2 you stop one "
+    "evaluation too early: 2.5 is only the first without a new lowest.",
+    STOPS.replace("return i, best", "return i, i"): f"For {LOSSES} you name the same position "
+    "twice: training stops at one evaluation, but the best one came before it.",
+}
+RAN_OUT = "Patience does not run out here; then training stops at the last evaluation."
+REVEALING_LOSSES = (  # each exposes one mistake
+    Case(
+        ([3.0, 2.0, 2.1, 2.2, 1.0], 2),
+        "The 1.0 comes after the stop: training ends before it, so it cannot know of it.",
+    ),
+    Case(
+        ([3.0, 2.0, 2.3, 2.2, 2.1, 1.9], 3),
+        "A loss that falls again without passing below the lowest so far is no success: compare "
+        "each with the lowest so far, not with the one before it.",
+    ),
+    Case(
+        ([3.0, 3.1, 2.0, 2.1, 1.5, 1.6, 1.7], 2),
+        "Count from the latest lowest loss: at each new one the count begins again at 0.",
+    ),
+    Case(([2.0, 1.5, 1.5, 1.5, 1.4], 2), "A loss that only equals the lowest is no new lowest."),
+    Case(([3.0, 2.0, 1.0], 3), RAN_OUT),
+    Case(([3.0, 2.0, 2.1], 3), RAN_OUT),
+)
 
 
 def stopping(stops_at: Callable[..., Any]) -> None:
-    """Task 2: early stopping, on short histories that each expose one mistake."""
-    losses = [3.0, 2.0, 2.5, 2.6, 2.7, 2.8]
-    called(stops_at, losses, 2)
-    found = _stop_and_best(stops_at, losses, 2)
-    require(found != (1, 3), "The order is turned round: first where it stops, then the best.")
-    require(
-        all(x == int(x) for x in found),
-        f"You return {found}; asked are positions in the list (0, 1, 2, …), not losses.",
-    )
-    require(
-        found != (4, 1),
-        f"For {losses} and patience 2 you stop one evaluation too late: after 2.0, the losses 2.5 "
-        "and 2.6 are two without a new lowest.",
-    )
-    require(
-        found != (2, 1),
-        f"For {losses} and patience 2 you stop one evaluation too early: 2.5 is only the first "
-        "without a new lowest.",
-    )
-    require(
-        found != (3, 3),
-        f"For {losses} you name the same position twice: training stops at one evaluation, but the "
-        "best one came before it.",
-    )
-    _expect(stops_at, losses, 2, (3, 1), "Go through it with a pencil.")
-    _expect(
-        stops_at,
-        [3.0, 2.0, 2.1, 2.2, 1.0],
-        2,
-        (3, 1),
-        "The 1.0 comes after the stop: training ends before it, so it cannot know of it.",
-    )
-    _expect(
-        stops_at,
-        [3.0, 2.0, 2.3, 2.2, 2.1, 1.9],
-        3,
-        (4, 1),
-        "A loss that falls again without passing below the lowest so far is no success: compare "
-        "each with the lowest so far, not with the one before it.",
-    )
-    _expect(
-        stops_at,
-        [3.0, 3.1, 2.0, 2.1, 1.5, 1.6, 1.7],
-        2,
-        (6, 4),
-        "Count from the latest lowest loss: at each new one the count begins again at 0.",
-    )
-    _expect(
-        stops_at,
-        [2.0, 1.5, 1.5, 1.5, 1.4],
-        2,
-        (3, 1),
-        "A loss that only equals the lowest is no new lowest.",
-    )
-    for losses, expected in (([3.0, 2.0, 1.0], (2, 2)), ([3.0, 2.0, 2.1], (2, 1))):
-        _expect(
-            stops_at,
-            losses,
-            3,
-            expected,
-            "Patience does not run out here; then training stops at the last evaluation.",
+    """Early stopping, on short histories that each expose one mistake, and on the phases."""
+    recorded = [
+        Case(
+            (phase.recorded("right-sized").history["val_loss"].tolist(), patience),
+            f"({phase.title})",
         )
-    for phase in PHASES:
-        run = phase.recorded("right-sized")
-        steps = [report.step for report in run.state.history]
-        history = [report.val_loss for report in run.state.history]
-        for patience in (1, 2, 3, 5):
-            facts = early_stop(run, patience)
-            expected = (steps.index(facts["stops"]), steps.index(facts["best step"]))
-            _expect(stops_at, history, patience, expected, f"This is the run of {phase.title}.")
+        for phase in lab.PHASES
+        for patience in (1, 2, 3, 5)
+    ]
+    first = Case((LOSSES, 2), "Go through it with a pencil.")
+    for cases, mistakes in (([first], MISTAKEN_STOPS), ([*REVEALING_LOSSES, *recorded], {})):
+        expect_function(
+            "stops_at(val_losses, patience)",
+            stops_at,
+            cases,
+            STOPS,
+            mistakes,
+            read=_positions,
+            otherwise="For {given} you return {value}.",
+        )
     right("It stops all five phases where the course's own early stopping does.")
 
 
-def _stop_and_best(stops_at: Callable[..., Any], losses: list[float], patience: int) -> tuple:
-    """The two positions. Without a `return` on some path there are none, which is told apart."""
-
-    @wraps(stops_at)
-    def boxed(*arguments: Any) -> tuple[Any]:
-        return (stops_at(*arguments),)
-
-    (answer,) = called(boxed, list(losses), patience)
+def _positions(answer: Any, name: str) -> tuple[int, ...]:
+    found = numbers(answer, name, 2, "the position where it stops, and that of the best")
     require(
-        answer is not None,
-        f"For {losses} and patience {patience} you return nothing. Patience does not run out "
-        "there, so the loop ends; what should be returned then?",
+        all(x == int(x) for x in found),
+        f"You return {found}; give positions in the list (0, 1, 2, …), not losses.",
     )
-    return _numbers(answer, 2, "stops_at", "the position where it stops, and that of the best")
+    return tuple(map(int, found))
 
 
-def _expect(
-    stops_at: Callable[..., Any], losses: list[float], patience: int, wanted: tuple, sentence: str
-) -> None:
-    found = _stop_and_best(stops_at, losses, patience)
-    shown = f"[{', '.join(f'{x:.4g}' for x in losses)}]"
-    require(found == wanted, f"For {shown} and patience {patience} you return {found}. {sentence}")
+# Task 3
 
-
-def _numbers(answer: Any, count: int, name: str, what: str) -> tuple[float, ...]:
-    """The numbers of a tuple, list, tensor, array or dictionary."""
-    values = answer.values() if isinstance(answer, dict) else answer
-    try:
-        found = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
-        found = ()
-    require(
-        len(found) == count,
-        f"`{name}` returns {answer!r}; it should return {count} numbers: {what}.",
-    )
-    require(all(map(math.isfinite, found)), f"`{name}` returns {answer!r}: not all are finite.")
-    return tuple(int(value) if value == int(value) else value for value in found)
+PARTS = """
+best = val_losses.index(min(val_losses))
+there = val_losses[best] - train_losses[best]
+fell = train_losses[best] - train_losses[-1]
+rose = val_losses[-1] - val_losses[best]
+return there, fell, rose
+"""
+LOWEST = "val_losses.index(min(val_losses))"
+MISTAKEN_PARTS = {
+    PARTS.replace("there, fell, rose", "-there, -fell, -rose"): "All three have the wrong sign: "
+    "the gap is validation − training.",
+    PARTS.replace("return there", "return -there"): "The first part has the wrong sign: the gap is "
+    "validation − training.",
+    PARTS.replace(", fell", ", -fell"): "The second part has the wrong sign: a training loss that "
+    "*falls* makes the gap larger, so its fall counts as positive.",
+    PARTS.replace(", rose", ", -rose"): "The third part has the wrong sign: a validation loss that "
+    "*rises* makes the gap larger, so its rise counts as positive.",
+    PARTS.replace("fell, rose", "rose, fell"): "The second and the third part have changed places: "
+    "first the training loss, then the validation loss.",
+    PARTS.replace(LOWEST, "train_losses.index(min(train_losses))"): "Your best step is the one "
+    "with the lowest *training* loss; the best step is decided by the validation loss.",
+    "gaps = [v - t for t, v in zip(train_losses, val_losses)]"
+    + PARTS.replace(LOWEST, "gaps.index(min(gaps))"): "Your best step is the one with the smallest "
+    "gap (the untrained model!); it is decided by the validation loss.",
+    PARTS.replace("- train_losses[-1]", "- min(train_losses)"): "You compare with the lowest "
+    "training loss; the gap at the end has the *last* one.",
+    PARTS.replace(
+        "val_losses[best] - train_losses[best]", "min(val_losses) - min(train_losses)"
+    ): "Your first part takes the lowest loss of each curve, which are those of two different "
+    "steps; take both at the best step.",
+    PARTS.replace("s[best] - train_losses[-1]", "s[0] - train_losses[-1]").replace(
+        "[-1] - val_losses[best]", "[-1] - val_losses[0]"
+    ): "You measure both changes from the beginning of training; measure them from the best step "
+    "on.",
+}
 
 
 def gap_parts(parts: Callable[..., Any]) -> None:
-    """Task 3: the gap at the best step, and the two ways in which it grows afterwards."""
-    train, val = [6.0, 3.0, 2.2, 0.4, 0.5], [6.1, 4.0, 3.5, 3.8, 4.2]
-    found = _parts_of(parts, train, val)
-    wanted = _true_parts(train, val)
-    there, fell, rose = wanted
-    mistakes = {
-        (-there, -fell, -rose): "All three have the wrong sign: the gap is validation − training.",
-        (-there, fell, rose): "The first part has the wrong sign: the gap is validation − "
-        "training.",
-        (there, -fell, rose): "The second part has the wrong sign: a training loss that *falls* "
-        "makes the gap larger, so its fall counts as positive.",
-        (there, fell, -rose): "The third part has the wrong sign: a validation loss that *rises* "
-        "makes the gap larger, so its rise counts as positive.",
-        (there, rose, fell): "The second and the third part have changed places: first the "
-        "training loss, then the validation loss.",
-        (val[3] - train[3], train[3] - train[-1], val[-1] - val[3]): "Your best step is the one "
-        "with the lowest *training* loss; the best step is decided by the validation loss.",
-        (val[0] - train[0], train[0] - train[-1], val[-1] - val[0]): "Your best step is the one "
-        "with the smallest gap (the untrained model!); it is decided by the validation loss.",
-        (there, train[2] - min(train), rose): "You compare with the lowest training loss; the gap "
-        "at the end has the *last* one.",
-        (min(val) - min(train), fell, rose): "Your first part takes the lowest loss of each curve, "
-        "which are those of two different steps; take both at the best step.",
-        (there, train[0] - train[-1], val[-1] - val[0]): "You measure both changes from the "
-        "beginning of training; measure them from the best step on.",
-    }
-    for wrong, sentence in mistakes.items():
-        require(not _all_near(found, wrong), sentence)
-    require(
-        _near(sum(found), val[-1] - train[-1]),
-        f"For train_losses = {train} and val_losses = {val} your parts {_shown(found)} add up to "
-        f"{sum(found):.4g}, but the gap at the end is {val[-1] - train[-1]:.4g}.",
+    """The gap at the best step, and the two ways in which it grows afterwards."""
+    signature = "gap_parts(train_losses, val_losses)"
+    curves = ([6.0, 3.0, 2.2, 0.4, 0.5], [6.1, 4.0, 3.5, 3.8, 4.2])
+    expect_function(
+        signature, parts, [curves], PARTS, MISTAKEN_PARTS, read=_three, otherwise=_wrong_parts
     )
-    require(
-        _all_near(found, wanted),
-        f"For train_losses = {train} and val_losses = {val} you return {_shown(found)}. Find the "
-        "position of the lowest validation loss first, and take all parts from there.",
-    )
-    falling = [3.0, 2.0, 1.0], [3.1, 2.5, 2.4]
-    require(
-        _all_near(_parts_of(parts, *falling), (1.4, 0, 0)),
-        "When the last step is the best one, nothing was added since: the second and the third "
-        "part should be 0.",
-    )
-    for number_of_phase in (1, 3, 4):
-        run = PHASES[number_of_phase].recorded("right-sized")
-        lists = run.history["train_loss"].tolist(), run.history["val_loss"].tolist()
-        require(
-            _all_near(_parts_of(parts, *lists), _true_parts(*lists)),
-            f"The parts of the recorded run of Phase {number_of_phase} are not right: is something "
-            "in your function fixed, such as the position of the best step?",
+    later = [
+        Case(
+            ([3.0, 2.0, 1.0], [3.1, 2.5, 2.4]),
+            "When the last step is the best one, nothing was added since: the second and the third "
+            "part should be 0.",
         )
-    there, fell, rose = _true_parts(*lists)
+    ]
+    for phase in (1, 3, 4):
+        history = lab.PHASES[phase].recorded("right-sized").history
+        losses = history["train_loss"].tolist(), history["val_loss"].tolist()
+        hint = (
+            f"The parts of the recorded run of Phase {phase} are not right: is something in your "
+            "function fixed, such as the position of the best step?"
+        )
+        later.append(Case(losses, hint))
+    expect_function(signature, parts, later, PARTS, read=_three, otherwise="")
+    there, fell, rose = _three(called(parts, *losses), "gap_parts")
     right(
-        f"Of the gap of {there + fell + rose:.2f} that Phase 4 ends with, {there:.2f} stood at the "
-        f"best step already; {fell:.2f} is the training loss falling, {rose:.2f} is harm."
+        f"Of the gap of {there + fell + rose:.2f} that Phase 4 ends with, {there:.2f} was there at "
+        f"the best step already; {fell:.2f} is the training loss falling, {rose:.2f} is harm."
     )
 
 
-def _true_parts(train: list[float], val: list[float]) -> tuple[float, float, float]:
-    best = val.index(min(val))
-    return val[best] - train[best], train[best] - train[-1], val[-1] - val[best]
+def _three(answer: Any, name: str) -> tuple[float, ...]:
+    return numbers(answer, name, 3, "the gap at the best step, the fall, the rise")
 
 
-def _parts_of(parts: Callable[..., Any], train: list[float], val: list[float]) -> tuple:
-    answer = called(parts, list(train), list(val))
-    return _numbers(answer, 3, "gap_parts", "the gap at the best step, the fall, the rise")
+def _wrong_parts(value: tuple, _: tuple, train: list[float], val: list[float]) -> str:
+    gap, shown = val[-1] - train[-1], ", ".join(f"{part:.4g}" for part in value)
+    told = f"For train_losses = {train} and val_losses = {val} "
+    if not math.isclose(sum(value), gap, rel_tol=1e-3):
+        return told + (
+            f"your parts ({shown}) add up to {sum(value):.4g}, but the gap at the end is {gap:.4g}."
+        )
+    return told + (
+        f"you return ({shown}). Find the position of the lowest validation loss first, and take "
+        "all parts from there."
+    )
 
 
-def _all_near(found: tuple, wanted: tuple) -> bool:
-    return all(_near(a, b, 1e-6) for a, b in zip(found, wanted, strict=True))
-
-
-def _shown(values: tuple) -> str:
-    return f"({', '.join(f'{value:.4g}' for value in values)})"
+# Task 4
 
 
 def plans(read_a: Any, read_b: Any, read_c: Any, read_d: Any) -> None:
-    """Task 4: which shorter runs are the beginning of the longer one?"""
-    answers = {"read_a": read_a, "read_b": read_b, "read_c": read_c, "read_d": read_d}
-    for name, answer in answers.items():
-        filled_in(answer, name)
-        require(answer in (True, False), f"`{name}` is {answer!r}; it should be True or False.")
-    constant = PHASES[4].training
-    falling = replace(constant, cosine=True)
+    """Which shorter runs are the beginning of the longer one?"""
+    falling = replace(lab.PHASES[4].setup.training, cosine=True)
     long, short = (f"{falling.learning_rate_at(600, n):.1e}" for n in (3000, 1200))
-    require(
-        read_a,
-        "A: with a constant rate no step knows how many were planned, and its batch depends on "
+    reasons = {
+        "a": "With a constant rate no step knows how many were planned, and its batch depends on "
         "the seed and its number only. What then could differ in the first 1,200 steps?",
-    )
-    require(
-        not read_b,
-        f"B: look at the rate at step 600. Of 3,000 planned steps it is {long}, of 1,200 planned "
+        "b": f"Look at the rate at step 600. Of 3,000 planned steps it is {long}, of 1,200 planned "
         f"ones {short}: the cosine is stretched over the plan.",
-    )
-    require(
-        read_c,
-        "C: both runs are planned for 3,000 steps, so the rate is the same at every step. Patience "
-        "only decides when to stop looking.",
-    )
-    require(
-        not read_d,
-        "D: a step reads other sequences, and half as many, so already the first step changes the "
-        "weights in another way. The rate is not all that counts.",
-    )
+        "c": "Both runs are planned for 3,000 steps, so the rate is the same at every step. "
+        "Patience only decides when to stop looking.",
+        "d": "A step reads other sequences, and half as many, so already the first step changes "
+        "the weights in another way. The rate is not all that counts.",
+    }
+    expect("read_a", read_a, True, {False: reasons["a"]})
+    expect("read_b", read_b, False, {True: reasons["b"]})
+    expect("read_c", read_c, True, {False: reasons["c"]})
+    expect("read_d", read_d, False, {True: reasons["d"]})
     right("A run is the beginning of another if every step of it, rate and batch, is the same.")
 
 
+# Task 5
+
+
 def budget(design: Callable[..., Any]) -> None:
-    """Task 5: any design passes that keeps the budget, can stop early, and learns."""
-    text = load_held_out().text
-    small = Dataset.from_text(text, right_size(gpt2_tokenizer(), text))
+    """Any design passes that keeps the budget, can stop early, and learns."""
+    text = lab.load_held_out().text
+    small = lab.Dataset.from_text(text, lab.right_size(lab.gpt2_tokenizer(), text))
     cases = (
         ("the held-out scripts", small, 20),
-        ("the whole corpus", PHASES[4].dataset("right-sized"), 40),
-        ("1,000 tokens of the corpus", corpus_dataset(1_000, "right-sized"), 60),
+        ("the whole corpus", lab.PHASES[4].dataset("right-sized"), 40),
+        ("1,000 tokens of the corpus", lab.corpus_dataset(1_000, "right-sized"), 60),
     )
     for name, dataset, times in cases:
         shape, training = _design(design, dataset, times)
@@ -336,22 +280,22 @@ def budget(design: Callable[..., Any]) -> None:
     right("The budget holds for three texts, patience has room, and the first steps learn.")
 
 
-def _design(design: Callable[..., Any], dataset: Dataset, times: int) -> tuple:
+def _design(design: Callable[..., Any], dataset: lab.Dataset, times: int) -> tuple:
     answer = called(design, dataset, times)
     pair = tuple(answer) if isinstance(answer, list | tuple) else (answer,)
     require(
-        [type(part) for part in pair] != [TrainConfig, GPTConfig],
-        "The order is turned round: first the shape of the model, then how to train it.",
+        [type(part) for part in pair] != [lab.TrainConfig, lab.GPTConfig],
+        "The order is reversed: first the shape of the model, then how to train it.",
     )
     require(
-        [type(part) for part in pair] == [GPTConfig, TrainConfig],
+        [type(part) for part in pair] == [lab.GPTConfig, lab.TrainConfig],
         f"`design` returns {type(answer).__name__}; it should return two things: a lab.GPTConfig "
         "and a lab.TrainConfig.",
     )
     return pair
 
 
-def _fits(shape: GPTConfig, training: TrainConfig, dataset: Dataset, name: str) -> None:
+def _fits(shape: lab.GPTConfig, training: lab.TrainConfig, dataset: lab.Dataset, name: str) -> None:
     vocab, tokens = dataset.tokenizer.n_vocab, len(dataset.train)
     require(
         shape.vocab_size >= vocab,
@@ -380,7 +324,7 @@ def _fits(shape: GPTConfig, training: TrainConfig, dataset: Dataset, name: str) 
 
 
 def _keeps_the_budget(
-    shape: GPTConfig, training: TrainConfig, dataset: Dataset, name: str, times: int
+    shape: lab.GPTConfig, training: lab.TrainConfig, dataset: lab.Dataset, name: str, times: int
 ) -> None:
     step, allowed = training.batch_size * shape.block_size, times * len(dataset.train)
     read = training.max_steps * step
@@ -408,7 +352,7 @@ def _keeps_the_budget(
     )
 
 
-def _can_stop_early(training: TrainConfig, name: str) -> None:
+def _can_stop_early(training: lab.TrainConfig, name: str) -> None:
     require(
         training.patience is not None,
         "Nothing stops this run when the validation loss no longer falls: set `patience`.",
@@ -422,7 +366,7 @@ def _can_stop_early(training: TrainConfig, name: str) -> None:
     )
 
 
-def _learns(shape: GPTConfig, training: TrainConfig, dataset: Dataset) -> None:
+def _learns(shape: lab.GPTConfig, training: lab.TrainConfig, dataset: lab.Dataset) -> None:
     """Try the first steps, at the design's full learning rate and in small batches."""
     trial = replace(
         training,
@@ -436,7 +380,7 @@ def _learns(shape: GPTConfig, training: TrainConfig, dataset: Dataset) -> None:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a loss that is no number: told below
-        reports = [p for p in fit(GPT(shape), dataset, trial) if p.train_loss is not None]
+        reports = [p for p in lab.fit(lab.GPT(shape), dataset, trial) if p.train_loss is not None]
     fell = reports[0].train_loss - reports[-1].train_loss if len(reports) == 2 else -math.inf
     rate = f"learning_rate={training.learning_rate:g}"
     require(
@@ -445,6 +389,6 @@ def _learns(shape: GPTConfig, training: TrainConfig, dataset: Dataset) -> None:
     )
     require(
         fell > 0.05,
-        f"In a trial of {TRIAL_STEPS} steps the training loss hardly moved: is {rate} right? Too "
+        f"In a trial of {TRIAL_STEPS} steps the training loss barely moved: is {rate} right? Too "
         "low, and the budget is spent before anything is learnt; far too high, and it only jumps.",
     )

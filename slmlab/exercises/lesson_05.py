@@ -1,10 +1,8 @@
-"""Checks of the exercises of notebook 05: claims, seeds, a mask, a fair exam, a hidden bug."""
+"""Checks of the exercises for 05: claims, seeds, a mask, a fair exam, a hidden bug."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -12,25 +10,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from slmlab.audit import grid, last_and_best
-from slmlab.corpus import Dataset, corpus_tokenizer, load_corpus, load_held_out
-from slmlab.diagnosis import copy_rate
-from slmlab.exercises.checking import called, filled_in, require, right
-from slmlab.experiments import UnmaskedAttention, UnshiftedGPT
-from slmlab.files import sha256
-from slmlab.model import GPT, Attention, GPTConfig
-from slmlab.tokenizer import train_bpe
-from slmlab.training import TrainConfig, fit, mean_loss
+import slmlab as lab
+from slmlab.engine.model import Attention
+from slmlab.exercises.checking import (
+    Case,
+    expect,
+    expect_function,
+    numbers,
+    require,
+    right,
+    word,
+)
+from slmlab.exercises.lesson_05_runs import (
+    FAULTS,
+    exam,
+    hidden_faults,
+    other_scripts,
+    overlaps,
+    reports,
+)
+
+# Task 1
 
 RULINGS = ("holds", "fails", "open")
-READ = 0.5  # share of a script's 8-token sequences in a training text: then it counts as read
-FAULTS = ("mask", "labels", "leak", "fine")
 
 
 def claims(claim_a: Any, claim_b: Any, claim_c: Any, claim_d: Any, claim_e: Any) -> None:
-    """Task 1: what four set-ups of the grid, with three seeds each, can show."""
-    answers = {"a": claim_a, "b": claim_b, "c": claim_c, "d": claim_d, "e": claim_e}
-    truth = {"a": "open", "b": "holds", "c": "holds", "d": "open", "e": "fails"}
+    """What four set-ups of the grid, with three seeds each, can show."""
     reasons = {
         "a": "Compare the ranges, not the middles: how far does one size, from its lowest seed to "
         "its highest, reach into the other?",
@@ -41,97 +47,143 @@ def claims(claim_a: Any, claim_b: Any, claim_c: Any, claim_d: Any, claim_e: Any)
         "e": "Look at the two models with 23,000 tokens. Which has the smaller gap, and which the "
         "lower loss? One clear counterexample is enough against an “always”.",
     }
-    for letter, answer in answers.items():
-        answer = _word(answer, f"claim_{letter}", RULINGS)
-        require(
-            answer == truth[letter], f"Claim {letter.upper()} is not “{answer}”. {reasons[letter]}"
-        )
+    for letter, answer, truth in (
+        ("a", claim_a, "open"),
+        ("b", claim_b, "holds"),
+        ("c", claim_c, "holds"),
+        ("d", claim_d, "open"),
+        ("e", claim_e, "fails"),
+    ):
+        expect(f"claim_{letter}", answer, truth, dict.fromkeys(RULINGS, reasons[letter]))
     right("A claim needs ranges that keep apart, and one thing that changed.")
 
 
-def _word(answer: Any, name: str, words: Iterable[str]) -> str:
-    filled_in(answer, name)
-    word = answer.strip().lower() if isinstance(answer, str) else answer
-    listed = ", ".join(f'"{w}"' for w in words)
-    require(word in words, f"`{name}` is {answer!r}; it should be one of {listed}.")
-    return word
+# Task 2
+
+COMPARE = """
+if min(len(a), len(b)) < 2:
+    return "not decidable"
+if max(a) < min(b):
+    return "a"
+return "b" if max(b) < min(a) else "not decidable"
+"""
+TURNED = COMPARE.replace('"a"', '"B"').replace('"b"', '"a"').replace('"B"', '"b"')
+SEEDS = (  # each exposes one mistake
+    Case(([2.0, 2.1, 2.2], [3.0, 3.1, 3.2]), "All runs of a are better than all of b."),
+    Case(([3.0, 3.1, 3.2], [2.0, 2.1, 2.2]), "All runs of b are better than all of a."),
+    Case(
+        ([2.0, 2.5, 3.0], [2.9, 3.3, 3.4]),
+        "The means lie apart, and so do the best runs, but the ranges overlap: a's worst run (3.0) "
+        "is worse than b's best (2.9).",
+    ),
+    Case(
+        ([2.0, 3.0, 3.1], [2.4, 2.5, 2.6]),
+        "One range lies inside the other: the best run is one of a, and so is the worst.",
+    ),
+    Case(
+        ([2.4, 2.5, 2.6], [2.0, 3.0, 3.1]),
+        "One range lies inside the other: the best run is one of b, and so is the worst.",
+    ),
+    Case(
+        ([3.0, 2.0, 2.5], [2.9, 3.5, 3.2]),
+        "The losses come in the order of the seeds, not sorted by size: a range goes from the "
+        "lowest to the highest.",
+    ),
+    Case(([2.0, 2.2], [2.2, 2.4]), "Ranges that touch are not apart."),
+    Case(([2.0, 2.1, 2.2], [2.3, 2.4]), "The numbers of seeds may differ."),
+    Case(
+        ([2.0], [3.0, 3.1, 3.2]),
+        "One run of a has no spread to look at: nobody knows where its next seed would land.",
+    ),
+    Case(([3.0, 3.1, 3.2], [2.0]), "One run of b has no spread to look at."),
+)
 
 
 def seeds(compare: Callable[..., Any]) -> None:
-    """Task 2: the lower loss wins only where the ranges over the seeds keep apart."""
-    require(
-        _verdict(compare, [2.0, 2.1, 2.2], [3.0, 3.1, 3.2]) != "b",
-        "For a = [2.0, 2.1, 2.2] and b = [3.0, 3.1, 3.2] you say “b”. These are losses: the lower "
-        "ones are the better ones.",
-    )
-    cases = (
-        ([2.0, 2.1, 2.2], [3.0, 3.1, 3.2], "a", "All runs of a are better than all of b."),
-        ([3.0, 3.1, 3.2], [2.0, 2.1, 2.2], "b", "All runs of b are better than all of a."),
-        (
-            [2.0, 2.5, 3.0],
-            [2.9, 3.3, 3.4],
-            "not decidable",
-            "The means lie apart, and so do the best runs, but the ranges overlap: a's worst run "
-            "(3.0) is worse than b's best (2.9).",
-        ),
-        (
-            [2.0, 3.0, 3.1],
-            [2.4, 2.5, 2.6],
-            "not decidable",
-            "One range lies inside the other: the best run is one of a, and so is the worst.",
-        ),
-        (
-            [2.4, 2.5, 2.6],
-            [2.0, 3.0, 3.1],
-            "not decidable",
-            "One range lies inside the other: the best run is one of b, and so is the worst.",
-        ),
-        (
-            [3.0, 2.0, 2.5],
-            [2.9, 3.5, 3.2],
-            "not decidable",
-            "The losses come in the order of the seeds, not sorted by size: a range goes from the "
-            "lowest to the highest.",
-        ),
-        ([2.0, 2.2], [2.2, 2.4], "not decidable", "Ranges that touch are not apart."),
-        ([2.0, 2.1, 2.2], [2.3, 2.4], "a", "The numbers of seeds may differ."),
-        (
-            [2.0],
-            [3.0, 3.1, 3.2],
-            "not decidable",
-            "One run of a has no spread to look at: nobody knows where its next seed would land.",
-        ),
-        ([3.0, 3.1, 3.2], [2.0], "not decidable", "One run of b has no spread to look at."),
-    )
-    for a, b, wanted, sentence in cases:
-        verdict = _verdict(compare, a, b)
-        require(verdict == wanted, f"For a = {a} and b = {b} you say “{verdict}”. {sentence}")
-    decided = {}
-    for tokens, group in last_and_best(grid()).groupby("train_tokens"):
+    """The lower loss wins only where the ranges over the seeds keep apart."""
+    pairs = {}
+    for tokens, group in lab.last_and_best(lab.read_grid()).groupby("train_tokens"):
         losses = [list(runs["best_val_loss"]) for _, runs in group.groupby("params")]
-        pairs = list(combinations(losses, 2))
-        for a, b in pairs:
-            wanted = "a" if max(a) < min(b) else "b" if max(b) < min(a) else "not decidable"
-            require(
-                _verdict(compare, a, b) == wanted,
-                f"For two sizes of the grid, a = {_rounded(a)} and b = {_rounded(b)}, it should be "
-                f"“{wanted}”: ranges go from the lowest run to the highest.",
-            )
-        decided[tokens] = sum(_verdict(compare, a, b) != "not decidable" for a, b in pairs)
-    few, many = min(decided), max(decided)
+        pairs[tokens] = list(combinations(losses, 2))
+    in_the_grid = "These are two sizes of the grid: ranges go from the lowest run to the highest."
+    for cases, mistakes in (
+        (SEEDS[:1], {TURNED: "These are losses: the lower ones are the better ones."}),
+        (SEEDS, {}),
+        ([Case(pair, in_the_grid) for group in pairs.values() for pair in group], {}),
+    ):
+        expect_function(
+            "compare(a, b)",
+            compare,
+            cases,
+            COMPARE,
+            mistakes,
+            read=_verdict,
+            otherwise="For {given} you say {value}.",
+        )
+
+    def decided(tokens: int) -> int:
+        return sum(max(a) < min(b) or max(b) < min(a) for a, b in pairs[tokens])
+
+    few, many = min(pairs), max(pairs)
     right(
-        f"Of the grid's {len(pairs)} pairs of sizes, {decided[few]} can be decided with {few:,} "
-        f"tokens, {decided[many]} with {many:,}."
+        f"Of the grid's {len(pairs[few])} pairs of sizes, {decided(few)} can be decided with "
+        f"{few:,} tokens, {decided(many)} with {many:,}."
     )
 
 
-def _verdict(compare: Callable[..., Any], a: list[float], b: list[float]) -> str:
-    answer = called(compare, list(a), list(b))
-    return _word(answer, f"compare({_rounded(a)}, {_rounded(b)})", ("a", "b", "not decidable"))
+def _verdict(answer: Any, name: str) -> str:
+    return word(answer, f"{name}(a, b)", ("a", "b", "not decidable"))
 
 
-def _rounded(losses: list[float]) -> list[float]:
-    return [round(x, 2) for x in losses]
+# Task 3
+
+MISTAKEN_MASKS = {
+    "return torch.ones(T, T).triu().bool()": "It is transposed: row i, the token that looks, may "
+    "look at itself and at what comes after it. Which half of the square should be True?",
+    "return torch.ones(T, T).triu(1).bool()": "It is the opposite: yours is True where a token "
+    "must *not* look. (Some functions want it so; here True means “may look”.)",
+    "return torch.ones(T, T).tril(-1).bool()": "A token may look at itself too; with your mask the "
+    "first one has nothing to look at.",
+    "return torch.ones(T, T).tril(1).bool()": "Each token may look one too far: at the next one, "
+    "which is the answer.",
+    "return torch.ones(T, T).bool()": "Nothing is hidden: every token may look at all that come "
+    "after it. This is the missing mask of the notebook, with its perplexity near 1.",
+    "return torch.eye(T).bool()": "Each token sees only itself; it may look at all that came "
+    "before it as well.",
+}
+
+
+def mask(causal_mask: Callable[..., Any]) -> None:
+    """A changed token changes no prediction before it, and may change any from it on."""
+    for T in (6, 2, 9):
+        expect_function(
+            "causal_mask(T)",
+            causal_mask,
+            [(T,)],
+            "return torch.ones(T, T).tril().bool()",
+            MISTAKEN_MASKS,
+            read=partial(_mask, T=T),
+            otherwise=_effect,
+        )
+    right("Changing a token changes no prediction before it, and may change every one from it on.")
+
+
+def _mask(answer: Any, name: str, T: int) -> Tensor:
+    """The learner's mask as (T, T) of True and False; also from 0 and 1, or from 0 and −∞."""
+    try:
+        found = torch.as_tensor(answer)
+    except (TypeError, ValueError, RuntimeError):
+        found = torch.empty(0)
+    require(
+        found.dim() >= 2 and found.numel() == T * T and found.shape[-1] == T,
+        f"`{name}({T})` should be a tensor of shape ({T}, {T}): a row for each token that looks, a "
+        f"column for each that is looked at. Yours has the shape {tuple(found.shape)}.",
+    )
+    found = found.reshape(T, T)
+    if found.dtype != torch.bool:
+        added = bool((found == -math.inf).any())  # the kind that is added to the scores
+        found = found == 0 if added else found != 0
+    return found
 
 
 class _MaskedAttention(Attention):
@@ -143,336 +195,168 @@ class _MaskedAttention(Attention):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
 
 
-def mask(causal_mask: Callable[..., Any]) -> None:
-    """Task 3: a changed token changes no prediction before it, and may change any from it on."""
-    for T in (6, 2, 9):
-        allowed = _mask(causal_mask, T)
-        if T == 6:
-            _name_the_mask(allowed)
-        _property(allowed)
-    right("Changing a token changes no prediction before it, and may change every one from it on.")
-
-
-def _mask(causal_mask: Callable[..., Any], T: int) -> Tensor:
-    """The learner's mask as (T, T) of True and False; also from 0 and 1, or from 0 and −∞."""
-    answer = called(causal_mask, T)
-    try:
-        found = torch.as_tensor(answer)
-    except (TypeError, ValueError, RuntimeError):
-        found = torch.empty(0)
-    require(
-        found.dim() >= 2 and found.numel() == T * T and found.shape[-1] == T,
-        f"`causal_mask({T})` should be a tensor of shape ({T}, {T}): a row for each token that "
-        f"looks, a column for each that is looked at. Yours has the shape {tuple(found.shape)}.",
-    )
-    found = found.reshape(T, T)
-    if found.dtype != torch.bool:
-        added = bool((found == -math.inf).any())  # the kind that is added to the scores
-        found = found == 0 if added else found != 0
-    return found
-
-
-def _name_the_mask(allowed: Tensor) -> None:
-    T = len(allowed)
-    causal = torch.ones(T, T).tril().bool()
-    mistakes = (
-        (
-            causal.T,
-            "It is turned round: row i, the token that looks, may look at itself and at what comes "
-            "after it. Which half of the square should be True?",
-        ),
-        (
-            ~causal,
-            "It is the opposite: yours is True where a token must *not* look. (Some functions want "
-            "it so; here True means “may look”.)",
-        ),
-        (
-            causal.tril(-1),
-            "A token may look at itself too; with your mask the first one has nothing to look at.",
-        ),
-        (
-            torch.ones(T, T).tril(1).bool(),
-            "Each token may look one too far: at the next one, which is the answer.",
-        ),
-        (
-            torch.ones(T, T).bool(),
-            "Nothing is hidden: every token may look at all that come after it. This is the "
-            "missing mask of the notebook, with its perplexity near 1.",
-        ),
-        (
-            torch.eye(T).bool(),
-            "Each token sees only itself; it may look at all that came before it as well.",
-        ),
-    )
-    for wrong, sentence in mistakes:
-        require(not torch.equal(allowed, wrong), sentence)
-
-
 @torch.no_grad()
-def _property(allowed: Tensor) -> None:
-    """Put the mask into a small model, and change one token after the other."""
-    T = len(allowed)
-    model = GPT(GPTConfig(vocab_size=20, block_size=T, n_layer=1, n_head=1, n_embd=8)).eval()
+def _effect(allowed: Tensor, causal: Tensor, T: int) -> str:
+    """What a wrong mask does in a small model, if one token after the other is changed."""
+    shape = lab.GPTConfig(vocab_size=20, block_size=T, n_layer=1, n_head=1, n_embd=8)
+    model = lab.GPT(shape, attention=_MaskedAttention).eval()
     for block in model.blocks:
-        block.attn.__class__, block.attn.mask = _MaskedAttention, allowed
+        block.attn.mask = allowed
         block.attn.proj.weight.mul_(50)  # what is looked at counts more than in a new model
     ids = torch.arange(T)[None]
     before = model(ids)[0]
+    in_a_model = f"In a model with your mask for {T} tokens, changing token"
     for t in range(T):
         changed = ids.clone()
         changed[0, t] = 19
         differs = (model(changed)[0] - before).abs().amax(-1) > 1e-5
-        early = differs[:t].nonzero().flatten().tolist()
-        require(
-            not early,
-            f"In a model with your mask for {T} tokens, changing token {t} changed the prediction "
-            f"after token {early[0] if early else 0}, which comes before it: the future leaks.",
-        )
-        late = (~differs[t:]).nonzero().flatten().tolist()
-        require(
-            not late,
-            f"In a model with your mask for {T} tokens, changing token {t} did not change the "
-            f"prediction after token {t + late[0] if late else 0}: it cannot see all of its past.",
-        )
+        for early in differs[:t].nonzero().flatten().tolist():
+            return (
+                f"{in_a_model} {t} changed the prediction after token {early}, which comes before "
+                "it: the future leaks."
+            )
+        for late in (~differs[t:]).nonzero().flatten().tolist():
+            return (
+                f"{in_a_model} {t} did not change the prediction after token {t + late}: it cannot "
+                "see all of its past."
+            )
+    row = int((allowed != causal).any(-1).nonzero()[0])
+    return f"Row {row} of your mask for {T} tokens is wrong: is token {row} to see itself?"
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Train on one thread: such small models gain nothing by a second, and wait for busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+# Task 4
+
+SHARES = """
+a, b = train_a.tolist(), train_b.tolist()
+texts = [(ids, lab.copy_rate(ids.tolist(), a), lab.copy_rate(ids.tolist(), b))
+         for ids in scripts.values()]
+"""
+FAIR = SHARES + "fair = [ids for ids, in_a, in_b in texts if max(in_a, in_b) < 0.5]\n"
+LOSSES = """
+losses = [[lab.mean_loss(model, ids) for ids in fair] for model in (model_a, model_b)]
+return [sum(of_one) / len(fair) for of_one in losses]
+"""
+EXAMINE = FAIR + LOSSES
+ALL_SCRIPTS = (
+    "Your exam has all the scripts, those too which a model has read. (If you left some out with "
+    "lab.copy_rate: give it lists, by .tolist(). The items of a tensor never compare as equal, so "
+    "nothing counts as copied.)"
+)
 
 
-@dataclass(frozen=True)
-class Exam:
-    """Two models, the tokens that each was trained on, and scripts to examine them with."""
-
-    model_a: GPT
-    model_b: GPT
-    train_a: Tensor
-    train_b: Tensor
-    scripts: dict[str, Tensor]
+def _nearly_read() -> str:
+    shares = {name: max(pair) for name, pair in overlaps(exam()).items() if max(pair) < 1}
+    worst = max(shares, key=shares.get)
+    return (
+        f"Your exam still has {worst}. Nobody has read the file itself, but {shares[worst]:.0%} of "
+        "its sequences appear in one of the training texts."
+    )
 
 
-@lru_cache(maxsize=1)
-@_one_thread()
-def exam() -> Exam:
-    """Two small models: a has read the corpus's first 8 scripts, b those from 13 to 20."""
-    documents = load_corpus().documents
-    tokenizer = corpus_tokenizer(load_corpus().text, "right-sized")
-
-    def tokens(*chosen: Any) -> Tensor:
-        return torch.tensor(tokenizer.encode("\n".join(d.source for d in chosen)))
-
-    train_a, train_b = tokens(*documents[:8]), tokens(*documents[12:20])
-    model_a, model_b = (_trained(ids, tokenizer, 150) for ids in (train_a, train_b))
-    held_out = load_held_out().documents
-    chosen = [documents[i] for i in (1, 10, 11, 14, 20, 23, 25)] + [held_out[1], held_out[4]]
-    scripts = {document.name: tokens(document) for document in chosen}
-    return Exam(model_a, model_b, train_a, train_b, scripts)
-
-
-def _trained(ids: Tensor, tokenizer: Any, steps: int) -> GPT:
-    model = GPT(GPTConfig(tokenizer.n_vocab, block_size=16, n_layer=1, n_head=4, n_embd=32))
-    config = TrainConfig(8, 6e-3, max_steps=steps, eval_interval=steps, device="cpu")
-    for _ in fit(model, Dataset(ids, ids[:100], tokenizer), config):
-        pass
-    return model.eval()
+MISTAKEN_EXAMS = {
+    EXAMINE.replace("(model_a, model_b)", "(model_b, model_a)"): "The order is reversed: first "
+    "the loss of model a, then that of b.",
+    "fair = list(scripts.values())" + LOSSES: ALL_SCRIPTS,
+    EXAMINE.replace(".tolist()", ""): ALL_SCRIPTS,
+    SHARES
+    + """
+own_a = [lab.mean_loss(model_a, ids) for ids, in_a, _ in texts if in_a < 0.5]
+own_b = [lab.mean_loss(model_b, ids) for ids, _, in_b in texts if in_b < 0.5]
+return sum(own_a) / len(own_a), sum(own_b) / len(own_b)
+""": "Each model takes its own exam: a on what a has not read, b on what b has not read. Their "
+    "losses cannot be compared; both should get the same scripts.",
+    EXAMINE.replace("max(in_a, in_b)", "in_a"): "You left out what a has read, but not what b has "
+    "read.",
+    EXAMINE.replace("max(in_a, in_b)", "in_b"): "You left out what b has read, but not what a has "
+    "read.",
+    EXAMINE.replace("< 0.5", "< 1"): _nearly_read,
+    EXAMINE.replace("< 0.5", ">= 0.5"): "You chose the scripts that have been read; the others "
+    "make a fair exam.",
+    FAIR
+    + """
+lengths = [len(ids) - 1 for ids in fair]
+return [
+    sum(lab.mean_loss(model, ids) * n for ids, n in zip(fair, lengths)) / sum(lengths)
+    for model in (model_a, model_b)
+]
+""": "Long scripts count more in your mean; each script should count the same.",
+    FAIR + "return [lab.mean_loss(model, torch.cat(fair)) for model in (model_a, model_b)]": "You "
+    "examine all scripts as one long text, in which long ones count more; each should count the "
+    "same.",
+    EXAMINE.replace(" / len(fair)", ""): "You return sums over the scripts, not means.",
+}
 
 
 def fair_exam(examine: Callable[..., Any]) -> None:
-    """Task 4: both models on the scripts that neither has read, each script counting the same."""
-    e = exam()
-    found = _losses(examine, e)
-    overlap = {name: _overlap(ids, e) for name, ids in e.scripts.items()}
-    losses = {
-        name: (mean_loss(e.model_a, ids), mean_loss(e.model_b, ids))
-        for name, ids in e.scripts.items()
-    }
-    fair = [name for name, shares in overlap.items() if max(shares) < READ]
-    wanted = _mean_of(losses, fair)
-    pooled = torch.cat([e.scripts[name] for name in fair])
-    lengths = {name: len(e.scripts[name]) - 1 for name in fair}
-    weighted = tuple(
-        sum(losses[name][i] * lengths[name] for name in fair) / sum(lengths.values())
-        for i in (0, 1)
+    """Both models on the scripts that neither has read, each script counting the same."""
+    expect_function(
+        "examine(model_a, model_b, train_a, train_b, scripts)",
+        examine,
+        lambda: [exam().arguments],
+        EXAMINE,
+        MISTAKEN_EXAMS,
+        read=_losses,
+        otherwise=_other_losses,
+        rel_tol=0.0,
+        abs_tol=2e-4,
     )
-    unread_a = [name for name, (a, _) in overlap.items() if a < READ]
-    unread_b = [name for name, (_, b) in overlap.items() if b < READ]
-    not_verbatim = [name for name, shares in overlap.items() if max(shares) < 1]
-    all_scripts = _mean_of(losses, losses)
-    own = (_mean_of(losses, unread_a)[0], _mean_of(losses, unread_b)[1])
-    worst = max(set(not_verbatim) - set(fair), key=lambda name: max(overlap[name]))
-    mistakes = (
-        (wanted[::-1], "The order is turned round: first the loss of model a, then that of b."),
-        (
-            all_scripts,
-            "Your exam has all the scripts, those too which a model has read. (If you left some "
-            "out with lab.copy_rate: give it lists, by .tolist(). The items of a tensor never "
-            "compare as equal, so nothing counts as copied.)",
-        ),
-        (
-            own,
-            "Each model sits its own exam: a on what a has not read, b on what b has not read. "
-            "Their losses cannot be compared; both should get the same scripts.",
-        ),
-        (_mean_of(losses, unread_a), "You left out what a has read, but not what b has read."),
-        (_mean_of(losses, unread_b), "You left out what b has read, but not what a has read."),
-        (
-            _mean_of(losses, not_verbatim),
-            f"Your exam still has {worst}. Nobody has read the file itself, but "
-            f"{max(overlap[worst]):.0%} of its sequences stand in one of the training texts.",
-        ),
-        (
-            _mean_of(losses, [name for name in losses if name not in fair]),
-            "You chose the scripts that have been read; the others make a fair exam.",
-        ),
-        (weighted, "Long scripts count more in your mean; each script should count the same."),
-        (
-            (mean_loss(e.model_a, pooled), mean_loss(e.model_b, pooled)),
-            "You examine all scripts as one long text, in which long ones count more; each should "
-            "count the same.",
-        ),
-        (tuple(x * len(fair) for x in wanted), "You return sums over the scripts, not means."),
+    expect_function(
+        "examine(model_a, model_b, train_a, train_b, scripts)",
+        examine,
+        lambda: [other_scripts(exam()).arguments],
+        EXAMINE,
+        read=_losses,
+        otherwise="With other scripts your function does not find the fair one: “one.py” is mostly "
+        "copied from a's text and not from b's, “two.py” is new to both. One model that has read a "
+        "script is enough to make it unfair; and names of files tell nothing.",
+        rel_tol=0.0,
+        abs_tol=2e-4,
     )
-    for wrong, sentence in mistakes:
-        require(_same(wrong, wanted) or not _same(found, wrong), sentence)
-    require(
-        _same(found, wanted),
-        f"({found[0]:.3f}, {found[1]:.3f}) are not the mean losses on the fair scripts, of which "
-        f"there are {len(fair)} of {len(losses)}: those less than half copied from either text.",
-    )
-    _unknown_scripts(examine, e)
+    shares = [max(pair) for pair in overlaps(exam()).values()]
+    fair, by_name = sum(share < 0.5 for share in shares), sum(share < 1 for share in shares)
     right(
-        f"{len(fair)} of {len(losses)} scripts are fair to both; by their names "
-        f"{len(not_verbatim)} seemed to be."
+        f"{fair} of {len(shares)} scripts are fair to both; by their names {by_name} seemed to be."
     )
 
 
-def _unknown_scripts(examine: Callable[..., Any], e: Exam) -> None:
-    """Other names, and a script that one model has read nearly all of and the other nothing."""
-    once = torch.arange(100, 160)
-    copied = torch.cat([e.train_a[:60], once[:20] + 100])
-    other = Exam(e.model_a, e.model_b, e.train_a, once, {"one.py": copied, "two.py": once + 200})
-    wanted = mean_loss(e.model_a, once + 200), mean_loss(e.model_b, once + 200)
-    require(
-        _same(_losses(examine, other), wanted),
-        "With other scripts your function does not find the fair one: “one.py” is mostly copied "
-        "from a's text and not from b's, “two.py” is new to both. One model that has read a script "
-        "is enough to make it unfair; and names of files tell nothing.",
+def _losses(answer: Any, name: str) -> tuple[float, ...]:
+    return numbers(answer, name, 2, "the loss of model a, and that of model b")
+
+
+def _other_losses(value: tuple[float, ...], *_: Any) -> str:
+    shares = [max(pair) for pair in overlaps(exam()).values()]
+    return (
+        f"({value[0]:.3f}, {value[1]:.3f}) are not the mean losses on the fair scripts, of which "
+        f"there are {sum(share < 0.5 for share in shares)} of {len(shares)}: those less than half "
+        "copied from either text."
     )
 
 
-def _overlap(ids: Tensor, e: Exam) -> tuple[float, float]:
-    a, b = (copy_rate(ids.tolist(), train.tolist()) for train in (e.train_a, e.train_b))
-    return a, b
-
-
-def _mean_of(losses: dict[str, tuple[float, float]], names: Iterable[str]) -> tuple[float, float]:
-    chosen = [losses[name] for name in names]
-    return sum(a for a, _ in chosen) / len(chosen), sum(b for _, b in chosen) / len(chosen)
-
-
-def _losses(examine: Callable[..., Any], e: Exam) -> tuple[float, float]:
-    answer = called(examine, e.model_a, e.model_b, e.train_a, e.train_b, dict(e.scripts))
-    try:
-        a, b = (float(x) for x in answer)
-    except (TypeError, ValueError):
-        a = b = math.nan
-    require(
-        math.isfinite(a) and math.isfinite(b),
-        f"`examine` returns {answer!r}; it should return two losses, of model a and of model b.",
-    )
-    return a, b
-
-
-def _same(found: tuple[float, float], wanted: tuple[float, float]) -> bool:
-    return all(math.isclose(x, y, abs_tol=2e-4) for x, y in zip(found, wanted, strict=True))
-
-
-@dataclass(frozen=True, repr=False)
-class Report:
-    """What a colleague hands in with a result.
-
-    Attributes:
-        predict: the trained model: ids (B, T) of at most 16 tokens each → logits (B, T, V).
-        batch: the loader: a seed → the inputs and targets of one step, (4, 16) each.
-        train: the tokens that it was trained on.
-        val: the tokens that it was validated on.
-        perplexity: the validation perplexity that the colleague reports.
-    """
-
-    predict: Callable[[Tensor], Tensor]
-    batch: Callable[[int], tuple[Tensor, Tensor]]
-    train: Tensor
-    val: Tensor
-    perplexity: float
-
-
-@lru_cache(maxsize=1)
-@_one_thread()
-def reports() -> dict[str, Report]:
-    """Four results of the same model on the same text: three have a bug, one does not."""
-    text = load_corpus().text
-    tokenizer = train_bpe(text, 300)
-    train = torch.tensor(tokenizer.encode(text))[:3000]
-    held_out = torch.tensor(tokenizer.encode(load_held_out().text))[:400]
-    vals = {fault: train[-400:] if fault == "leak" else held_out for fault in FAULTS}
-    return {
-        letter: _report(Dataset(train, vals[fault], tokenizer), fault)
-        for letter, fault in _hidden().items()
-    }
-
-
-def _hidden() -> dict[str, str]:
-    """Which report has which fault, in an order that reading this file does not tell."""
-    return dict(zip("ABCD", sorted(FAULTS, key=lambda fault: sha256(fault.encode())), strict=True))
-
-
-def _report(dataset: Dataset, fault: str) -> Report:
-    shape = GPTConfig(dataset.tokenizer.n_vocab, block_size=16, n_layer=1, n_head=4, n_embd=32)
-    model = (UnshiftedGPT if fault == "labels" else GPT)(shape)
-    if fault == "mask":
-        for block in model.blocks:
-            block.attn.__class__ = UnmaskedAttention
-    config = TrainConfig(8, 6e-3, max_steps=800, eval_interval=800, device="cpu")
-    loss = [p.val_loss for p in fit(model, dataset, config) if p.val_loss is not None][-1]
-    model.eval()
-
-    @torch.no_grad()
-    def predict(ids: Tensor) -> Tensor:
-        return model(ids)
-
-    def batch(seed: int = 0) -> tuple[Tensor, Tensor]:
-        inputs, targets = dataset.batch(4, shape.block_size, seed)
-        return inputs, inputs.clone() if fault == "labels" else targets
-
-    return Report(predict, batch, dataset.train, dataset.val, math.exp(loss))
+# Task 5
 
 
 def bug(run_a: Any, run_b: Any, run_c: Any, run_d: Any) -> None:
-    """Task 5: which report has which bug; each wrong guess is answered with evidence."""
-    answers = {"A": run_a, "B": run_b, "C": run_c, "D": run_d}
-    for letter, answer in answers.items():
-        _word(answer, f"run_{letter.lower()}", FAULTS)
-    for letter, fault in _hidden().items():
-        guess = _word(answers[letter], f"run_{letter.lower()}", FAULTS)
-        if guess != fault:
-            report = reports()[letter]
-            shared = copy_rate(report.val.tolist(), report.train.tolist())
-            evidence = {
-                "mask": "changing the last token of a window leaves all earlier predictions as "
-                "they were. Its model does not look ahead.",
-                "labels": "in its batches, targets[:, t] is inputs[:, t + 1] everywhere. Its "
-                "loader asks for the next token, as it should.",
-                "leak": f"only {shared:.0%} of the 8-token sequences of its validation text stand "
-                "in its training text.",
-                "fine": "it has one of the three faults. Have you looked at its batches, at its "
-                "texts, and at its predictions when a later token changes?",
-            }[guess]
-            require(False, f"Run {letter} is not “{guess}”: {evidence}")
+    """Which report has which bug; each wrong guess is answered with evidence."""
+    for answer, (letter, fault) in zip(
+        (run_a, run_b, run_c, run_d), hidden_faults().items(), strict=True
+    ):
+        evidence = {guess: partial(_evidence, letter, guess) for guess in FAULTS}
+        expect(f"run_{letter.lower()}", answer, fault, evidence)
     right("A perplexity is only as honest as its labels, its mask and its validation text.")
+
+
+def _evidence(letter: str, guess: str) -> str:
+    """What speaks against a guess."""
+    report = reports()[letter]
+    shared = lab.copy_rate(report.val.tolist(), report.train.tolist())
+    told = {
+        "mask": "changing the last token of a window leaves all earlier predictions as they were. "
+        "Its model does not look ahead.",
+        "labels": "in its batches, targets[:, t] is inputs[:, t + 1] everywhere. Its loader asks "
+        "for the next token, as it should.",
+        "leak": f"only {shared:.0%} of the 8-token sequences of its validation text appear in its "
+        "training text.",
+        "fine": "it has one of the three faults. Have you looked at its batches, at its texts, and "
+        "at its predictions when a later token changes?",
+    }
+    return f"Run {letter} is not “{guess}”: {told[guess]}"

@@ -1,16 +1,20 @@
 """A class's predictions side by side, from the files that its learners hand in."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmlab.show.widgets.prediction import HIGHEST, LOWEST
-from slmlab.text.files import DataError
+from slmlab.show.harmless import in_spreadsheet
+from slmlab.show.widgets.guesses import HIGHEST, LOWEST
+from slmlab.text.files import DataError, printable, read_regular, user_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NEAR = 0.5  # nats: a guess this near to the real gap counts as near
-COLUMNS = {"title": str, "guessed_gap": float, "locked": bool, "real_gap": float, "distance": float}
+LARGEST_GAP = 100.0  # nats: no training reaches it, but a file may claim it
+MAX_FILE_BYTES = 1_000_000  # a learner's table has a few hundred
+COLUMNS = {"title": str, "guessed_gap": float, "locked": bool, "real_gap": float}
 
 
 def class_board(folder: Path | str) -> "pd.DataFrame":
@@ -19,7 +23,8 @@ def class_board(folder: Path | str) -> "pd.DataFrame":
     Each learner hands in one file, made by `lab.predictions().to_csv("anna.csv")`; all of them lie
     in `folder`, and nothing else does (hidden files and folders are passed over). A title that a
     learner locked more than once counts once, as it was first locked. Only the columns of `COLUMNS`
-    are read, and a file's name appears in errors only.
+    are read, and a file's name appears in errors only. A title that a spreadsheet would take for a
+    formula has an apostrophe before it.
 
     Columns, in nats per token where they are gaps, rounded to two decimals:
 
@@ -32,12 +37,14 @@ def class_board(folder: Path | str) -> "pd.DataFrame":
 
     The last three are about those learners who have seen a result: NaN, NaN and 0 if none has.
 
-    Raises `DataError` if the folder is missing or empty, or if a file in it is no such table.
+    Raises `DataError` if the folder is missing or empty, or if a file in it is no such table, or
+    larger than 1 MB.
     """
     import pandas as pd
 
-    guesses = pd.concat([_locked(path) for path in _files(Path(folder))])
-    by_title = guesses.assign(near=guesses["distance"] <= NEAR).groupby("title")
+    guesses = pd.concat([_locked(path) for path in _files(user_path(folder))])
+    distance = (guesses["real_gap"] - guesses["guessed_gap"]).abs().round(2)
+    by_title = guesses.assign(distance=distance, near=distance <= NEAR).groupby("title")
     return pd.DataFrame(
         {
             "learners": by_title.size(),
@@ -53,7 +60,7 @@ def class_board(folder: Path | str) -> "pd.DataFrame":
 
 def _files(folder: Path) -> list[Path]:
     try:
-        files = sorted(p for p in folder.iterdir() if p.is_file() and p.name[0] != ".")
+        files = sorted(p for p in folder.iterdir() if not p.is_dir() and p.name[0] != ".")
     except OSError as error:
         raise DataError(f"{folder} is no folder that can be read ({error.strerror}).") from error
     if not files:
@@ -69,21 +76,28 @@ def _locked(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     try:
+        content = read_regular(path, MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ValueError("larger than any table of predictions")
         table = pd.read_csv(
-            path,
+            BytesIO(content),  # not the path, by whose name pandas would unpack an archive
             usecols=list(COLUMNS),
             dtype=COLUMNS,
             index_col=False,
             encoding="utf-8-sig",  # spreadsheets put a mark at the beginning
             # Only a result can be missing; a title such as "NA" is a title.
             keep_default_na=False,
-            na_values={"real_gap": "", "distance": ""},
+            na_values={"real_gap": ""},
         )
+        known = table["real_gap"].dropna()
         if not table["guessed_gap"].between(LOWEST, HIGHEST).all():
             raise ValueError("a guess that no card allows")
-    except (OSError, ValueError) as error:
+        if not known.between(-LARGEST_GAP, LARGEST_GAP).all():
+            raise ValueError("a gap that no run has")
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
         raise DataError(
-            f"{path} is not a table of predictions as `lab.predictions().to_csv(…)` writes it; "
-            "remove it, or ask for a new one."
+            f"{printable(path)} is not a table of predictions as `lab.predictions().to_csv(…)` "
+            "writes it; remove it, or ask for a new one."
         ) from error
+    table["title"] = table["title"].map(in_spreadsheet)
     return table[table["locked"]].drop_duplicates("title")

@@ -1,4 +1,4 @@
-"""The evaluation panel: the same for every run, in every notebook."""
+"""The report of a run: the same for every run, in every notebook."""
 
 from dataclasses import dataclass
 from html import escape
@@ -8,21 +8,27 @@ import pandas as pd
 from slmlab.engine.evaluation import bits_per_byte, perplexity, token_accuracy
 from slmlab.engine.runs import Run
 from slmlab.show.plots.chart import Chart
-from slmlab.show.plots.runs import loss_curves
+from slmlab.show.plots.curves import loss_curves
+from slmlab.show.runs import evaluated
 from slmlab.study.diagnosis import advice, gap_band
+from slmlab.study.domain import domain_names
+from slmlab.study.memorisation import COPY_NGRAM
 from slmlab.study.phases import Phase
 from slmlab.study.samples import scorecard
+
+Measure = tuple[str, str, str]  # its name, its value, and how to read it
 
 
 @dataclass(frozen=True)
 class Report:
-    """A panel: print it for text; in a notebook, end a cell with it for the curves as well.
+    """A report: print it for text; in a notebook, end a cell with it for the curves as well.
 
-    `facts` has one row per measure, with its value and how to read it.
+    `measures` has one row per measure, with its `value` and its `reading`. Without samples,
+    `prompt` and `sample` are empty.
     """
 
     title: str
-    facts: pd.DataFrame
+    measures: pd.DataFrame
     warnings: tuple[str, ...]
     prompt: str
     sample: str
@@ -30,9 +36,12 @@ class Report:
 
     def __str__(self) -> str:
         lines = [self.title]
-        lines += [f"{name:31}{row.value:>9}  {row.reading}" for name, row in self.facts.iterrows()]
+        rows = self.measures.iterrows()
+        lines += [f"{name:31}{row.value:>9}  {row.reading}" for name, row in rows]
         lines += [f"! {warning}" for warning in self.warnings]
-        return "\n".join([*lines, "", "A sample:", self.sample])
+        if self.sample:
+            lines += ["", "A sample:", self.sample]
+        return "\n".join(lines)
 
     def _ipython_display_(self) -> None:
         from IPython.display import HTML, display
@@ -45,16 +54,19 @@ class Report:
             f"<tr><th style='text-align:left'>{escape(measure)}</th>"
             f"<td style='text-align:right;white-space:nowrap'><b>{escape(row.value)}</b></td>"
             f"<td style='text-align:left'>{escape(row.reading)}</td></tr>"
-            for measure, row in self.facts.iterrows()
+            for measure, row in self.measures.iterrows()
         )
-        warnings = "".join(f"<li>{escape(warning)}</li>" for warning in self.warnings)
-        return (
-            f"<p><b>{escape(self.title)}</b></p><table>{rows}</table>"
-            + (f"<p><b>Look out:</b></p><ul>{warnings}</ul>" if warnings else "")
-            + f"<p><b>What it writes</b> after <code>{escape(self.prompt)}</code>:</p>"
-            f"<pre style='border-left:4px solid #0072B2;padding:6px 12px;font-family:monospace'>"
-            f"{escape(self.sample)}</pre>"
-        )
+        page = f"<p><b>{escape(self.title)}</b></p><table>{rows}</table>"
+        if self.warnings:
+            warnings = "".join(f"<li>{escape(warning)}</li>" for warning in self.warnings)
+            page += f"<p><b>Look out:</b></p><ul>{warnings}</ul>"
+        if self.sample:
+            page += (
+                f"<p><b>What it writes</b> after <code>{escape(self.prompt)}</code>:</p><pre style="
+                "'border-left:4px solid #0072B2;padding:6px 12px;font-family:monospace'>"
+                f"{escape(self.sample)}</pre>"
+            )
+        return page
 
 
 def report(
@@ -64,64 +76,76 @@ def report(
     published: Phase | None = None,
     guess: float | None = None,
 ) -> Report:
-    """The panel of a run: curves, signed gap and its band, sizes, memorisation, samples, advice.
+    """The report of a run: curves, signed gap and its band, sizes, memorisation, samples, advice.
 
     `recorded`, `published` and `guess` are drawn into the curves (see `plots.loss_curves`).
-    All losses are in nats per token.
+    All losses are in nats per token. A run without samples has no rows on copying and parsing.
+    Raises `ValueError` for a run that was not trained, or whose losses are not finite.
     """
-    last = run.state.history[-1]
-    band = gap_band(run.gap)
-    card = scorecard(run)
-    dataset = run.dataset
-    guessed = ""
+    with evaluated(run).state.lock:  # another thread may be training this model
+        measures = [*_measures_of_losses(run), *_measures_of_sizes(run), *_measures_of_samples(run)]
+        step = max((sample["step"] for sample in run.samples), default=0)
+        samples = [sample for sample in run.samples if sample["step"] == step]
+        first = samples[0] if samples else {"prompt": "", "text": ""}
+        table = pd.DataFrame(measures, columns=["measure", "value", "reading"])
+        return Report(
+            title=run.name,
+            measures=table.set_index("measure"),
+            warnings=tuple(advice(run)),
+            prompt=first["prompt"],
+            sample=first["text"],
+            chart=loss_curves(run, recorded=recorded, published=published, guess=guess),
+        )
+
+
+def _measures_of_losses(run: Run) -> list[Measure]:
+    last, state, band = run.state.history[-1], run.state, gap_band(run.gap)
+    bits = bits_per_byte(last.val_loss, run.dataset)
+    reading = f"perplexity {perplexity(last.val_loss):,.1f}, {bits:.2f} bits per byte"
     if run.has_weights:
-        guessed = f", {token_accuracy(run.model, dataset.val):.0%} of tokens guessed"
-    facts = [
-        ("steps", f"{last.step:,}", f"{run.state.status}, {last.seconds:,.0f} s of training"),
+        reading += f", {token_accuracy(run.model, run.dataset.val):.0%} of tokens guessed"
+    return [
+        ("steps", f"{last.step:,}", f"{state.status}, {last.seconds:,.0f} s of training"),
         (
             "training loss",
             f"{last.train_loss:.2f}",
             f"perplexity {perplexity(last.train_loss):,.1f}",
         ),
-        (
-            "validation loss",
-            f"{last.val_loss:.2f}",
-            f"perplexity {perplexity(last.val_loss):,.1f}, "
-            f"{bits_per_byte(last.val_loss, dataset):.2f} bits per byte" + guessed,
-        ),
+        ("validation loss", f"{last.val_loss:.2f}", reading),
         ("gap (validation − training)", f"{run.gap:+.2f}", f"{band.name}: {band.meaning}"),
-        (
-            "best validation loss",
-            f"{run.state.best_val_loss:.2f}",
-            f"at step {run.state.best_step:,}",
-        ),
+        ("best validation loss", f"{state.best_val_loss:.2f}", f"at step {state.best_step:,}"),
+    ]
+
+
+def _measures_of_sizes(run: Run) -> list[Measure]:
+    ratio, n_train = run.params_per_token, len(run.dataset.train)
+    return [
         (
             "parameters per training token",
-            f"{run.params_per_token:,.0f}"
-            if run.params_per_token >= 1
-            else f"{run.params_per_token:.2f}",
-            f"{run.model.n_params:,} parameters, {len(dataset.train):,} training tokens",
+            f"{ratio:,.0f}" if ratio >= 1 else f"{ratio:.2f}",
+            f"{run.model.n_params:,} parameters, {n_train:,} training tokens",
         ),
-        ("epochs", f"{last.epochs:,.1f}", "times the training text was read"),
+        (
+            "epochs",
+            f"{run.state.history[-1].epochs:,.1f}",
+            "times the training text was read",
+        ),
+    ]
+
+
+def _measures_of_samples(run: Run) -> list[Measure]:
+    card = scorecard(run)
+    if card.empty:
+        return []
+    reading = f"as Python; repetition {card['repetition'].mean():.0%}"
+    if domain_names(run.dataset):  # those of a learner's own text are not known
+        reading += f", {card['domain names'].mean():.1f} domain names in a sample"
+    return [
         (
             "copied",
             f"{card['copied'].mean():.0%}",
-            "of the samples' 8-token sequences stand in the training text; "
+            f"of the samples' {COPY_NGRAM}-token sequences appear in the training text; "
             f"longest match {card['longest match'].max()} tokens",
         ),
-        (
-            "samples that parse",
-            f"{card['parses'].sum()} of {len(card)}",
-            f"as Python; repetition {card['repetition'].mean():.0%}, "
-            f"{card['domain names'].mean():.1f} names of the domain in a sample",
-        ),
+        ("samples that parse", f"{card['parses'].sum()} of {len(card)}", reading),
     ]
-    sample = run.samples[-len(card)]
-    return Report(
-        title=run.name,
-        facts=pd.DataFrame(facts, columns=["measure", "value", "reading"]).set_index("measure"),
-        warnings=tuple(advice(run)),
-        prompt=sample["prompt"],
-        sample=sample["text"],
-        chart=loss_curves(run, recorded=recorded, published=published, guess=guess),
-    )

@@ -17,7 +17,7 @@ from slmlab.text.corpus import Corpus, corpus_dataset, load_corpus, load_held_ou
 from slmlab.text.dataset import Dataset
 from slmlab.text.files import read_published
 from slmlab.text.tokenizer import check_vocabulary, gpt2_tokenizer, tokenizer_for
-from slmlab.validation import whole_number
+from slmlab.validation import shown, whole_number
 
 MIN_TOKENS = 20  # a tenth of fewer is no validation text
 VALIDATIONS = ("last tenth", "held-out")
@@ -95,7 +95,9 @@ class Setup:
         allowed, for anything else.
         """
         if not isinstance(text, str):
-            raise ValueError(f"A set-up is written as text, such as phase-2 seed=1; got {text!r}.")
+            raise ValueError(
+                f"A set-up is written as text, such as phase-2 seed=1; got {shown(text)}."
+            )
         name, *changes = text.split() or [""]
         presets = {f"phase-{number}": preset for number, preset in enumerate(_presets())}
         if name not in presets:
@@ -107,7 +109,9 @@ class Setup:
         for change in changes:
             key, _, value = change.partition("=")
             if key not in SETTINGS:
-                raise ValueError(f"{key!r} is no setting; the settings are {', '.join(SETTINGS)}.")
+                raise ValueError(
+                    f"{shown(key)} is no setting; the settings are {', '.join(SETTINGS)}."
+                )
             values[key] = _parsed(key, value.replace("_", " ") if key == "validation" else value)
         return presets[name].replace(**values)
 

@@ -31,20 +31,22 @@ class Document:
     name: str
     text: str
 
+    @property
+    def entry(self) -> str:
+        """How it enters the stream of a corpus: under a `# File: NAME` header."""
+        return f"# File: {self.name}\n\n{self.text}"
+
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents in a fixed order, read as one stream of text.
-
-    Each document enters the stream under a `# File: NAME` header.
-    """
+    """Documents in a fixed order, read as one stream of text."""
 
     documents: tuple[Document, ...]
 
     @cached_property
     def text(self) -> str:
         """The whole stream."""
-        return "\n\n".join(f"# File: {d.name}\n\n{d.text}" for d in self.documents)
+        return "\n\n".join(document.entry for document in self.documents)
 
     def inspect(self) -> "pd.DataFrame":
         """The statistics that the experiment published, beside those of this corpus.

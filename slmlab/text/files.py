@@ -13,6 +13,7 @@ from typing import Any
 from slmlab.validation import shown
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4_095  # what systems allow at most
 MAX_DATA_BYTES = 100_000_000  # far above any file of the course: the largest has 0.8 MB
 
 
@@ -32,7 +33,8 @@ def user_path(path: Path | str) -> Path:
     """A path as somebody gives it, to read or to save: `~` at its beginning is their home folder.
 
     Raises `DataError` for what can be no path: something else than text, an empty text (which
-    would mean the working folder), characters that no file name may have.
+    would mean the working folder), characters that no file name may have, a text of several lines
+    or one too long.
     """
     try:
         text = os.fspath(path)
@@ -43,6 +45,9 @@ def user_path(path: Path | str) -> Path:
             f"The path is {shown(path)}; give the path of a file or folder as text, such as "
             '"my_text".'
         ) from None
+    longest = max((len(os.fsencode(part)) for part in Path(text).parts), default=0)
+    if longest > MAX_NAME_BYTES or len(os.fsencode(text)) > MAX_PATH_BYTES or "\n" in text:
+        raise DataError(f"{shown(text)} is no path; give the path of a file, not its text.")
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -67,8 +72,10 @@ def read_regular(path: Path, most: int) -> bytes:
     # Another file may lie there by now, so it is opened without waiting, and looked at again.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
-        _require_regular(os.fstat(file.fileno()))
-        return file.read(most)
+        status = os.fstat(file.fileno())
+        _require_regular(status)
+        # A file that the system makes up has no size, and may have nothing to give yet (None).
+        return file.read(min(most, max(status.st_size, 65_536))) or b""
 
 
 def write_atomically(path: Path | str, content: bytes) -> None:
@@ -96,7 +103,7 @@ def write_atomically(path: Path | str, content: bytes) -> None:
         if old:
             temporary.chmod(stat.S_IMODE(old.st_mode))
         temporary.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise DataError(
             f"{path} could not be written ({error.strerror}); free some space or choose a path "
@@ -134,7 +141,12 @@ def read_verified(path: Path, expected: str) -> bytes:
 
 def read_published(name: str) -> Any:
     """A file of the published results. Raises `DataError` if it is missing or damaged."""
-    path = data_path("published", name)
+    return read_json("published", name)
+
+
+def read_json(*parts: str) -> Any:
+    """A JSON file of the course's data. Raises `DataError` if it is missing or damaged."""
+    path = data_path(*parts)
     try:
         return json.loads(read_regular(path, MAX_DATA_BYTES))
     except (OSError, ValueError) as error:
@@ -160,7 +172,7 @@ def _replaceable(target: Path) -> os.stat_result | None:
     return status
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have the new name of a file on the disk, where the system can do that (not on Windows)."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

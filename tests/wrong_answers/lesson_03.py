@@ -1,13 +1,5 @@
-"""Plausible wrong answers to the exercises for 03."""
+"""Wrong answers to the exercises for 03, beside those that its checks list."""
 
-COPIED = """
-ids = dataset.tokenizer.encode(text[len(prompt) :])
-training = dataset.train.tolist()
-seen = {tuple(training[i : i + n]) for i in range(len(training) - n + 1)}
-written = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
-if not written:
-    return 0
-"""
 NAMED = r"(?i:password|secret|token|api_?key|access_key|secret_key)"
 QUOTED = r"[\"'][^\"']{6,}[\"']"
 VALUE = r"[\"']?\s*[=:]\s*" + QUOTED
@@ -20,73 +12,22 @@ def patterns(named: str, shapes: str) -> str:
 
 
 WRONG = {
-    "recall_or_learning": {
-        'share, learnt, recites = 20, "B", "A"': "per cent",
-        'share, learnt, recites = 8 / 280, "B", "A"': "by all lines",
-        'share, learnt, recites = 0.4, "B", "A"': "share of the known lines",
-        'share, learnt, recites = 0.2, "A", "A"': "nearly all of those",
-        'share, learnt, recites = 0.2, "C", "A"': "largest number of new lines",
-        'share, learnt, recites = 0.2, "B", "B"': "largest number of known lines",
-    },
     "copied_share": {
-        COPIED.replace("text[len(prompt) :]", "text")
-        + "return sum(gram in seen for gram in written) / len(written)": "You counted the prompt",
-        COPIED.replace("dataset.train", "dataset.val")
-        + "return sum(gram in seen for gram in written) / len(written)": "the validation text",
-        COPIED + "return len(set(written) & seen) / len(seen)": "the other way round",
-        COPIED + "return len(set(written) & seen) / len(set(written))": "counts twice",
-        COPIED + "return sum(i in training for i in ids) / len(ids)": "single tokens",
-        "n = 8" + COPIED + "return sum(gram in seen for gram in written) / len(written)": (
-            "use the argument"
-        ),
-        COPIED + "return 100 * sum(gram in seen for gram in written) / len(written)": "per cent",
+        """
+        ids, training = dataset.tokenizer.encode(text[len(prompt) :]), dataset.train.tolist()
+        return sum(i in training for i in ids) / len(ids)
+        """: "single tokens",
+        "return 1 if text == prompt else lab.copy_rate(dataset.tokenizer.encode("
+        "text[len(prompt) :]), dataset.train.tolist(), n)": "give 0 or NaN",
     },
     "longest_recital": {
-        "return sum(token in training for token in written)": "they must stand in a row",
         """
-best = [0] * (len(training) + 1)
-for a in written:
-    before, best = best, [0]
-    for j, b in enumerate(training):
-        best.append(before[j] + 1 if a == b else max(before[j + 1], best[j]))
-return best[-1]
-""": "you skipped some",
-        """
-for n in range(len(written), 0, -1):
-    for i in range(len(training)):
-        if training[i : i + n] == written[:n]:
-            return n
-return 0
-""": "may begin anywhere in what was written",
-        """
-best = 0
-for start, token in enumerate(written):
-    if token in training:
-        place, n = training.index(token), 0
-        while (
-            start + n < len(written)
-            and place + n < len(training)
-            and written[start + n] == training[place + n]
-        ):
-            n += 1
-        best = max(best, n)
-return best
-""": "only the first place",
-        """
-text = ", ".join(map(str, training))
-for n in range(len(written), 0, -1):
-    for i in range(len(written) - n + 1):
-        if ", ".join(map(str, written[i : i + n])) in text:
-            return n
-return 0
-""": "Digits are no tokens",
-        """
-for n in range(len(written) - 1, 0, -1):
-    seen = {tuple(training[i : i + n]) for i in range(len(training) - n)}
-    if any(tuple(written[i : i + n]) in seen for i in range(len(written) - n)):
-        return n
-return 0
-""": "One is missing",
+        for n in range(len(written) - 1, 0, -1):
+            seen = {tuple(training[i : i + n]) for i in range(len(training) - n)}
+            if any(tuple(written[i : i + n]) in seen for i in range(len(written) - n)):
+                return n
+        return 0
+        """: "One is missing",
         "return [token for token in written if token in training]": "should be one number",
     },
     "secret_filter": {
@@ -102,7 +43,7 @@ return 0
         patterns(NAMED + VALUE, SHAPES.replace(r"\b", "")): "inside a word",
         patterns(NAMED + VALUE, SHAPES.replace("([A-Z]+ )?", "RSA ")): "no RSA in it",
         patterns(NAMED + VALUE.replace("{6,}", "*"), SHAPES): "The value is empty",
-        patterns(r"^\s*[\"']?\w*" + NAMED + VALUE, SHAPES): "within a call",
+        patterns(r"^\s*[\"']?\w*" + NAMED + VALUE, SHAPES): "inside a call",
         patterns(NAMED + r"\w*" + VALUE, SHAPES): "only begins so",
         patterns(NAMED + r"|[A-Za-z_]{16,}", SHAPES): "harmless line",
         patterns(NAMED + VALUE + r"|= \"\w{4,}\"", SHAPES): "hold no secret",

@@ -1,25 +1,17 @@
 """Every figure of the course, one file a topic."""
 
 from slmlab.show.plots.chart import Chart
-from slmlab.show.plots.runs import (
+from slmlab.show.plots.curves import (
     compared,
+    exam_curves,
     loss_curves,
     memory_curves,
-    parameter_breakdown,
-    seed_spread,
     stopping_points,
     two_exams,
 )
-from slmlab.show.plots.verdict import (
-    correlation_intervals,
-    exam_curves,
-    fitted,
-    gap_against,
-    grid_map,
-    loss_against_overlap,
-    phase_gaps,
-    suspect_perplexities,
-)
+from slmlab.show.plots.leaks import loss_against_overlap, suspect_perplexities
+from slmlab.show.plots.sizes import fitted, gap_against, grid_map, parameter_breakdown
+from slmlab.show.plots.spread import correlation_intervals, phase_gaps, seed_spread
 
 __all__ = [
     "Chart",

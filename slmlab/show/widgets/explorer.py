@@ -11,11 +11,13 @@ from torch import Tensor
 
 from slmlab.engine.decoding import Decoding, filter_stages, sample_token
 from slmlab.engine.evaluation import evaluating
-from slmlab.engine.generation import checked_ids, next_logits
+from slmlab.engine.generation import checked_ids, encoded_prompt, next_logits
 from slmlab.engine.runs import Run
-from slmlab.show.widgets.parts import FULL, LABEL, Panel, framed, row, table_html
+from slmlab.show.runs import any_run
+from slmlab.show.widgets.parts import FULL, LABEL, Panel, framed, paragraph, row, table_html
 from slmlab.study.samples import REPEAT_NGRAM
 from slmlab.text.dataset import ngrams
+from slmlab.validation import whole_text
 
 ROWS = 12  # tokens in the table of probabilities, and in that of the last generated tokens
 SHADES = (  # from this probability on: the background of a generated token, and its range in %
@@ -45,7 +47,7 @@ class NextTokenExplorer(Panel):
     The tokens are those of `generate_tokens` with the same options and seed. Another decoding
     option changes only what comes next; another seed begins its random numbers at the next token;
     another prompt starts again. Where no kernel is attached, the text so far and the table of
-    probabilities stand in the panel's place.
+    probabilities appear in the panel's place.
 
     Attributes:
         prompt: the text to continue.
@@ -59,12 +61,14 @@ class NextTokenExplorer(Panel):
         last: the last generated tokens, each with its probability and rank, as HTML.
 
     Raises:
-        ValueError: for a run that was kept without its weights.
+        ValueError: for a run that was kept without its weights, or a prompt that is no text.
     """
 
     def __init__(self, run: Run, prompt: str = "collection.add(") -> None:
-        run.require_weights()
+        any_run(run).require_weights()
+        whole_text("prompt", prompt)
         self.run = run
+        self._read_at = -1  # the run's step when the model last read the text
         self._generator = torch.Generator()
         self.prompt = ipywidgets.Text(prompt, description="prompt", layout=FULL, style=LABEL)
         twentieths = [n / 20 for n in range(41)]
@@ -118,14 +122,14 @@ class NextTokenExplorer(Panel):
         return [step.token for step in self._steps]
 
     def _restart(self, _: object = None) -> None:
-        self._ids = self.run.dataset.tokenizer.encode(self.prompt.value)
-        self._problem = ""
-        try:
-            checked_ids(self.run.model, self._ids)
-        except ValueError as error:
-            self._ids, self._problem = [], str(error)
+        self._ids, self._problem = [], ""
         self._steps: list[Generated] = []
         self._generator.manual_seed(self.seed.value)
+        try:
+            ids = encoded_prompt(self.run.dataset.tokenizer, self.prompt.value)
+            self._ids = checked_ids(self.run.model, ids)
+        except ValueError as error:
+            self._problem = str(error)
         self._read()
         self._draw()
 
@@ -135,9 +139,9 @@ class NextTokenExplorer(Panel):
         self._steps = [step._replace(random_state=state) for step in self._steps]
 
     def _generate(self, n: int) -> None:
-        if not self._ids:
-            return
         for _ in range(n):
+            if self._problem:
+                break
             state = self._generator.get_state()
             token = sample_token(self._logits, self._ids, self.decoding, self._generator)
             probability = self._logits.softmax(0)[token].item()
@@ -158,11 +162,13 @@ class NextTokenExplorer(Panel):
         """Let the model read the text as it is now."""
         if not self._ids:
             return
-        model = self.run.model
-        if not self._steps:
-            self._cache = model.new_cache()
-        with self.run.state.lock, evaluating(model), torch.inference_mode():
+        model, state = self.run.model, self.run.state
+        with state.lock, evaluating(model), torch.inference_mode():
+            if not self._steps or self._read_at != state.step:  # what was cached is out of date
+                self._cache, self._read_at = model.new_cache(), state.step
             self._logits = next_logits(model, self._ids, self._cache)
+        finite = self._logits.isfinite().all()
+        self._problem = "" if finite else "The model is damaged: it gives no finite numbers."
 
     def _token_bytes(self, token: int) -> bytes:
         tokenizer = self.run.dataset.tokenizer
@@ -200,7 +206,7 @@ class NextTokenExplorer(Panel):
     def _draw_status(self, repeats: int) -> None:
         block = self.run.model.config.block_size
         if self._problem:
-            sentences = [self._problem]
+            sentences = [escape(self._problem)]
         elif not self._steps:
             sentences = ["No token was generated yet."]
         else:
@@ -210,7 +216,7 @@ class NextTokenExplorer(Panel):
             ]
         if len(self._ids) > block:
             sentences.append(f"The model sees the last {block:,} of the {len(self._ids):,} tokens.")
-        self.status.value = f"<div style='line-height:1.5'>{'<br>'.join(sentences)}</div>"
+        self.status.value = paragraph("<br>".join(sentences))
 
     def _draw_last(self, repeats: set[int]) -> None:
         rows = [
@@ -231,7 +237,7 @@ class NextTokenExplorer(Panel):
         )
 
     def _draw_distribution(self, _: object = None) -> None:
-        self.distribution.value = self._distribution_html() if self._ids else ""
+        self.distribution.value = "" if self._problem else self._distribution_html()
 
     def _distribution_html(self) -> str:
         stages = filter_stages(self._logits, self._ids, self.decoding)
@@ -272,7 +278,7 @@ def repeated(ids: Sequence[int], n: int = REPEAT_NGRAM) -> set[int]:
     """The places in `ids` that belong to a sequence of n tokens that occurred already."""
     seen: set[tuple[int, ...]] = set()
     places: set[int] = set()
-    for i, gram in enumerate(ngrams(ids, n)):
+    for i, gram in enumerate(ngrams(list(ids), n)):
         if gram in seen:
             places |= set(range(i, i + n))
         seen.add(gram)

@@ -1,4 +1,4 @@
-"""What all panels share: how they are framed, shown, and what stands there without a kernel."""
+"""What all panels share: their frame, and what appears where no kernel is attached."""
 
 from html import escape
 
@@ -37,6 +37,19 @@ def row(*children: ipywidgets.Widget) -> ipywidgets.Box:
     """Side by side, or one below the other where the page is narrow."""
     layout = {"flex_flow": "row wrap", "align_items": "flex-start", "grid_gap": "0 8px"}
     return ipywidgets.Box(children, layout=layout)
+
+
+def paragraph(html: str) -> str:
+    """A paragraph of a panel."""
+    return f"<div style='line-height:1.45'>{html}</div>"
+
+
+def problem_html(sentence: str) -> str:
+    """What is wrong, in the colour of errors; nothing for an empty sentence."""
+    if not sentence:
+        return ""
+    mark = "<span style='color:var(--jp-error-color1, #b30000)'><b>!</b>"
+    return f"{mark} {escape(sentence)}</span>"
 
 
 def sample_html(text: str) -> str:

@@ -4,12 +4,13 @@ import json
 import re
 from functools import partial
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ipywidgets
 
 from slmlab.show.widgets.parts import Panel, framed
-from slmlab.text.files import DataError, data_path
+from slmlab.text.files import MAX_DATA_BYTES, DataError, data_path, read_regular
+from slmlab.validation import shown
 
 LETTERS = "ABCD"
 MARKS = {True: "✓", False: "✗", None: "\u2003"}  # right, wrong, not chosen yet: about as wide
@@ -45,7 +46,7 @@ class Quiz(Panel):
 
     A choice is answered at once. One may go on choosing, also after the right option, to read what
     is said about the others; the first choice counts. Made again, the panel begins anew. Where no
-    kernel is attached, the questions stand there with their answers folded.
+    kernel is attached, the questions appear with their answers folded.
 
     Args:
         lesson: the number of the lesson, such as "00".
@@ -83,7 +84,7 @@ class Quiz(Panel):
             "quiz",
             ipywidgets.HTML(STYLE, layout=ipywidgets.Layout(display="none")),
             ipywidgets.HTML(
-                f"<b>Questions to lesson {lesson}.</b> Each has one right answer. You may go on "
+                f"<b>Questions on lesson {lesson}.</b> Each has one right answer. You may go on "
                 "choosing, but the first try counts."
             ),
             *(
@@ -104,7 +105,7 @@ class Quiz(Panel):
 
     def static(self) -> str:
         """The questions with their options, and folded what is said to each option."""
-        return f"<p><b>Questions to lesson {self.lesson}</b></p>" + "".join(
+        return f"<p><b>Questions on lesson {self.lesson}</b></p>" + "".join(
             _static(number, question) for number, question in enumerate(self.questions, 1)
         )
 
@@ -140,23 +141,32 @@ def read_questions(lesson: str) -> tuple[Question, ...]:
     Raises `ValueError` if there are none, and `DataError` if the file is damaged.
     """
     lessons = sorted(path.stem for path in data_path("quiz").glob("*.json"))
-    if lesson not in lessons:
-        there = ", ".join(f'"{name}"' for name in lessons)
-        raise ValueError(f"There is no quiz for lesson {lesson!r}; there are {there}.")
+    if not (isinstance(lesson, str) and lesson in lessons):
+        there = ", ".join(f'"{name}"' for name in lessons) or "none at all"
+        raise ValueError(f"There is no quiz for lesson {shown(lesson)}; there are {there}.")
     path = data_path("quiz", f"{lesson}.json")
     try:
-        return tuple(
-            Question(q["id"], q["question"], tuple(Option(**option) for option in q["options"]))
-            for q in json.loads(path.read_text(encoding="utf-8"))["questions"]
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        entries = json.loads(read_regular(path, MAX_DATA_BYTES))["questions"]
+        return tuple(_question(**entry) for entry in entries)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path} is damaged; restore it with `git checkout -- data` or reinstall."
         ) from error
 
 
+def _question(id: str, question: str, options: list[dict[str, Any]]) -> Question:
+    """A question from its JSON. Raises `ValueError` or `TypeError` for what is none."""
+    found = tuple(Option(**option) for option in options)
+    texts = [id, question, *(text for option in found for text in (option.text, option.feedback))]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a text is missing")
+    if [option.right for option in found].count(True) != 1 or len(found) > len(LETTERS):
+        raise ValueError("not exactly one option is right, or there are too many")
+    return Question(id, question, found)
+
+
 def _lettered(question: Question) -> list[tuple[str, Option]]:
-    return list(zip(LETTERS, question.options, strict=False))
+    return list(zip(LETTERS, question.options, strict=False))  # there may be fewer than letters
 
 
 def _button(letter: str, option: Option) -> ipywidgets.Button:

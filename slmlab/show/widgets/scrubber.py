@@ -5,16 +5,19 @@ from html import escape
 import ipywidgets
 
 from slmlab.engine.runs import Run
-from slmlab.show.plots.runs import loss_curves
+from slmlab.show.plots.curves import loss_curves
+from slmlab.show.runs import evaluated, short
 from slmlab.show.widgets.parts import FULL, LABEL, Panel, framed, sample_html
-from slmlab.study.domain import PROMPTS
+from slmlab.validation import shown, whole_text
+
+NOTHING = "(no sample was taken here)"
 
 
 class Scrubber(Panel):
     """A slider over the evaluations of a run: where the curves stood, and what it wrote then.
 
-    It begins at the last step, with `prompt`. Where no kernel is attached, a table of a few of its
-    steps stands in its place.
+    It begins at the last step, with `prompt` (default: the run's first). Where no kernel is
+    attached, a table of a few of its steps appears in its place.
 
     Attributes:
         step: the slider.
@@ -26,16 +29,23 @@ class Scrubber(Panel):
         ValueError: for a run without samples, or none of that prompt.
     """
 
-    def __init__(self, run: Run, prompt: str = PROMPTS[0]) -> None:
+    def __init__(self, run: Run, prompt: str | None = None) -> None:
+        self.run = evaluated(run)
+        if prompt is not None:
+            whole_text("prompt", prompt)
         # Before training a model writes random tokens of its vocabulary, rude ones among them.
         self._texts = {(s["step"], s["prompt"]): s["text"] for s in run.samples if s["step"] > 0}
         if not self._texts:
-            raise ValueError(f"{run.name} has no samples to look through; take a recorded run.")
-        self.run = run
+            raise ValueError(
+                f"{short(run.name)} has no samples to look through; take a recorded run."
+            )
         steps = sorted({step for step, _ in self._texts})
-        prompts = [p for p in PROMPTS if (steps[0], p) in self._texts]
-        if prompt not in prompts:
-            raise ValueError(f"{run.name} has no samples of {prompt!r}; it has {prompts}.")
+        prompts = list(dict.fromkeys(prompt for _, prompt in self._texts))
+        if prompt is not None and prompt not in prompts:
+            raise ValueError(
+                f"{short(run.name)} has no samples of {shown(prompt)}; it has "
+                f"{', '.join(map(shown, prompts))}."
+            )
         self.step = ipywidgets.SelectionSlider(
             options=[(f"{step:,}", step) for step in steps],
             value=steps[-1],
@@ -44,7 +54,11 @@ class Scrubber(Panel):
             style=LABEL,
         )
         self.prompt = ipywidgets.Dropdown(
-            options=prompts, value=prompt, description="prompt", layout=FULL, style=LABEL
+            options=prompts,
+            value=prompts[0] if prompt is None else prompt,
+            description="prompt",
+            layout=FULL,
+            style=LABEL,
         )
         self.text = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="150px"))
         self.curves = ipywidgets.Image(
@@ -61,18 +75,26 @@ class Scrubber(Panel):
         self.curves.value = loss_curves(self.run, marked=self.step.value)._repr_png_()
 
     def _write(self, _: object = None) -> None:
-        self.text.value = sample_html(self._texts[self.step.value, self.prompt.value])
+        self.text.value = self._sample(self.step.value)
+
+    def _sample(self, step: int) -> str:
+        return sample_html(self._texts.get((step, self.prompt.value), NOTHING))
 
     def static(self) -> str:
-        """Four steps of the run."""
+        """At most four steps of the run."""
         steps = [value for _, value in self.step.options]
-        chosen = [steps[round(i * (len(steps) - 1) / 3)] for i in range(4)]
+        chosen = dict.fromkeys(steps[round(i * (len(steps) - 1) / 3)] for i in range(4))
         rows = "".join(
-            f"<tr><td style='vertical-align:top'>step {step:,}</td><td style='text-align:left'>"
-            f"{sample_html(self._texts[step, self.prompt.value])}</td></tr>"
-            for step in dict.fromkeys(chosen)
+            f"<tr><td style='vertical-align:top'>step {step:,}</td>"
+            f"<td style='text-align:left'>{self._sample(step)}</td></tr>"
+            for step in chosen
         )
-        caption = (
-            f"After <code>{escape(self.prompt.value)}</code>, at four steps of {self.run.name}"
+        prompt, name = escape(self.prompt.value), escape(self.run.name)
+        return (
+            f"<p>After <code>{prompt}</code>, at {_counted(len(chosen))} of {name}:</p>"
+            f"<table>{rows}</table>"
         )
-        return f"<p>{caption}:</p><table>{rows}</table>"
+
+
+def _counted(steps: int) -> str:
+    return "one step" if steps == 1 else f"{('two', 'three', 'four')[steps - 2]} steps"

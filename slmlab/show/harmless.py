@@ -1,0 +1,25 @@
+"""What others wrote (titles, prompts, names), made harmless where it is shown."""
+
+import re
+from html import escape
+
+from slmlab.text.files import printable
+
+
+def in_markdown(text: str) -> str:
+    """Text that a Markdown page shows letter by letter: no links, headings, formulas or HTML."""
+    text = escape(_on_one_line(text), quote=False)
+    text = re.sub(r"[\\`*_\[\]#|~$@]|:(?=\S)|(?<=www)\.", r"\\\g<0>", text, flags=re.IGNORECASE)
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", text)  # which would begin a list, or a heading
+
+
+def in_spreadsheet(text: str) -> str:
+    """Text that a spreadsheet shows as it is, where it might take it for a formula.
+
+    An apostrophe goes before each sign that begins one, in a cell or after what may part cells.
+    """
+    return re.sub(r"(^|[;,|\"])(?=\s*[=+@＝＋＠−－-])", r"\1'", _on_one_line(text))
+
+
+def _on_one_line(text: str) -> str:
+    return printable(" ".join(str(text).split()))

@@ -1,0 +1,75 @@
+"""Spread: the same figure of many runs side by side, and how sure a figure of them is."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from slmlab.show.plots.chart import MUTED, VAL, Chart, coloured, finished, literal
+
+
+def seed_spread(groups: dict[str, Sequence[float]], published: float | None = None) -> Chart:
+    """The gap of every run as a dot, in nats per token: one row per group, one dot per seed.
+
+    `published` draws a dotted line.
+    """
+    chart = Chart(height=1.2 + 0.6 * len(groups))
+    axes = chart.subplots()
+    for place, gaps in enumerate(groups.values()):
+        label = "ours, one seed" if place == 0 else None
+        axes.plot(gaps, [place] * len(gaps), "o", color=VAL, alpha=0.7, markersize=8, label=label)
+    if published is not None:
+        axes.axvline(published, color=MUTED, linestyle=":", label=f"published: {published:+.2f}")
+    axes.set_yticks(range(len(groups)), map(literal, groups))
+    axes.set_ylim(len(groups) - 0.5, -0.5)  # the first group on top
+    every = [gap for gaps in groups.values() for gap in gaps]
+    axes.set_xlim(min(0.0, *every), 1.08 * max(0.1, *every))  # no dot on the frame
+    axes.set_xlabel("gap, validation − training (nats per token)")
+    axes.set_title("The gap at the end, seed by seed")
+    return finished(chart, axes)
+
+
+def phase_gaps(published: pd.DataFrame, ours: dict[str, pd.DataFrame], title: str = "") -> Chart:
+    """The final gap of every phase: published, and each of our runs (one dot per seed).
+
+    `published` has a row per phase, numbered by its index; the tables of `ours` have a column
+    `phase`; the gaps are in nats per token.
+    """
+    chart = Chart()
+    axes = chart.subplots()
+    # 0.2 of the way to the next phase: the dots stand side by side, in the order of the legend.
+    axes.plot(published.index - 0.2, published["gap"], "D", color=MUTED, label="published")
+    for i, ((name, table), colour) in enumerate(coloured(ours.items())):
+        places = table["phase"] + 0.2 * i
+        axes.plot(places, table["gap"], "o", color=colour, alpha=0.7, label=literal(name))
+    axes.axhline(0, color=MUTED, linewidth=1)
+    axes.set_xticks(published.index, [f"Phase {number}" for number in published.index])
+    axes.set_ylabel("validation − training loss (nats per token)")
+    axes.set_title(title or f"The gap of {len(published)} phases")
+    return finished(chart, axes)
+
+
+def correlation_intervals(table: pd.DataFrame, title: str = "") -> Chart:
+    """Rank correlations with their 95 % intervals; one group of bars per outcome.
+
+    `table` is what `statistics.rank_correlations` gives, for at most six predictors.
+    """
+    chart = Chart(width=8.0, height=4.2)
+    axes = chart.subplots()
+    colours = dict(coloured(table["predictor"].unique()))
+    place, ticks = 0, []
+    for outcome, rows in table.groupby("outcome", sort=False):
+        ticks.append((place + (len(rows) - 1) / 2, outcome))  # in the middle of its bars
+        for row in rows.itertuples():
+            colour = colours[row.predictor]
+            label = row.predictor if outcome == table["outcome"].iloc[0] else None
+            axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2)
+            axes.plot(row.correlation, place, "o", color=colour, label=label)
+            place += 1
+        place += 1  # a gap between the groups
+    axes.axvline(0, color=MUTED, linewidth=1)
+    axes.set_yticks(*zip(*ticks, strict=True))
+    axes.invert_yaxis()
+    axes.set_xlim(-1.05, 1.05)  # no dot on the frame
+    axes.set_xlabel("Spearman's rank correlation (+1 same order, 0 no relation, −1 reversed)")
+    axes.set_title(title or "Rank correlations and their 95 % intervals")
+    return finished(chart, axes)

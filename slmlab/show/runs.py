@@ -1,0 +1,30 @@
+"""What figures and panels ask of a run that somebody hands them."""
+
+from typing import Any
+
+from slmlab.engine.runs import Run
+from slmlab.validation import shown
+
+LONGEST_NAME = 60  # letters of a name in a picture: more would leave no room for the curves
+
+
+def any_run(value: Any) -> Run:
+    """The run itself. Raises `ValueError` for anything else."""
+    if not isinstance(value, Run):
+        raise ValueError(
+            f"{shown(value)} is no run; give what lab.train(…) returned, or lab.Run.load(…)."
+        )
+    return value
+
+
+def evaluated(value: Any) -> Run:
+    """A run that was evaluated at least once. Raises `ValueError` for anything else."""
+    run = any_run(value)
+    if not run.state.history:
+        raise ValueError(f"{short(run.name)} was not trained yet, so there are no losses to show.")
+    return run
+
+
+def short(name: str) -> str:
+    """A name, cut where it is too long for a picture or a table."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"

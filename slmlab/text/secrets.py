@@ -1,0 +1,141 @@
+"""Passwords, keys and tokens in a text: found by their form, before a model learns them."""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+from detect_secrets.core.scan import scan_line
+from detect_secrets.settings import transient_settings
+
+from slmlab.text.corpus import Document
+
+# Of detect-secrets all but two that flag ordinary words, and one that takes a second for each
+# 2,000 characters that repeat "password"; `ASSIGNED` finds what it would.
+LEFT_OUT = {"Base64HighEntropyString", "HexHighEntropyString", "KeywordDetector"}
+PIECE, OVERLAP = 2_000, 500  # characters of a long line that are searched at once, and twice
+
+# Keys that say by their beginning whose they are; 16 more characters follow. Where names in code
+# may begin so as well, those are letters and digits only.
+_RUN = "(?=[A-Za-z0-9]{16})"
+BEGINNINGS = {
+    "GitHub token": r"github_pat_|gh[opsur]_",
+    "GitLab token": r"gl(?:pat|dt|rt|soat|ptt|ft|agent|oas|imt|cbt)-|GR1348941",
+    "Bitbucket or Atlassian token": r"ATBB|AT[AC]TT3x",
+    "Anthropic key": r"sk-ant-",
+    "OpenAI key": r"sk-(?!ant-)(?:proj-|svcacct-|admin-)?(?=[\w-]*\d)",
+    "Hugging Face token": rf"(?:hf_|api_org_){_RUN}",
+    "Groq, xAI or Perplexity key": rf"(?:gsk_|xai-|pplx-){_RUN}",
+    "Replicate, LangSmith or Pinecone key": rf"(?:r8_|lsv2_(?:pt|sk)_){_RUN}|pcsk_(?=\w{{0,9}}\d)",
+    "Google key": r"AIza|GOCSPX-|ya29\.|1//0",
+    "AWS key": r"(?:AKIA|ASIA|ABIA|ACCA)(?=[0-9A-Z]{16})",
+    "DigitalOcean or Databricks token": r"do[oprt]_v1_|dapi(?=[0-9a-f]{16})",
+    "Docker, npm, PyPI or RubyGems token": rf"dckr_[op]at_|pypi-Ag|(?:npm|rubygems)_{_RUN}",
+    "HashiCorp Vault token": r"hv[bsr]\.",
+    "Grafana, Sentry, New Relic or Postman key": rf"(?:glsa_|glc_|sntr[yu]s_|NRAK-|PMAK-){_RUN}",
+    "Netlify or Supabase token": rf"(?:nfp|sbp)_{_RUN}|sb_secret_(?=\w*\d)",
+    "PlanetScale token": r"pscale_(?:tkn|pw|oauth)_(?=\w*\d)",
+    "Slack token": r"xox[abeoprs]-|xapp-\d-",
+    "Stripe key": rf"(?:[rs]k_(?:live|test)|whsec)_{_RUN}",
+    "Square or Shopify key": rf"sq0[a-z]{{3}}-|shp(?:at|ca|pa|ss)_{_RUN}",
+    "Mailgun, SendGrid or Brevo key": r"key-(?=[0-9a-f]{32})|SG\.|xkeysib-",
+    "Notion, Linear or Figma token": rf"(?:ntn_|lin_api_|secret_){_RUN}|fig[dou]_(?=[\w-]*\d)",
+    "Facebook token": r"EAA(?=[A-Za-z0-9]{40})",
+    "JSON Web Token": r"eyJ(?=[\w-]{8,400}\.eyJ)",
+    "age secret key": r"AGE-SECRET-KEY-1",
+}
+# What has a form of its own.
+FORMS = {
+    "private key": r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY|PuTTY-User-Key-File-\d",
+    "WireGuard private key": r"\bPrivateKey ?= ?[A-Za-z0-9+/]{43}=",
+    "Kaggle key": r'"key" ?: ?"[0-9a-f]{32}"',
+    "Telegram bot token": r"\b\d{8,10}:[\w-]{35}(?![\w-])",
+    "Discord or Slack webhook": r"discord(?:app)?\.com/api/webhooks/\d+/[\w-]{20}"
+    r"|hooks\.slack\.com/services/T\w+/B\w+/\w",
+    "signed Azure address": r"[?&]sig=[A-Za-z0-9%+/]{40}",
+    "hash of a password": r"\$(?:2[abxy]?|5|6|y|apr1|argon2i?d?)\$[A-Za-z0-9./$=,+]{20}",
+    "bearer token": r"(?i:\bbearer) (?=\S*\d)[\w.~+/-]{16}",
+    "basic authorization": r"(?i:\bauthorization\W{1,4}basic) (?=\S*[\dA-Z])[A-Za-z0-9+/]{8}",
+    "password in an address": r"://[^\s/:@'\"<>{}\[$]{0,80}:[^\s/:@'\"<>{}$]{3,80}@",
+    "password of a netrc file": r"\blogin \S{1,80} password \S",
+    "password of a pgpass file": r"^[\w.*-]+:(?:\d{4,5}|\*):[^\s:]+:[^\s:]+:\S+$",
+    "password on a command line": r"--(?:passw(?:or)?d|token|secret|api-key) (?=\S*\d)[^\s'<$-]{6}"
+    r"|\bcurl .{0,200}-u ?['\"]?[^\s:'\"$]{1,80}:[^\s'\"$]{3}|\bmysql(?:dump)? .{0,200}-p\w{4}",
+    "password in XML": r"(?i:<(?:\w*password|\w*token|\w*secret)>)[^\s<]{6,}</",
+}
+PATTERNS = {
+    name: re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})[\w.=/+-]{{16}}", re.ASCII)
+    for name, pattern in BEGINNINGS.items()
+} | {name: re.compile(pattern, re.ASCII) for name, pattern in FORMS.items()}
+
+# A name that tells what it holds, and its value: in code, YAML, .env and .ini files.
+ASSIGNED = re.compile(
+    r"(?P<password>pass(?:word|wort|wd|phrase|code)?|pwd|kennwort|contrase[nñ]a)(?![a-z])"
+    r"|(?:secret|token|credential|(?:api|app|auth|access|account|client|db|encryption|master"
+    r"|private|service|signing|storage)[_-]?key)s?(?![a-z])(?:[_-]?(?:access[_-]?)?(?:key|id))?",
+    re.IGNORECASE,
+)
+VALUE = re.compile(
+    r"""(?:_?\d{1,2}|_(?:prod|dev|test|stag|live|main|root|admin|user|db|value)\w{0,9})?
+        ['"`\]]{0,2} (?P<sign>\ ?(?::=|=>|[:=])\s{0,3})
+        (?: (?P<quote>['"`]) (?P<quoted>[^\s'"`]{6,300}) (?P=quote)
+          | (?P<bare>[^\s'"`,;&|(){}\[\]<>$\#]{6,300}) (?=\ ?(?:[;&\#,]|\s*$)) )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# What stands in the place of a value, or says of what type it is.
+NO_VALUE = re.compile(
+    r"[x_\W]+$|<|\{|%|\$|.*(?:example|change.?me|placeholder|dummy|redacted|your|insert|enter|"
+    r"pass|secret|token|key|none|null|undefined|optional|required|missing|invalid|incorrect|hidden|"
+    r"forgotten|protected|encrypted|disabled|enabled|default|unknown|string|object|boolean|"
+    r"integer|unicode|varchar|float\d|u?int\d)",
+    re.IGNORECASE,
+)
+
+
+def find_secrets(documents: Iterable[Document]) -> Iterator[tuple[str, int, str]]:
+    """The lines that look like a secret: the document's name, the line's number, and as what.
+
+    A line that looks like several things is named once for each.
+    """
+    plugins = {plugin.__name__ for plugin in get_mapping_from_secret_type_to_class().values()}
+    used = [{"name": name} for name in sorted(plugins - LEFT_OUT)]
+    with transient_settings({"plugins_used": used}):
+        kinds = lru_cache(maxsize=100_000)(_kinds)  # many lines of a text are the same
+        for document in documents:
+            for number, line in enumerate(document.text.split("\n"), start=1):
+                starts = range(0, max(1, len(line) - OVERLAP), PIECE - OVERLAP)
+                found = {kind for start in starts for kind in kinds(line[start : start + PIECE])}
+                for kind in sorted(found):
+                    yield document.name, number, kind
+
+
+def _kinds(line: str) -> set[str]:
+    """What a line looks like."""
+    found = {name for name, pattern in PATTERNS.items() if pattern.search(line)}
+    if any(_is_secret(line, name) for name in ASSIGNED.finditer(line)):
+        found.add("password or key with its name")
+    return found or {secret.type for secret in scan_line(line)}
+
+
+def _is_secret(line: str, name: re.Match[str]) -> bool:
+    """Whether the value that follows a name is the secret itself, not code that gets it."""
+    value = VALUE.match(line, name.end())
+    if value is None:
+        return False
+    text = value["quoted"] or value["bare"]
+    if NO_VALUE.match(text) or name.group().lower() in text.lower():
+        return False
+    changes = len(re.findall(r"\d(?=[A-Za-z])|[A-Za-z](?=\d)", text))
+    if changes >= 3 and len(text) >= 16:
+        return True  # such as 4f9a0c…: no word, and no name of a variable
+    # Shells and .env files write TOKEN=…, without blanks.
+    in_shell = line.lstrip().startswith("export ")
+    in_shell |= name.group().isupper() and value["sign"] == "="
+    if value["quoted"]:
+        return bool(name["password"] or in_shell or "secret" in name.group().lower())
+    if text.isdigit():
+        return bool(name["password"])
+    if re.fullmatch(r"[A-Za-z_.]+", text):  # a word in YAML, or else the name of a variable
+        in_yaml = name["password"] and ":" in value["sign"] and re.fullmatch("[a-z]+", text)
+        return bool(in_shell or in_yaml)
+    return bool(name["password"] or in_shell)

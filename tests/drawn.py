@@ -1,0 +1,25 @@
+"""Reads what a figure draws: its lines, points, labels and ticks."""
+
+
+def lines(axes):
+    """The lines of curves: (x, y, colour), without rings, dots and straight lines across."""
+    found = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
+    return [(list(line.get_xdata()), list(line.get_ydata()), line.get_color()) for line in found]
+
+
+def points(axes):
+    """Single points: (x, y)."""
+    found = [line for line in axes.get_lines() if len(line.get_xdata()) == 1]
+    return [(line.get_xdata()[0], line.get_ydata()[0]) for line in found]
+
+
+def legend(axes):
+    return axes.get_legend_handles_labels()[1]
+
+
+def ticks(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def is_a_picture(chart):
+    return chart._repr_png_().startswith(b"\x89PNG")

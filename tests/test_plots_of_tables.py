@@ -1,0 +1,249 @@
+"""What the figures of tables draw: sizes, spread, leaks. Those of runs are in test_plots.py."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn import is_a_picture, legend, ticks
+from matplotlib.colors import to_hex
+
+import slmlab as lab
+from slmlab.show import plots
+from slmlab.show.plots.chart import PARAMETER_COLOURS, SERIES
+from slmlab.study.statistics import fit_power_law, rank_correlations
+from slmlab.study.verdict import published
+
+NATS = "(nats per token)"
+
+
+# Sizes
+
+
+def test_parameter_breakdown(finished):
+    chart = lab.parameter_breakdown(finished.model)
+    [axes] = chart.axes
+    counts = finished.model.config.parameter_counts
+    shares = [100 * count / finished.model.n_params for count in counts.values()]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx(shares)
+    assert [bar.get_x() for bar in axes.patches] == pytest.approx([0, *np.cumsum(shares)[:-1]])
+    assert [to_hex(bar.get_facecolor()).upper() for bar in axes.patches] == [*PARAMETER_COLOURS]
+    assert legend(axes) == [
+        f"{kind}: {share:.1f} %" for kind, share in zip(counts, shares, strict=True)
+    ]
+    assert axes.get_title() == f"Where the {finished.model.n_params:,} parameters sit"
+    assert is_a_picture(chart)
+    with pytest.raises(ValueError, match="A Run is no model; give a GPT"):
+        lab.parameter_breakdown(finished)
+
+
+@pytest.fixture
+def grid():
+    """A grid of two sizes, two amounts of text and two seeds, evaluated at steps 0 and 10."""
+    rows = [
+        {
+            "params": params,
+            "train_tokens": tokens,
+            "seed": seed,
+            "step": step,
+            "epochs": 160 * step / tokens,
+            "gap": params / tokens + seed / 10,
+            "params_per_token": params / tokens,
+        }
+        for params in (1_000, 20_000)
+        for tokens in (500, 2_000)
+        for seed in (0, 1)
+        for step in (0, 10)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_grid_map(grid):
+    chart = plots.grid_map(grid, "gap", "The gap")
+    axes, scale = chart.axes
+    [image] = axes.images
+    assert image.get_array().tolist() == [[2.05, 0.55], [40.05, 10.05]]
+    assert ticks(axes.xaxis) == ["500", "2,000"]
+    assert ticks(axes.yaxis) == ["1,000", "20,000"]
+    fields = {t.get_position(): (t.get_text(), t.get_color()) for t in axes.texts}
+    assert fields == {
+        (0, 0): ("2.05\n±0.05", "white"),
+        (1, 0): ("0.55\n±0.05", "white"),
+        (0, 1): ("40.05\n±0.05", "black"),
+        (1, 1): ("10.05\n±0.05", "white"),
+    }
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training tokens", "parameters")
+    assert scale.get_ylabel() == "nats per token"
+    assert axes.get_title() == "The gap"
+    assert plots.grid_map(grid, "gap").axes[0].get_title() == "gap"
+    assert is_a_picture(chart)
+
+
+def test_fitted():
+    table = pd.DataFrame({"tokens": [1e3, 2e3, 4e3] * 2, "loss": [4, 3.6, 3.3, 4.2, 3.9, 3.5]})
+    table["seed"] = [0, 0, 0, 1, 1, 1]
+    curve = fit_power_law(table, "tokens", "loss", ["seed"])
+    labels = {"title": "Loss against text", "xlabel": "tokens", "ylabel": "loss"}
+    chart = plots.fitted(table, "tokens", "loss", {"100 parameters": (table, curve)}, **labels)
+    [axes] = chart.axes
+    dots, line, _ = axes.lines
+    assert list(dots.get_xdata()) == table["tokens"].tolist()
+    assert list(dots.get_ydata()) == table["loss"].tolist()
+    assert list(line.get_xdata()) == [1e3, 4e3]
+    assert list(line.get_ydata()) == curve(np.array([1e3, 4e3])).tolist()
+    assert legend(axes) == ["100 parameters", "one run each"]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert ticks(axes.xaxis) == ["1,000", "2,000", "4,000"]
+    assert axes.get_title() == "Loss against text"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("tokens", "loss")
+    assert is_a_picture(chart)
+
+
+def test_gap_against(grid):
+    chart = plots.gap_against(grid)
+    left, right = chart.axes
+    rows = grid[grid["step"] > 0]
+    for axes, column in ((left, "epochs"), (right, "params_per_token")):
+        drawn = [line for line in axes.lines if len(line.get_xdata())]
+        for line, (_, group), colour in zip(
+            drawn, rows.groupby("train_tokens"), SERIES[:2], strict=True
+        ):
+            assert list(line.get_xdata()) == group[column].tolist()
+            assert list(line.get_ydata()) == group["gap"].tolist()
+            assert line.get_color() == colour
+        assert axes.get_xscale() == "log"
+    assert legend(right) == ["500 tokens", "2,000 tokens"]
+    assert left.get_legend() is None
+    assert left.get_xlabel() == "epochs (times the text was read)"
+    assert right.get_xlabel() == "parameters per training token"
+    titles = ["Gap against epochs", "Gap against parameters per token"]
+    assert [axes.get_title() for axes in chart.axes] == titles
+    chart = plots.gap_against(grid, titles=("a", "b"))
+    assert [axes.get_title() for axes in chart.axes] == ["a", "b"]
+    assert is_a_picture(chart)
+
+
+# Spread
+
+
+def test_seed_spread():
+    chart = plots.seed_spread({"gpt2": [4.0, 4.4], "right-sized": [3.9]}, published=4.5)
+    [axes] = chart.axes
+    dots = axes.lines[:2]
+    assert [list(line.get_xdata()) for line in dots] == [[4.0, 4.4], [3.9]]
+    assert [list(line.get_ydata()) for line in dots] == [[0, 0], [1]]
+    assert list(axes.lines[2].get_xdata()) == [4.5, 4.5]
+    assert legend(axes) == ["ours, one seed", "published: +4.50"]
+    assert ticks(axes.yaxis) == ["gpt2", "right-sized"]
+    assert axes.get_ylim() == (1.5, -0.5)  # the first is above
+    low, high = axes.get_xlim()
+    assert low == 0 and high > 4.4
+    assert is_a_picture(chart)
+    assert plots.seed_spread({"a": [-0.3]}).axes[0].get_xlim()[0] == -0.3
+
+
+def test_phase_gaps():
+    theirs = published()
+    ours = {"one": pd.DataFrame({"phase": [0, 0, 4], "gap": [8.0, 8.2, 3.0]}), "two": theirs}
+    ours["two"] = theirs.reset_index()
+    chart = plots.phase_gaps(theirs, ours)
+    [axes] = chart.axes
+    diamonds, one, two, _ = axes.lines
+    assert list(diamonds.get_ydata()) == theirs["gap"].tolist()
+    assert list(diamonds.get_xdata()) == pytest.approx([-0.2, 0.8, 1.8, 2.8, 3.8])
+    assert list(one.get_xdata()) == [0, 0, 4]
+    assert list(one.get_ydata()) == [8.0, 8.2, 3.0]
+    assert list(two.get_xdata()) == pytest.approx([0.2, 1.2, 2.2, 3.2, 4.2])
+    assert legend(axes) == ["published", "one", "two"]
+    assert ticks(axes.xaxis) == [f"Phase {number}" for number in range(5)]
+    assert axes.get_title() == "The gap of 5 phases"
+    assert plots.phase_gaps(theirs, ours, title="All").axes[0].get_title() == "All"
+    assert is_a_picture(chart)
+
+
+def test_correlation_intervals():
+    table = pd.DataFrame({"gap": [1, 2, 3, 4, 5, 6], "seed": range(6)})
+    table["parses"], table["names"] = -table["gap"], [3, 1, 4, 1, 5, 9]
+    table["loss"] = table["gap"] ** 2
+    rows = rank_correlations(table, ["gap", "loss"], ["parses", "names"], ["seed"])
+    chart = plots.correlation_intervals(rows)
+    [axes] = chart.axes
+    bars, dots = axes.lines[:8:2], axes.lines[1:8:2]
+    assert [list(bar.get_xdata()) for bar in bars] == rows[["low", "high"]].to_numpy().tolist()
+    assert [dot.get_xdata()[0] for dot in dots] == rows["correlation"].tolist()
+    assert [dot.get_ydata()[0] for dot in dots] == [0, 1, 3, 4]
+    assert [dot.get_color() for dot in dots] == [*SERIES[:2], *SERIES[:2]]
+    assert legend(axes) == ["gap", "loss"]
+    assert ticks(axes.yaxis) == ["parses", "names"]
+    assert list(axes.get_yticks()) == [0.5, 3.5]
+    assert axes.yaxis_inverted()
+    assert axes.get_xlim() == (-1.05, 1.05)
+    assert axes.get_title() == "Rank correlations and their 95 % intervals"
+    assert plots.correlation_intervals(rows, title="Own").axes[0].get_title() == "Own"
+    assert is_a_picture(chart)
+
+
+# Leaks
+
+
+def test_suspect_perplexities():
+    def suspect(perplexities, vocabulary="423", validation="held out", mask="causal", labels=""):
+        return [
+            {
+                "vocabulary": vocabulary,
+                "validation": validation,
+                "mask": mask,
+                "labels": labels or "next token",
+                "perplexity": perplexity,
+            }
+            for perplexity in perplexities
+        ]
+
+    table = pd.DataFrame(
+        [
+            *suspect([1.01, 1.02], mask="missing", validation="leaked"),
+            *suspect([40.0, 50.0]),
+            *suspect([30.0], vocabulary="32,000"),
+            *suspect([2.0], labels="unshifted"),
+        ]
+    )
+    chart = plots.suspect_perplexities(table)
+    [axes] = chart.axes
+    assert ticks(axes.yaxis) == [
+        "no fault",
+        "32,000 rows",
+        "unshifted labels",
+        "no mask + leaked validation",
+    ]
+    dots = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines[:4]]
+    assert dots == [([40, 50], [0, 0]), ([30], [1]), ([2], [2]), ([1.01, 1.02], [3, 3])]
+    assert list(axes.lines[4].get_xdata()) == [1, 1]
+    assert axes.get_xscale() == "log"
+    assert axes.get_title() == "The perplexity that 4 set-ups report"
+    assert plots.suspect_perplexities(table, title="Which?").axes[0].get_title() == "Which?"
+    assert is_a_picture(chart)
+
+
+def test_the_faults_have_the_names_that_the_experiment_uses():
+    chart = plots.suspect_perplexities(lab.read_suspects())
+    names = ticks(chart.axes[0].yaxis)
+    assert len(names) == len(set(names)) == 9
+    for fault in ("no fault", "no mask", "leaked validation", "32,000 rows", "unshifted labels"):
+        assert fault in names
+
+
+def test_loss_against_overlap():
+    segments = pd.DataFrame({"overlap": [0.9, 0.2, 0.0], "loss": [0.6, 3.0, 4.0]})
+    chart = plots.loss_against_overlap(segments, 0.7)
+    [axes] = chart.axes
+    others, own, line = axes.lines
+    assert list(others.get_xdata()) == [20, 0]
+    assert list(others.get_ydata()) == [3.0, 4.0]
+    assert (list(own.get_xdata()), list(own.get_ydata())) == ([90], [0.6])
+    assert list(line.get_ydata()) == [0.7, 0.7]
+    assert legend(axes) == ["other segments", "the validation text", "training loss"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (
+        "overlap with the training text (%)",
+        f"loss {NATS}",
+    )
+    assert axes.get_title() == "The loss on 3 segments of text"
+    assert plots.loss_against_overlap(segments, 0.7, "Own").axes[0].get_title() == "Own"
+    assert is_a_picture(chart)
