@@ -233,27 +233,27 @@ def _bar(title: str, shown: bool, step: int) -> tqdm:
         unit="step",
         initial=step,  # a resumed run has made some before
         disable=not shown or file is None,
-        file=_Forgiving(file),
+        file=Forgiving(file),
         ncols=110,
         mininterval=0.5,
     )
 
 
-class _Forgiving:
-    """A stream for the bar. What it cannot write costs the bar, never the training."""
+class Forgiving:
+    """A stream for a bar. What it cannot write costs the bar, never the training."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        with suppress(OSError, ValueError):  # nobody reads it, the disk is full, it is closed
+        with suppress(AttributeError, OSError, ValueError):  # none, closed, on a full disk
             try:
                 self._stream.write(text)
             except UnicodeEncodeError:
                 self._stream.write(text.encode("ascii", "replace").decode())
 
     def flush(self) -> None:
-        with suppress(OSError, ValueError):
+        with suppress(AttributeError, OSError, ValueError):
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:

@@ -129,6 +129,8 @@ def _processes(jobs: int, backend: str) -> Iterator[Pool]:
         context = get_context("spawn") if backend == "multiprocessing" else None
         return ProcessPoolExecutor(jobs, context=context, initializer=_ignore_interrupts)
 
+    executor = make()
+
     def submit(_: set[str], *call: Any) -> Future:
         nonlocal executor
         try:
@@ -137,7 +139,6 @@ def _processes(jobs: int, backend: str) -> Iterator[Pool]:
             executor = make()
             return executor.submit(*call)
 
-    executor = make()
     try:
         # No more than there are processes: when one is lost, all that was submitted is.
         yield Pool(submit, room=jobs)
