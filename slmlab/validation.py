@@ -96,7 +96,8 @@ def shown(value: Any, longest: int = 80) -> str:
 
 def _as_float(value: Any) -> float:
     """The number, or NaN for what is none. Text is none, even where it looks like a number."""
-    if not hasattr(value, "__float__") or _is_truth_value(value) or getattr(value, "ndim", 0):
+    has_rows = bool(getattr(value, "ndim", False))  # an array or a tensor of several numbers
+    if not hasattr(value, "__float__") or _is_truth_value(value) or has_rows:
         return math.nan
     try:
         return float(value)

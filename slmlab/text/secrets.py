@@ -97,8 +97,8 @@ def find_secrets(documents: Iterable[Document]) -> Iterator[tuple[str, int, str]
 
     A line that looks like several things is named once for each.
     """
-    plugins = {plugin.__name__ for plugin in get_mapping_from_secret_type_to_class().values()}
-    used = [{"name": name} for name in sorted(plugins - LEFT_OUT)]
+    plugins: Iterable[type] = get_mapping_from_secret_type_to_class().values()
+    used = [{"name": name} for name in sorted({p.__name__ for p in plugins} - LEFT_OUT)]
     with transient_settings({"plugins_used": used}):
         kinds = lru_cache(maxsize=100_000)(_kinds)  # many lines of a text are the same
         for document in documents:

@@ -256,7 +256,7 @@ def tokenizer_from_spec(spec: dict[str, Any]) -> Tokenizer:
     `spec()` returns.
     """
     if isinstance(spec, dict) and spec.get("kind") == "right-sized":
-        return RightSizedTokenizer(_whole_tokenizer(spec.get("base")), spec.get("kept"))
+        return RightSizedTokenizer(_whole_tokenizer(spec.get("base")), spec.get("kept", ()))
     return _whole_tokenizer(spec)
 
 

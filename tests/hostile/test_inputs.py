@@ -748,9 +748,9 @@ def test_no_title_reaches_a_spreadsheet_as_a_formula(title, tmp_path):
 
 @pytest.mark.parametrize("title", ["=cmd()", "+1", "-1", "@x", "\t=1", "Phase 1"])
 def test_no_card_writes_a_formula_either(title, tmp_path, monkeypatch):
-    from slmlab.show.widgets import prediction
+    from slmlab.show.widgets import guesses, prediction
 
-    monkeypatch.setattr(prediction, "SESSION", {})
+    monkeypatch.setattr(guesses, "SESSION", {})
     prediction.PredictionCard(title, 1.0).lock_button.click()
     table = lab.predictions()
     assert table.index[0][0] not in "=+-@\t"
