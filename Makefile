@@ -1,17 +1,20 @@
-# make lab     set up, and open the course in JupyterLab
-# make test    set up, and test everything
-# make lint    ruff, check and format
-# make bench   speed and memory, into benchmarks/results.md (about ten minutes, a quiet machine)
+# make lab        set up, and open the course in JupyterLab
+# make test       set up, and test everything
+# make quick      the fast tests: no notebooks, no browser, under a minute on two cores
+# make coverage   the same, and which lines of slmlab/ they reach
+# make lint       ruff (check and format), types, and whether exercises/ is fresh
+# make bench      speed and memory, into benchmarks/ (about ten minutes, a quiet machine)
 # make exercises  exercises/ from solutions/
-# make clean   remove the environment
+# make clean      remove the environment
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8888
 FIRST := /lab/tree/notebooks/00_phase_0_disaster.ipynb
+QUICK := tests --numprocesses 2 -m "not (slow or browser or cluster)"
 
-.PHONY: lab test lint bench exercises clean
+.PHONY: lab test quick coverage lint bench exercises clean
 
 # The course itself needs the first; tests add the corpus's own packages and the reference model.
 $(VENV)/lab: pyproject.toml constraints.txt
@@ -31,9 +34,17 @@ lab: $(VENV)/lab
 test: $(VENV)/test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
+quick: $(VENV)/test
+	$(BIN)/python -m pytest $(QUICK) $(PYTEST_FLAGS)
+
+coverage: $(VENV)/test
+	$(BIN)/python -m pytest $(QUICK) --cov=slmlab $(PYTEST_FLAGS)
+
 lint: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/exercises.py --check
 
 bench: $(VENV)/test
 	$(BIN)/python benchmarks/bench.py

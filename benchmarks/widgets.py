@@ -7,7 +7,6 @@ browser's own milliseconds come on top.
 """
 
 import random
-import re
 import statistics
 import tempfile
 import time
@@ -15,16 +14,19 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 import slmlab as lab
 from slmlab.study import setups
-from slmlab.study.forecast import forecast, machine_factor, step_demands
+from slmlab.study.forecast import (
+    forecast,
+    machine_factor,
+    measured_steps,
+    reference_ms,
+    step_costs,
+)
 from slmlab.study.setups import Setup
 from slmlab.text.files import write_atomically
 
 RESULTS = Path(__file__).with_name("widgets.md")
-BENCH = Path(__file__).with_name("results.md")
 TARGET_MS = 100
 MOVES = 200
 STEPS = 30  # of a short training, to compare its speed with the forecast
@@ -41,7 +43,7 @@ TRIED = (
 
 
 def main() -> None:
-    parts = (answers(), forecasts(), step_constants())
+    parts = (answers(), forecasts(), fit_of_steps())
     text = "# Results of `python benchmarks/widgets.py`\n\n" + "\n".join(parts)
     print(text)
     write_atomically(RESULTS, text.encode())
@@ -118,22 +120,14 @@ def forecasts() -> str:
     )
 
 
-def step_constants() -> str:
-    """What forecast.STEP_MS is: least squares of relative errors over the steps of results.md."""
-    rows = re.findall(r"^\| (\d) \| ([\d,]+) \| ([\d.]+) \|", BENCH.read_text(), re.MULTILINE)
-    units, times = [], []
-    for number, vocabulary, ms in rows:
-        setup = lab.PHASES[int(number)].setup
-        config = setup.shape.config(int(vocabulary.replace(",", "")))
-        units.append(step_demands(config, setup.training.batch_size))
-        times.append(float(ms))
-    units, times = np.array(units), np.array(times)
-    constants = np.linalg.lstsq(units / times[:, None], np.ones(len(times)), rcond=None)[0]
-    ratios = units @ constants / times
+def fit_of_steps() -> str:
+    """How the forecast's constants meet the step times that they are fitted to."""
+    steps = measured_steps()
+    ratios = [reference_ms(s.config, s.batch_size) / s.milliseconds for s in steps]
     return (
-        f"Fitted to the {len(times)} step times of results.md, STEP_MS is "
-        f"({', '.join(f'{c:.3f}' for c in constants)}); it meets them within factors of "
-        f"{ratios.min():.2f} to {ratios.max():.2f}.\n"
+        f"Fitted to the {len(steps)} step times of data/benchmarks/steps.json, the forecast's "
+        f"constants are ({', '.join(f'{cost:.3f}' for cost in step_costs())}); they meet the times "
+        f"within factors of {min(ratios):.2f} to {max(ratios):.2f}.\n"
     )
 
 

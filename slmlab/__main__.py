@@ -122,9 +122,8 @@ def _record(options: argparse.Namespace) -> int:
 
     if options.check:
         problems = problems_of(options.folder)
-        print(
-            *(problems or ["Every record is complete and fits its settings and texts."]), sep="\n"
-        )
+        complete = "Every record is complete and fits its settings and texts."
+        _say("\n".join(problems) or complete)
         return 1 if problems else 0
     try:
         made = record(
@@ -136,9 +135,9 @@ def _record(options: argparse.Namespace) -> int:
             threads=options.threads,
         )
     except KeyboardInterrupt:
-        print("Stopped; what is finished is saved. Run the same command to go on.")
+        _say("Stopped; what is finished is saved. Run the same command to go on.")
         return 1
-    print(f"{made} runs made; the others were there already.")
+    _say(f"{made} runs made; the others were there already.")
     return 0
 
 

@@ -32,7 +32,7 @@ class Check:
 
 
 def run_checks() -> list[Check]:
-    """All checks, in the order in which to mend them."""
+    """All checks, in the order in which to put things right."""
     return [
         _python(),
         _torch(),
@@ -40,7 +40,7 @@ def run_checks() -> list[Check]:
         _memory(),
         _data("tokenizer file", lambda: f"{gpt2_tokenizer().n_vocab:,} tokens, hash as expected"),
         _data("corpus", lambda: f"{len(load_corpus().documents)} files, hashes as expected"),
-        _data("published results", lambda: f"{len(PHASES)} phases"),
+        _data("published results", lambda: f"{len(PHASES)} phases, hash as expected"),
     ]
 
 
@@ -69,7 +69,9 @@ def _memory() -> Check:
     free = psutil.virtual_memory().available / 1e9
     ok = free >= MIN_FREE_GB
     detail = f"{free:.1f} GB free"
-    return Check("memory", ok, detail if ok else f"{detail}; close programs until 1.2 GB are free")
+    return Check(
+        "memory", ok, detail if ok else f"{detail}; close programs until {MIN_FREE_GB} GB are free"
+    )
 
 
 def _data(name: str, load: Callable[[], str]) -> Check:

@@ -53,7 +53,9 @@ def real_number(
         return number
     limits = {"above": above, "at least": least, "below": below, "at most": most}
     bounds = " and ".join(
-        f"{word} {limit:g}" for word, limit in limits.items() if limit is not None
+        f"{word} {limit:,}" if isinstance(limit, int) else f"{word} {limit:g}"
+        for word, limit in limits.items()
+        if limit is not None
     )
     kind = "finite number" if math.isinf(number) else "number"
     raise ValueError(f"{name} is {shown(value)}; it must be a {kind} {bounds}".rstrip() + ".")
@@ -94,7 +96,8 @@ def shown(value: Any, longest: int = 80) -> str:
 
 def _as_float(value: Any) -> float:
     """The number, or NaN for what is none. Text is none, even where it looks like a number."""
-    if not hasattr(value, "__float__") or _is_truth_value(value) or getattr(value, "ndim", 0):
+    has_rows = bool(getattr(value, "ndim", False))  # an array or a tensor of several numbers
+    if not hasattr(value, "__float__") or _is_truth_value(value) or has_rows:
         return math.nan
     try:
         return float(value)

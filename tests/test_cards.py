@@ -87,6 +87,9 @@ def test_what_cannot_have_a_card_gets_a_sentence(run, own, finished):
     untested = replace(run, dataset=replace(run.dataset, test=None))
     with pytest.raises(ValueError, match=r"mine has no held-out text.*own\.dataset\(\)"):
         lab.model_card(untested, own)
+    never_scored = [replace(progress, test_loss=None) for progress in run.state.history]
+    with pytest.raises(ValueError, match="mine has no held-out loss at its best step"):
+        lab.model_card(replace(run, state=replace(run.state, history=never_scored)), own)
     for wrong in ((run, None), (None, own), (run, "text"), (own, run)):
         with pytest.raises(ValueError, match="A card is made of a run and the text"):
             lab.model_card(*wrong)

@@ -95,7 +95,10 @@ def one_sentence(text):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["run", "1", "--seconds", "-1"], "seconds is -1.0; it must be a number above 0."),
+        (
+            ["run", "1", "--seconds", "-1"],
+            "seconds is -1.0; it must be a number above 0 and at most 1,000,000,000.",
+        ),
         (["run", "1", "--seconds", "0"], "seconds is 0.0"),
         (["run", "1", "--seconds", "nan"], "seconds is nan"),
         (["run", "7"], "'7' does not begin with a phase"),

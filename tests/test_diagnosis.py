@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import slmlab as lab
 from slmlab import Dataset, TrainState, gap_band
-from slmlab.study.diagnosis import early_stop
+from slmlab.study.diagnosis import GAP_NOISE, MAX_USEFUL_RATIO, early_stop
 from slmlab.study.domain import corpus_names
+from slmlab.study.experiments.grid import read_grid
 from slmlab.study.memorisation import line_completions
 from slmlab.study.samples import names_used, parses, repetition_rate, scorecard_history
 
@@ -23,7 +24,10 @@ from slmlab.study.samples import names_used, parses, repetition_rate, scorecard_
     [
         (-9.0, "suspicious"),
         (-0.17, "suspicious"),
-        (-1e-9, "suspicious"),
+        (-GAP_NOISE, "suspicious"),
+        (-0.0699, "good"),  # no more than two texts differ by before any training
+        (-0.001, "good"),
+        (-1e-9, "good"),
         (0.0, "good"),
         (0.4999, "good"),
         (0.5, "acceptable"),
@@ -48,9 +52,24 @@ def test_bands_touch_without_overlap():
     assert lab.GAP_BANDS[-1].high == math.inf
 
 
-def test_a_gap_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match="no finite losses"):
-        gap_band(math.nan)
+@pytest.mark.parametrize("gap", [math.nan, math.inf, -math.inf])
+def test_losses_that_are_not_finite_have_no_band(gap):
+    with pytest.raises(ValueError, match="in no band: the run has no finite losses"):
+        gap_band(gap)
+
+
+@pytest.mark.parametrize("gap", [None, "0.5", True, [0.5]])
+def test_a_gap_that_is_no_number_is_refused(gap):
+    with pytest.raises(ValueError, match=r"^The gap is .*; it must be a number"):
+        gap_band(gap)
+
+
+def test_the_noise_is_what_untrained_models_show():
+    gaps = read_grid().query("step == 0")["gap"].tolist()
+    runs = [phase.recorded("right-sized", seed) for phase in lab.PHASES for seed in range(3)]
+    gaps += [run.state.history[0].val_loss - run.state.history[0].train_loss for run in runs]
+    assert len(gaps) == 90
+    assert sum(abs(gap) > GAP_NOISE for gap in gaps) == 1
 
 
 def test_perplexity_is_the_number_of_equally_likely_tokens():
@@ -232,9 +251,17 @@ def test_a_vocabulary_far_too_wide_is_noticed(modest):
 
 
 def test_a_model_too_large_for_its_text_is_noticed(finished):
-    few = replace(finished.dataset, train=finished.dataset.train[:20])
+    few = replace(finished.dataset, train=finished.dataset.train[:10])
     [line] = lab.advice(changed(finished, dataset=few))
     assert "parameters for each training token" in line
+
+
+def test_rows_of_tokens_that_never_occur_are_no_parameters_to_store_a_text_in(modest):
+    config = lab.GPTConfig(1_000_000, 16, 1, 1, 16)
+    assert config.n_params > MAX_USEFUL_RATIO * len(modest.dataset.train)
+    [line] = lab.size_advice(config, modest.dataset)
+    assert "1,000,000 rows" in line
+    assert "parameters for each training token" not in line
 
 
 def test_memorising_is_noticed(modest):
@@ -250,6 +277,18 @@ def test_a_negative_gap_is_an_alarm_that_names_the_overlap(modest):
     assert "100%" in line
 
 
+def test_a_negative_gap_within_the_noise_is_no_alarm(modest):
+    assert lab.advice(changed(modest, train=2.0, val=1.94)) == []
+
+
+@pytest.mark.parametrize(("train", "val"), [(5.7, 5.5), (2.0, 4.5)])
+def test_nothing_is_said_of_losses_before_any_training(modest, train, val):
+    run = changed(modest, train=train, val=val)
+    assert len(lab.advice(run)) == 1
+    run.state.history[-1] = replace(run.state.history[-1], step=0)
+    assert lab.advice(run) == []
+
+
 def test_training_past_the_best_step_is_noticed(modest):
     [line] = lab.advice(changed(modest, val=2.5, best=2.2))
     assert "lowest at step 40" in line
@@ -263,10 +302,12 @@ def test_the_scorecard_has_a_row_for_each_prompt(finished):
 
 def test_the_scorecard_judges_the_last_samples_and_not_the_prompt(finished):
     prompt = "import chromadb"
-    copied = finished.dataset.tokenizer.decode(finished.dataset.train[:40].tolist())
+    tokenizer = finished.dataset.tokenizer
+    copied = finished.dataset.train[:40].tolist()
+    own = tokenizer.encode("\nx = 1\n" + "y = 2\n" * 9)
     samples = [
-        {"step": 10, "prompt": prompt, "text": prompt + copied},
-        {"step": 60, "prompt": prompt, "text": prompt + "\nx = 1\n" + "y = 2\n" * 9},
+        {"step": step, "prompt": prompt, "text": prompt + tokenizer.decode(ids), "ids": ids}
+        for step, ids in ((10, copied), (60, own))
     ]
     [row] = lab.scorecard(replace(finished, samples=samples)).to_dict("records")
     assert row["parses"]
@@ -280,7 +321,7 @@ def test_the_scorecard_judges_the_last_samples_and_not_the_prompt(finished):
 
 
 def test_token_losses_average_to_the_mean_loss(finished):
-    losses = lab.diagnosis.token_losses(finished.model, finished.dataset.val)
+    losses = lab.token_losses(finished.model, finished.dataset.val)
     assert len(losses) == len(finished.dataset.val) - 1
     assert losses.mean().item() == pytest.approx(
         lab.mean_loss(finished.model, finished.dataset.val), abs=1e-5
@@ -366,6 +407,12 @@ def test_early_stopping_after_the_fact_is_what_patience_would_have_done(losses, 
     assert stop["validation at best"] == min(losses[: i + 1])
     assert stop["validation at the end"] == losses[-1]
     assert "held-out at best" not in stop
+
+
+@pytest.mark.parametrize("patience", [0, -1, 1.5, None, True])
+def test_a_patience_that_is_none_is_refused(patience):
+    with pytest.raises(ValueError, match=r"patience is .*; it must be a whole number"):
+        early_stop(SimpleNamespace(state=TrainState()), patience)
 
 
 def test_early_stopping_after_the_fact_is_the_run_that_stops(dataset, tiny):

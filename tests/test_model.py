@@ -385,4 +385,8 @@ def test_a_size_far_beyond_any_machine_is_refused():
     with pytest.raises(ValueError, match="n_layer is 1000000; it must be a whole number from 1"):
         GPTConfig(10, 8, 1_000_000, 1, 1)
     with pytest.raises(ValueError, match="at most 4,000,000,000 are allowed"):
-        GPTConfig(10**13, 8, 1, 1, 64)
+        GPTConfig(10**9, 8, 1, 1, 64)
+    for size in ("vocab_size", "block_size", "n_head", "n_embd"):
+        sizes = {"vocab_size": 10, "block_size": 8, "n_layer": 1, "n_head": 1, "n_embd": 4}
+        with pytest.raises(ValueError, match=f"{size} is a number that is far too large"):
+            GPTConfig(**sizes | {size: 10**400})

@@ -170,10 +170,10 @@ def test_stop_keeps_the_partial_run(panel):
 def test_a_second_start_is_refused_in_words(panel, tmp_path):
     panel.state.value = "phase-2 max_steps=3000"
     panel.start.click()
-    other = Worker.current
+    other = Worker.latest
     panel._start()
     assert "is still training; stop it first" in panel.status.value
-    assert Worker.current is other
+    assert Worker.latest is other
 
 
 def test_controls_move_while_it_trains_and_the_run_does_not_notice(panel):
@@ -253,7 +253,7 @@ def test_to_ask_the_run_while_it_trains_changes_nothing(panel):
     panel.start.click()
     until(lambda: panel.run.state.step < 150)
     asked = 0
-    while Worker.is_training():
+    while Worker.under_way():
         panel.run.sample("def ", 5)
         lab.NextTokenExplorer(panel.run, "def ").one.click()
         if asked % 3 == 0:

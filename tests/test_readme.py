@@ -16,3 +16,15 @@ def test_the_first_example_runs(capsys, monkeypatch, tmp_path):
     shorter = re.sub(r"seconds=\d+", "seconds=3", example)
     exec(compile(shorter, README.name, "exec"), {})
     assert "gap (validation − training)" in capsys.readouterr().out
+
+
+def test_the_tree_names_every_file_of_the_package():
+    tree = re.search(r"## What is where\n\n```\n(.*?)```", README.read_text("utf-8"), re.DOTALL)[1]
+    named = set(re.findall(r"\w+\.py", tree))
+    package = README.parent / "slmlab"
+    there = {path.relative_to(package) for path in package.rglob("*.py")}
+    topics = {"experiments", "plots", "widgets", "exercises"}  # named as a whole: a file a topic
+    alone = {path.name for path in there if not topics & set(path.parts)} - {"__init__.py"}
+    assert alone <= named
+    assert named <= {path.name for path in there}
+    assert all(f"{topic}/" in tree for topic in topics)

@@ -57,8 +57,9 @@ def make_small(patch):
     """Two tiny experiments, one short phase, short samples."""
     patch.setattr(records, "EXPERIMENTS", (TINY_GRID, TINY_SUSPECTS))
     patch.setattr(records, "PHASE_RECORDS", (ENTRY,))
-    for module in (runs, suspects):
-        patch.setattr(module, "SAMPLE_TOKENS", 9)
+    take_sample = lab.Run.take_sample
+    patch.setattr(lab.Run, "take_sample", lambda run, prompt: take_sample(run, prompt, 9))
+    patch.setattr(suspects, "SAMPLE_TOKENS", 9)
 
 
 @pytest.fixture(autouse=True)
@@ -464,6 +465,21 @@ def test_bad_options_get_a_sentence(tmp_path, capsys, arguments, part):
     assert main(["record", *arguments, "--folder", str(tmp_path / "new")]) == 1
     assert part in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_nobody_reading_the_bar_costs_no_row(tmp_path, monkeypatch):
+    class Closed:
+        encoding = "utf-8"
+
+        def write(self, text):
+            raise BrokenPipeError
+
+        flush = write
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    assert records.record(tmp_path, "grid", backend="sequential") == 2
+    monkeypatch.setattr(sys, "stderr", None)
+    assert records.record(tmp_path / "more", "grid", backend="sequential") == 2
 
 
 def test_the_hash_of_a_table_is_in_its_json(folder):

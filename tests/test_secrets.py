@@ -85,7 +85,7 @@ LINES = {
     ".env file, a word": "DB_PASS" + "WORD=swordfish",
     "exported token": "export TOK" + "EN=abc123def456",
     "Dockerfile": "ENV API_K" + "EY=abc123def",
-    "token in a script": 'tok' + f'en = "{made_up(24)}"',
+    "token in a script": "tok" + f'en = "{made_up(24)}"',
     "key in a script": "api_k" + f"ey = '{made_up(32, HEX)}'",
     "key of AWS": "aws_secret_access_k" + f"ey = {made_up(40)}",
     "client secret": "client_sec" + "ret: 'horse-battery'",
@@ -176,6 +176,7 @@ from huggingface_hub.utils import hf_raise_for_status, hf_quantizer_config_long_
 os.environ["npm_config_registry_url_long"]
 sk-learn is short for scikit-learn, and sk-based-names are not keys
 data-pipeline-with-many-steps
+from metrics import opentelemetry_dot_metrics_dot_v1_dot_metrics__service__pb2
 """.strip().split("\n")
 
 

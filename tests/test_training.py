@@ -472,7 +472,8 @@ def test_the_progress_bar_reaches_the_end(tiny, dataset, capsys):
     [
         ({"max_steps": None}, "Give either max_steps or a budget in seconds"),
         ({"seconds": 3.0}, "Give either max_steps or a budget in seconds"),
-        ({"max_steps": 0}, "max_steps is 0; it must be a whole number of at least 1"),
+        ({"max_steps": 0}, "max_steps is 0; it must be a whole number from 1 to"),
+        ({"max_steps": 10**400}, "max_steps is a number that is far too large"),
         ({"max_steps": -1}, "max_steps is -1"),
         ({"max_steps": 2.5}, "max_steps is 2.5"),
         ({"batch_size": 0}, "batch_size is 0"),

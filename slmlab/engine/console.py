@@ -24,14 +24,14 @@ def progress_bar(title: str, shown: bool, step: int) -> tqdm:
         unit="step",
         initial=step,  # a resumed run has made some before
         disable=not shown or file is None,
-        file=_Forgiving(file),
+        file=Forgiving(file),
         ncols=110,
         mininterval=0.5,
     )
 
 
-class _Forgiving:
-    """A stream for the bar. What it cannot write costs the bar, never the training."""
+class Forgiving:
+    """A stream for a bar. What it cannot write costs the bar, never the training."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream

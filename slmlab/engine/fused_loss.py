@@ -4,6 +4,8 @@ The idea is Liger Kernel's (Hsu et al. 2024, arXiv:2410.10989). With a vocabular
 logits of a batch are most of a training step's memory, and writing them most of its time.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,13 +48,13 @@ class TiedEmbedding(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, weight: Tensor, idx: Tensor, shared: list[Tensor]) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, idx: Tensor, shared: list[Tensor]) -> Tensor:
         ctx.idx, ctx.shared = idx, shared
         return F.embedding(idx, weight)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         total = ctx.shared.pop()
         return total.index_add_(0, ctx.idx.flatten(), grad.flatten(0, 1)), None, None
 
@@ -66,7 +68,7 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, x: Tensor, weight: Tensor, targets: Tensor, smoothing: float, shared: list[Tensor]
+        ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, smoothing: float, shared: list[Tensor]
     ) -> Tensor:
         N, V = len(x), len(weight)
         training = ctx.needs_input_grad[0]
@@ -95,7 +97,7 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.grads is None:
             raise RuntimeError(
                 "The gradient of this loss was taken already, and taking it gives its memory "

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn as nn
 from torch import Tensor
 
 from slmlab.engine.model import GPT, GPTConfig
@@ -37,7 +38,8 @@ def to_huggingface(model: GPT) -> "transformers.GPT2LMHeadModel":
             bos_token_id=None,
             eos_token_id=None,
         )
-    ).to(model.wte.weight.dtype)
+    )
+    nn.Module.to(theirs, model.wte.weight.dtype)  # theirs is wrapped in a way that types miss
     state = theirs.state_dict()
     with torch.no_grad():
         for name, parameter in model.named_parameters():

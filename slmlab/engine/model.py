@@ -9,7 +9,7 @@ T for time (tokens of context), C for the width `n_embd`, H for heads and V for 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn as nn
@@ -109,7 +109,7 @@ class Attention(nn.Module):
         y = y.transpose(1, 2).reshape(B, T, C)
         return F.dropout(self.proj(y), self.dropout, self.training)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, **mask: Tensor | bool | None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, **mask: Any) -> Tensor:
         """The values, weighted by how well each query matches the keys: (B, H, T, C/H)."""
         dropout = self.dropout if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, **mask)

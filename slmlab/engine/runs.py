@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
@@ -55,8 +55,9 @@ class Run(storage.RunParts):
     def best_model(self) -> GPT:
         """The model with the weights of the lowest validation loss (`ValueError` if not kept)."""
         self.require_weights()
-        best = deepcopy(self.model)
-        best.load_state_dict(self.state.best_weights)
+        with self.state.lock:  # another thread may be training this model
+            best = deepcopy(self.model)
+            best.load_state_dict(self.state.best_weights)
         return best.eval()
 
     def sample(self, prompt: str, max_new_tokens: int = SAMPLE_TOKENS, **changes: Any) -> str:
@@ -213,7 +214,7 @@ def _train_and_sample(
             progress_bar(run.name, progress, state.step) as bar,
             deferred_interrupt(stop or threading.Event()) as interrupted,
         ):
-            steps = fit(run.model, run.dataset, run.config, state)
+            steps: Iterable[Progress] = fit(run.model, run.dataset, run.config, state)
             if sample_each_evaluation and _was_cut_short(run):
                 _take_samples(run, interrupted)
                 steps = () if interrupted.is_set() else steps

@@ -1,5 +1,7 @@
 """A model card (Mitchell et al. 2019, arXiv:1810.03993): what a run's model is, and is not."""
 
+from torch import Tensor
+
 from slmlab.engine.evaluation import bits_per_byte
 from slmlab.engine.runs import Run
 from slmlab.show.harmless import in_markdown
@@ -51,10 +53,6 @@ def _check(run: Run, own: OwnText) -> None:
         )
     if run.dataset.source.get("sha256") != sha256(own.text.encode()):
         raise ValueError(f"{run.name} was trained on another text than this; read that one again.")
-    if run.dataset.test is None:
-        raise ValueError(
-            f"{run.name} has no held-out text to be scored on; train it on own.dataset()."
-        )
     if not run.samples:
         raise ValueError(
             f"{run.name} has no samples, but a card must say how much the model copies; train it "
@@ -62,14 +60,24 @@ def _check(run: Run, own: OwnText) -> None:
         )
 
 
+def _held_out(run: Run) -> Tensor:
+    """The token ids of the held-out text."""
+    if run.dataset.test is None:
+        raise ValueError(
+            f"{run.name} has no held-out text to be scored on; train it on own.dataset()."
+        )
+    return run.dataset.test
+
+
 def _score(run: Run) -> list[str]:
-    data, best = run.dataset, run.state.best_step
-    at_best = next(progress for progress in run.state.history if progress.step == best)
-    score = bits_per_byte(at_best.test_loss, data, data.test)
-    known = copy_rate(data.test.tolist(), data.train.tolist())
+    data, best, test = run.dataset, run.state.best_step, _held_out(run)
+    loss = next((p.test_loss for p in run.state.history if p.step == best), None)
+    if loss is None:
+        raise ValueError(f"{run.name} has no held-out loss at its best step; train it again.")
+    known = copy_rate(test.tolist(), data.train.tolist())
     return [
-        f"**{score:.2f} bits per byte** on the held-out text of {len(data.test):,} tokens, which "
-        "chose nothing (bytes take 8 without any model).",
+        f"**{bits_per_byte(loss, data, test):.2f} bits per byte** on the held-out text of "
+        f"{len(test):,} tokens, which chose nothing (bytes take 8 without any model).",
         f"That is the model of step {best:,}, which had the lowest validation loss.",
         f"{known:.0%} of the held-out text's {COPY_NGRAM}-token sequences stand in the training "
         "text: on a text with fewer it scores worse.",
@@ -110,7 +118,7 @@ def _data(run: Run, own: OwnText) -> list[str]:
     return [
         f"{len(own.corpus.documents):,} files, {len(own.text):,} characters; "
         f"{len(data.train):,} tokens to train on, {len(data.val):,} to validate, "
-        f"{len(data.test):,} held out, divided by {own.parts.by}.",
+        f"{len(_held_out(run)):,} held out, divided by {own.parts.by}.",
         f"SHA-256 of the text: `{sha256(own.text.encode())}`.",
         f"Vocabulary: {data.tokenizer.n_vocab:,} tokens ({in_markdown(data.tokenizer.name)}).",
         f"{data.overlap():.0%} of the validation text's {COPY_NGRAM}-token sequences stand in the "

@@ -10,6 +10,7 @@ from slmlab.engine.runs import Run
 from slmlab.engine.training import far_too_wide
 from slmlab.study.memorisation import COPY_NGRAM
 from slmlab.text.dataset import Dataset
+from slmlab.validation import real_number, whole_number
 
 MAX_USEFUL_RATIO = 500  # parameters per training token; the grid's best sizes had 20 to 454
 
@@ -42,15 +43,15 @@ GAP_NOISE = 0.07
 def gap_band(gap: float) -> GapBand:
     """The band of a signed gap (validation − training loss, nats per token).
 
-    A gap below 0 by less than `GAP_NOISE` counts as 0. Raises `ValueError` if the gap is not a
-    number.
+    A gap below 0 by less than `GAP_NOISE` counts as 0. Raises `ValueError` if the gap is no finite
+    number, as in a run that diverged.
     """
+    if isinstance(gap, float) and not math.isfinite(gap):
+        raise ValueError(f"The gap is {gap}, so it is in no band: the run has no finite losses.")
+    gap = real_number("The gap", gap)
     if -GAP_NOISE < gap < 0:
         gap = 0.0
-    for band in GAP_BANDS:
-        if band.low <= gap < band.high:
-            return band
-    raise ValueError(f"The gap is {gap}, which is not a number; the run has no finite losses.")
+    return next(band for band in GAP_BANDS if band.low <= gap < band.high)
 
 
 def early_stop(run: Run, patience: int) -> dict[str, float]:
@@ -60,17 +61,18 @@ def early_stop(run: Run, patience: int) -> dict[str, float]:
     history tells. The `best step`; the step at which it `stops`, after `patience` evaluations
     without a better validation loss; the `share` of the steps spent by then; the validation loss
     and, where there is one, the held-out loss `at best` and `at the end` of the full run, in nats
-    per token.
+    per token. Raises `ValueError` for a patience below 1.
     """
+    patience = whole_number("patience", patience, least=1)
     history = run.state.history
-    best = history[0]
-    for report in history:
-        if report.val_loss < best.val_loss:
-            best = report
-        if sum(best.step < r.step <= report.step for r in history) >= patience:
+    best = stop = history[0]
+    for stop in history:
+        if stop.val_loss < best.val_loss:
+            best = stop
+        if sum(best.step < now.step <= stop.step for now in history) >= patience:
             break
-    share = report.step / max(1, history[-1].step)
-    facts = {"best step": best.step, "stops": report.step, "share": share}
+    share = stop.step / max(1, history[-1].step)
+    facts = {"best step": best.step, "stops": stop.step, "share": share}
     for name, column in (("validation", "val_loss"), ("held-out", "test_loss")):
         if getattr(best, column) is not None:
             facts[f"{name} at best"] = getattr(best, column)
@@ -113,7 +115,7 @@ def advice(run: Run) -> list[str]:
         shared = run.dataset.overlap()
         found.append(
             f"Validation is easier than training (gap {run.gap:+.2f}), and {shared:.0%} of the "
-            f"validation text's {COPY_NGRAM}-token sequences stand in the training text: "
+            f"validation text's {COPY_NGRAM}-token sequences appear in the training text: "
             "this score may be a leak."
         )
     if last.val_loss > run.state.best_val_loss + 0.05:

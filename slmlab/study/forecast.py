@@ -5,11 +5,13 @@ import time
 import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import psutil
 
+from slmlab.engine.config import TrainConfig
 from slmlab.engine.fused_loss import HEAD_CHUNK
 from slmlab.engine.model import GPTConfig
 from slmlab.engine.training import VocabularyWarning, check_context, fit
@@ -17,14 +19,12 @@ from slmlab.study.diagnosis import gap_band, size_advice
 from slmlab.study.experiments.grid import decision_table, read_grid
 from slmlab.study.phases import PHASES
 from slmlab.study.setups import Setup, preset
+from slmlab.text.files import read_json
+from slmlab.validation import real_number, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Milliseconds of a training step for each unit of `step_demands`. benchmarks/widgets.py fits them
-# to the ten step times of results.md, which they meet within 20 %; other machines differ by a
-# factor.
-STEP_MS = (0.513, 6.066, 0.832, 2.616)
 PROBES = ("phase-1 vocabulary=gpt2", "phase-3")  # tens of milliseconds a step each
 PROBE_STEPS = 7
 BASE_MB = 280  # Python, PyTorch, pandas and matplotlib
@@ -61,17 +61,23 @@ class Forecast:
 
 
 def forecast(setup: Setup, factor: float | None = None) -> Forecast:
-    """Look ahead, without training. Raises `ValueError` if the set-up cannot be trained.
+    """Look ahead, without training.
 
-    `factor` is how slow this machine is (default: `machine_factor`, measured once).
+    `factor` is how slow this machine is (default: `machine_factor`, measured once). Raises
+    `ValueError` if the set-up cannot be trained, or the factor is not a positive number.
     """
+    if not isinstance(setup, Setup):
+        raise ValueError(
+            f'setup is {shown(setup)}; it must be a Setup, such as lab.Setup.parse("phase-2").'
+        )
+    factor = machine_factor() if factor is None else real_number("factor", factor, above=0)
     dataset = setup.dataset()
     training = setup.training
     config = setup.shape.config(dataset.tokenizer.n_vocab)
     n_train = len(dataset.train)
     check_context(n_train, config.block_size)
-    per_step = (factor or machine_factor()) * reference_ms(config, training.batch_size) / 1000
-    steps = training.max_steps or max(1, int(training.seconds / per_step))
+    per_step = factor * reference_ms(config, training.batch_size) / 1000
+    steps, seconds = _plan(training, per_step)
     epochs = steps * training.batch_size * config.block_size / n_train
     megabytes = _megabytes(config, training.batch_size)
     found = [*size_advice(config, dataset), *_reading_advice(n_train, epochs)]
@@ -85,12 +91,20 @@ def forecast(setup: Setup, factor: float | None = None) -> Forecast:
         config=config,
         train_tokens=n_train,
         steps=steps,
-        seconds=training.seconds or steps * per_step,
+        seconds=seconds,
         megabytes=megabytes,
         epochs=epochs,
         like=_recorded_phase(setup) or _like(config, n_train, epochs),
         warnings=tuple(found),
     )
+
+
+def _plan(training: TrainConfig, per_step: float) -> tuple[int, float]:
+    """Steps and seconds: one of the two is given, the other follows from the time of a step."""
+    if training.seconds is not None:
+        return max(1, int(training.seconds / per_step)), training.seconds
+    steps = training.max_steps or 0
+    return steps, steps * per_step
 
 
 @lru_cache(maxsize=1)
@@ -107,11 +121,11 @@ def machine_factor() -> float:
             warnings.simplefilter("ignore", VocabularyWarning)
             steps = fit(model, dataset, setup.training)
             next(steps)
-            for _ in range(PROBE_STEPS - 1):
-                began = time.perf_counter()
-                next(steps)
-                times.append(1000 * (time.perf_counter() - began))
-            steps.close()
+            began = time.perf_counter()
+            for _ in islice(steps, PROBE_STEPS - 1):  # the last one would be evaluated
+                now = time.perf_counter()
+                times.append(1000 * (now - began))
+                began = now
         factors.append(
             statistics.median(times) / reference_ms(model.config, setup.training.batch_size)
         )
@@ -119,12 +133,47 @@ def machine_factor() -> float:
 
 
 def reference_ms(config: GPTConfig, batch_size: int) -> float:
-    """Milliseconds that a training step took on the benchmark's machine, within 20 %."""
-    return sum(a * b for a, b in zip(STEP_MS, step_demands(config, batch_size), strict=True))
+    """Milliseconds that a training step takes on the benchmark's machine, within 20 %."""
+    return float(np.dot(step_costs(), step_demands(config, batch_size)))
+
+
+@lru_cache(maxsize=1)
+def step_costs() -> np.ndarray:
+    """Milliseconds for each unit of `step_demands` on the benchmark's machine, (4,).
+
+    They make the relative errors of the measured steps least. Other machines differ by a factor.
+    """
+    steps = measured_steps()
+    demands = np.array([step_demands(step.config, step.batch_size) for step in steps])
+    times = np.array([step.milliseconds for step in steps])
+    return np.linalg.lstsq(demands / times[:, None], np.ones(len(times)), rcond=None)[0]
+
+
+class MeasuredStep(NamedTuple):
+    """A training step of a phase, timed on the benchmark's machine, and the process's memory."""
+
+    phase: int
+    vocabulary: str
+    config: GPTConfig
+    batch_size: int
+    milliseconds: float
+    megabytes: float
+
+
+def measured_steps() -> list[MeasuredStep]:
+    """What `make bench` found: the five phases, each with two vocabularies."""
+    measured = []
+    for row in read_json("benchmarks", "steps.json")["steps"]:
+        setup = PHASES[row["phase"]].setup
+        config = setup.shape.config(row["vocab_size"])
+        found = (config, setup.training.batch_size, row["ms"], row["mb"])
+        measured.append(MeasuredStep(row["phase"], row["vocabulary"], *found))
+    return measured
 
 
 def step_demands(config: GPTConfig, batch_size: int) -> tuple[float, ...]:
-    """What a step has to do: layers to call, 10⁹ operations, 10⁶ activations, 10⁶ logits."""
+    """What a step has to do: layers to call, 10⁹ operations, 10⁶ bytes of activations (of 16
+    bits), 10⁶ logits."""
     L, C, block, V = config.n_layer, config.n_embd, config.block_size, config.vocab_size
     tokens = batch_size * block
     # As in benchmarks/README.md: 6 for every weight and token, and attention (Chowdhery et al.).
@@ -133,8 +182,8 @@ def step_demands(config: GPTConfig, batch_size: int) -> tuple[float, ...]:
 
 
 def _activations(config: GPTConfig, batch_size: int) -> float:
-    """Numbers that the backward pass reads again: per token and layer about 34 widths, and the
-    attention scores (Korthikanti et al. 2022, arXiv:2205.05198)."""
+    """What the backward pass reads again: per token and layer about 34 widths, and the attention
+    scores, in bytes of numbers of 16 bits (Korthikanti et al. 2022, arXiv:2205.05198)."""
     c = config
     per_token = c.n_layer * (34 * c.n_embd + 5 * c.block_size * c.n_head)
     return batch_size * c.block_size * per_token
@@ -142,8 +191,8 @@ def _activations(config: GPTConfig, batch_size: int) -> float:
 
 def _megabytes(config: GPTConfig, batch_size: int) -> float:
     """Weights, gradients, AdamW's two moments, the best weights; activations; a chunk of logits."""
-    logits = 3 * HEAD_CHUNK * config.vocab_size
-    numbers = 5 * config.n_params + _activations(config, batch_size) / 2 + logits
+    activations = _activations(config, batch_size) / 2  # two bytes a number
+    numbers = 5 * config.n_params + activations + HEAD_CHUNK * config.vocab_size
     return BASE_MB + 4 * numbers / 1e6
 
 
@@ -186,7 +235,7 @@ def _phase_gaps(number: int) -> tuple[list[float], list[float]]:
 def _like(config: GPTConfig, n_train: int, epochs: float) -> str:
     rows, distance = nearest(config, n_train, epochs)
     if distance > FAR:
-        return "None of the recorded grid is like this: you will be the first to know."
+        return "No run of the recorded grid is like this one, so what will come of it is open."
     gap, half = rows["gap"].mean(), (rows["gap"].max() - rows["gap"].min()) / 2
     first = rows.iloc[0]
     return (

@@ -166,7 +166,7 @@ class _Phases(Sequence[Phase]):
     def _phases(self) -> tuple[Phase, ...]:
         return _load_phases()
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         return self._phases[index]
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 import math
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -126,7 +127,9 @@ def _processes(jobs: int, backend: str) -> Iterator[Pool]:
 
     def make() -> ProcessPoolExecutor:
         context = get_context("spawn") if backend == "multiprocessing" else None
-        return ProcessPoolExecutor(jobs, context=context, initializer=_leave_interrupts)
+        return ProcessPoolExecutor(jobs, context=context, initializer=_ignore_interrupts)
+
+    executor = make()
 
     def submit(_: set[str], *call: Any) -> Future:
         nonlocal executor
@@ -136,7 +139,6 @@ def _processes(jobs: int, backend: str) -> Iterator[Pool]:
             executor = make()
             return executor.submit(*call)
 
-    executor = make()
     try:
         # No more than there are processes: when one is lost, all that was submitted is.
         yield Pool(submit, room=jobs)
@@ -146,9 +148,21 @@ def _processes(jobs: int, backend: str) -> Iterator[Pool]:
     executor.shutdown()
 
 
-def _leave_interrupts() -> None:
+@contextmanager
+def _ignored_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's business
+        return
+    before = _ignore_interrupts()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _ignore_interrupts() -> Any:
     """Ctrl-C reaches every process of a terminal; the first one ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
@@ -183,9 +197,10 @@ def _dask_client(distributed: ModuleType, stack: ExitStack, workers: Workers) ->
     if address is None:
         with suppress(ValueError):
             return distributed.default_client()  # somebody's, who also closes it
-        cluster = distributed.LocalCluster(
-            n_workers=workers.jobs, threads_per_worker=1, dashboard_address=None
-        )
+        with _ignored_interrupts():  # which the processes that start here inherit
+            cluster = distributed.LocalCluster(
+                n_workers=workers.jobs, threads_per_worker=1, dashboard_address=None
+            )
         return stack.enter_context(distributed.Client(stack.enter_context(cluster)))
     try:
         return stack.enter_context(distributed.Client(address, timeout=CONNECT_SECONDS))

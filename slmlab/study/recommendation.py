@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIN_TOKENS = 100  # fewer are too few to learn anything from; 10,000 are better
+MAX_TOKENS = 10**12  # about what the largest models are trained on: nothing here speaks of more
+MAX_VOCABULARY = 1_000_000  # the widest in use have about 260,000 tokens
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A model for an amount of text, when to expect its best step, and what speaks for it."""
+    """A model for an amount of text, when to expect its best step, and the reasons."""
 
     config: GPTConfig
     epochs: float
@@ -31,10 +33,11 @@ def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
     It is the smallest shape of the recorded grid that was near the best for every amount of text,
     each taken at its best step. One pass over much more text, about 20 tokens for each parameter,
     asks for larger models (Hoffmann et al. 2022, arXiv:2203.15556).
-    Raises `ValueError` for fewer than 100 tokens, or a vocabulary below 2.
+    Raises `ValueError` outside `MIN_TOKENS` to `MAX_TOKENS`, or for a vocabulary outside 2 to
+    `MAX_VOCABULARY`.
     """
-    n_tokens = whole_number("n_tokens", n_tokens, least=MIN_TOKENS)
-    vocab_size = whole_number("vocab_size", vocab_size, least=2)
+    n_tokens = whole_number("n_tokens", n_tokens, MIN_TOKENS, MAX_TOKENS)
+    vocab_size = whole_number("vocab_size", vocab_size, 2, MAX_VOCABULARY)
     width, loses = _steady_width()
     config = GRID.base.replace(n_embd=width).shape.config(vocab_size)
     best_epochs = _best_epochs(width)
@@ -51,7 +54,7 @@ def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
         reasons.append("Your text is much shorter or longer than those: this is a guess.")
     if vocab_size * config.n_embd > config.n_params / 2:
         reasons.append(
-            "More than half of the parameters are the vocabulary's: a smaller one helps most."
+            "More than half of the parameters belong to the vocabulary: a smaller one helps most."
         )
     return Recommendation(config, epochs, tuple(reasons))
 

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import filelock
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
+from slmlab.engine.console import Forgiving
 from slmlab.engine.runs import Run
 from slmlab.study.domain import PROMPTS
 from slmlab.study.experiments import EXPERIMENTS
@@ -65,11 +67,11 @@ PHASE_RECORDS = tuple(
 )
 
 
-def record(folder: Path | str, what: Sequence[str] = (), **workers: Any) -> int:
+def record(folder: Path | str, what: Sequence[str] = (), **options: Any) -> int:
     """Make what is missing in `folder`; what is finished is skipped. Returns what was made.
 
-    `what` names "phases" and experiments; by default it is everything. `workers` are the options
-    of `Workers`: where the cells of experiments run. Ctrl-C keeps a phase's run so far, and all
+    `what` names "phases" and experiments; by default it is everything. `options` are those of
+    `Workers`: where the cells of experiments run. Ctrl-C keeps a phase's run so far, and all
     finished cells of an experiment.
 
     Raises:
@@ -80,7 +82,7 @@ def record(folder: Path | str, what: Sequence[str] = (), **workers: Any) -> int:
             made, if cells failed. What was there is untouched.
         KeyboardInterrupt: after Ctrl-C, once everything is saved.
     """
-    folder, workers = user_path(folder), Workers(**workers)
+    folder, workers = user_path(folder), Workers(**options)
     known = ["phases", *(experiment.name for experiment in EXPERIMENTS)]
     what = [what] if isinstance(what, str) else list(what) or known
     if unknown := set(what) - set(known):
@@ -95,14 +97,13 @@ def record(folder: Path | str, what: Sequence[str] = (), **workers: Any) -> int:
     made, problems = 0, []
     with _alone_in(folder):
         for entry in entries:
-            if _is_missing(entry, folder):  # still: until now others may have recorded here
+            if _is_missing(entry, folder):  # until now, something else may have recorded here
                 _record_phase(entry, folder)
                 made += 1
         for experiment in experiments:
             for outcome in _sweep(experiment, folder, workers):
                 if outcome.problem:
                     problems.append(outcome.problem)
-                    tqdm.write(outcome.problem, file=sys.stderr)
                 else:
                     add_rows(experiment, folder, outcome.rows, outcome.environment)
                     made += 1
@@ -184,11 +185,20 @@ def _stopped_run(entry: PhaseRecord, partial: Path) -> Run:
 
 def _sweep(experiment: Experiment, folder: Path, workers: Workers) -> Iterator[Outcome]:
     cells = missing_cells(experiment, folder)
+    shown = Forgiving(sys.stderr)
     with (
-        closing(run_cells(experiment, cells, workers, lambda s: tqdm.write(s, sys.stderr))) as done,
-        tqdm(desc=experiment.name, total=len(cells), unit="run") as bar,
+        closing(run_cells(experiment, cells, workers, partial(tqdm.write, file=shown))) as done,
+        tqdm(
+            desc=experiment.name,
+            total=len(cells),
+            unit="run",
+            file=shown,
+            disable=sys.stderr is None,
+        ) as bar,
     ):
         for outcome in done:
+            if outcome.problem:
+                tqdm.write(outcome.problem, file=shown)
             yield outcome
             bar.update()
 

@@ -188,7 +188,7 @@ class Setup:
     def code(self) -> str:
         """Python that trains this set-up with the package alone."""
 
-        def arguments(part: object) -> str:
+        def arguments(part: Any) -> str:
             return ", ".join(
                 f"{f.name}={getattr(part, f.name)!r}"
                 for f in fields(part)

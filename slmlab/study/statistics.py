@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,7 +49,7 @@ def bootstrap(
     for _ in range(RESAMPLES):
         drawn = generator.integers(len(runs), size=len(runs))
         values.append(statistic(table.iloc[np.concatenate([runs[i] for i in drawn])]))
-    return np.nanpercentile(values, [2.5, 97.5], axis=0)
+    return np.nanpercentile(np.array(values), [2.5, 97.5], axis=0)
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,7 @@ def rank_correlations(
     for outcome in outcomes:
         for predictor in predictors:
             columns = table[[*by, predictor, outcome]]  # few columns are drawn faster
-            low, high = bootstrap(
-                columns, lambda t, x=predictor, y=outcome: rank_correlation(t, x, y), by
-            )
+            low, high = bootstrap(columns, partial(rank_correlation, x=predictor, y=outcome), by)
             correlation = rank_correlation(table, predictor, outcome)
             rows.append((outcome, predictor, correlation, low, high))
     columns = ["outcome", "predictor", "correlation", "low", "high"]

@@ -10,8 +10,8 @@ import platform
 import sys
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -56,7 +56,7 @@ def run_cells(
     cells: Sequence[Cell],
     workers: Workers,
     tell: Callable[[str], None] = print,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Run cells, yielding an `Outcome` for each as soon as it is there, in any order.
 
     `tell` is called with a sentence about a worker that is not like this one, and so is not used.
@@ -68,7 +68,8 @@ def run_cells(
     asked = _facts(workers.threads)
     unlike: set[str] = set()
     losses: Counter[tuple[str, ...]] = Counter()
-    left, lost, running = deque(cells), deque(), {}
+    left, lost = deque(cells), deque[Cell]()
+    running: dict[Future[Outcome], Cell] = {}
     with open_pool(workers) as pool:
         while left or lost or running:
             if not pool.is_open():

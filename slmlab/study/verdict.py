@@ -27,8 +27,9 @@ def published() -> "pd.DataFrame":
 
     rows = []
     for phase in PHASES:
-        theirs, config = phase.published, phase.setup.training
-        tokens = config.max_steps * config.batch_size * phase.setup.shape.block_size
+        theirs, training = phase.published, phase.setup.training
+        steps = training.max_steps or 0  # phases have a number of steps
+        tokens = steps * training.batch_size * phase.setup.shape.block_size
         rows.append(
             {
                 "phase": phase.number,

@@ -156,7 +156,9 @@ def dataset_from_source(source: dict[str, Any]) -> Dataset:
     if not isinstance(source, dict) or source.get("kind") != "corpus":
         kind = source.get("kind") if isinstance(source, dict) else source
         raise ValueError(f"its text is of kind {shown(kind)}, which the package has not")
-    dataset = corpus_dataset(source.get("n_tokens"), source.get("vocabulary"))
+    if not {"n_tokens", "vocabulary"} <= source.keys():
+        raise ValueError("it does not say which part of the corpus it is, or in which vocabulary")
+    dataset = corpus_dataset(source["n_tokens"], source["vocabulary"])
     if "test_sha256" in source:
         dataset = dataset.with_test(load_held_out().text)
     if dataset.source != source:

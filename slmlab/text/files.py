@@ -16,6 +16,11 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4_095  # what systems allow at most
 MAX_DATA_BYTES = 100_000_000  # far above any file of the course: the largest has 0.8 MB
 
+PUBLISHED = {  # SHA-256 of the files that hold the published results
+    "phases.json": "1f8fa439786687f5d980d969020db999078787a362499e1556858d7d24f18717",
+    "corpus.json": "c05d09fe164e390e14482d42141d59c69807522b0c0afc88b05f17a0935a96ac",
+}
+
 
 class DataError(Exception):
     """A file that is missing, damaged or cannot be written; the message says what to do."""
@@ -140,11 +145,16 @@ def read_verified(path: Path, expected: str) -> bytes:
 
 
 def read_published(name: str) -> Any:
-    """A file of the published results. Raises `DataError` if it is missing or damaged."""
-    path = data_path("published", name)
+    """A file of the published results. Raises `DataError` if it is missing or was altered."""
+    return json.loads(read_verified(data_path("published", name), PUBLISHED[name]))
+
+
+def read_json(*parts: str) -> Any:
+    """A JSON file of the course's data. Raises `DataError` if it is missing or damaged."""
+    path = data_path(*parts)
     try:
         return json.loads(read_regular(path, MAX_DATA_BYTES))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path} is missing or damaged; restore it with `git checkout -- data` or reinstall."
         ) from error

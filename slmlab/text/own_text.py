@@ -53,7 +53,7 @@ class OwnText:
             "lines that occur more than once": f"{1 - len(set(lines)) / max(1, len(lines)):.0%}",
             "tokens": f"{len(ids):,}",
             "distinct tokens": f"{len(set(ids)):,}",
-            "files skipped or cut": f"{len(self.skipped):,}",
+            "files skipped or cut, so not searched for secrets": f"{len(self.skipped):,}",
         }
         return pd.DataFrame({"your text": rows})
 
@@ -95,8 +95,8 @@ class OwnText:
             "sha256": sha256(self.text.encode()),
             "parts": by,
         }
-        ids = [encoded(part.text, tokenizer) for part in (train, val)]
-        return Dataset(*ids, tokenizer, source).with_test(test.text)
+        train_ids, val_ids = encoded(train.text, tokenizer), encoded(val.text, tokenizer)
+        return Dataset(train_ids, val_ids, tokenizer, source).with_test(test.text)
 
     def prompts(self, n: int = 8) -> tuple[str, ...]:
         """Beginnings of lines to try a model with, all of them different, a few tokens each.
@@ -106,7 +106,9 @@ class OwnText:
         """
         n = whole_number("n", n, least=1)
         gpt2 = gpt2_tokenizer()
-        long, short = {}, {}  # beginnings of lines that go on, and whole lines; each once
+        # Beginnings of lines that go on, and whole lines; each once, in their order.
+        long: dict[str, None] = {}
+        short: dict[str, None] = {}
         for document in self.parts.val.documents:
             for line in filter(None, map(str.strip, document.text.split("\n"))):
                 beginning = _beginning(line, gpt2)

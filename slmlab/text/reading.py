@@ -35,7 +35,9 @@ def read_documents(path: Path | str, max_bytes: int) -> tuple[list[Document], di
 
     Raises `DataError` if there is no such file or folder.
     """
-    documents, skipped, left = [], {}, max_bytes
+    documents: list[Document] = []
+    skipped: dict[str, str] = {}
+    left = max_bytes
     for name, file in _files(user_path(path), skipped):
         if left <= 0:
             skipped[name] = f"the first {max_bytes:,} bytes were full"
@@ -67,7 +69,8 @@ def _files(root: Path, skipped: dict[str, str]) -> list[tuple[str, Path]]:
         return [(printable(root.name), root)]
     if not stat.S_ISDIR(mode):
         raise DataError(f"{root} is no regular file; give a file with text in it, or a folder.")
-    found, folders = [], [root]
+    found: list[Path] = []
+    folders = [root]
     while folders and len(found) + len(skipped) <= MAX_FILES:  # no recursion: Python limits it
         folder = folders.pop()
         try:
@@ -116,11 +119,12 @@ def _decoded(content: bytes, cut: bool) -> tuple[str | None, str]:
     except UnicodeDecodeError:
         if b"\0" in content:
             return None, BINARY
-        guess = charset_normalizer.from_bytes(_whole_lines(content, b"\n") if cut else content)
-        if guess.best() is None:
+        lines = _whole_lines(content, b"\n") if cut else content
+        guess = charset_normalizer.from_bytes(lines).best()
+        if guess is None:
             return None, "not text (in no encoding that is known)"
-        text = str(guess.best())
-        note = f"read as {guess.best().encoding}, a guess: it is not UTF-8"
+        text = str(guess)
+        note = f"read as {guess.encoding}, a guess: it is not UTF-8"
     if content.startswith(b"%PDF-") or "\0" in text:
         return None, BINARY
     if len(ODD.findall(text)) > MAX_ODD * len(text):

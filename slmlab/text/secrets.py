@@ -29,7 +29,7 @@ BEGINNINGS = {
     "Replicate, LangSmith or Pinecone key": rf"(?:r8_|lsv2_(?:pt|sk)_){_RUN}|pcsk_(?=\w{{0,9}}\d)",
     "Google key": r"AIza|GOCSPX-|ya29\.|1//0",
     "AWS key": r"(?:AKIA|ASIA|ABIA|ACCA)(?=[0-9A-Z]{16})",
-    "DigitalOcean or Databricks token": r"do[oprt]_v1_|dapi(?=[0-9a-f]{16})",
+    "DigitalOcean or Databricks token": r"(?:do[oprt]_v1_|dapi)(?=[0-9a-f]{16})",
     "Docker, npm, PyPI or RubyGems token": rf"dckr_[op]at_|pypi-Ag|(?:npm|rubygems)_{_RUN}",
     "HashiCorp Vault token": r"hv[bsr]\.",
     "Grafana, Sentry, New Relic or Postman key": rf"(?:glsa_|glc_|sntr[yu]s_|NRAK-|PMAK-){_RUN}",
@@ -97,8 +97,8 @@ def find_secrets(documents: Iterable[Document]) -> Iterator[tuple[str, int, str]
 
     A line that looks like several things is named once for each.
     """
-    plugins = {plugin.__name__ for plugin in get_mapping_from_secret_type_to_class().values()}
-    used = [{"name": name} for name in sorted(plugins - LEFT_OUT)]
+    plugins: Iterable[type] = get_mapping_from_secret_type_to_class().values()
+    used = [{"name": name} for name in sorted({p.__name__ for p in plugins} - LEFT_OUT)]
     with transient_settings({"plugins_used": used}):
         kinds = lru_cache(maxsize=100_000)(_kinds)  # many lines of a text are the same
         for document in documents:

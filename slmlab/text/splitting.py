@@ -71,7 +71,8 @@ def _by_files(documents: Sequence[Document]) -> Parts | None:
     parts: dict[str, list[Document]] = {"train": [], "val": [], "test": []}
     for document, family in zip(documents, families, strict=True):
         parts[part_of.get(family, "train")].append(document)
-    return Parts(*(Corpus(tuple(part)) for part in parts.values()), by="files")
+    train, val, test = (Corpus(tuple(part)) for part in parts.values())
+    return Parts(train, val, test, by="files")
 
 
 def _by_blocks(documents: Sequence[Document]) -> Parts:
@@ -96,14 +97,14 @@ def _by_blocks(documents: Sequence[Document]) -> Parts:
     count = max(1, min(count, BLOCKS, len(usual) // 3))
     chosen = [usual[int((i + 0.5) * len(usual) / (2 * count))] for i in range(2 * count)]
     part_of = dict.fromkeys(chosen[::2], "val") | dict.fromkeys(chosen[1::2], "test")
-    corpora = []
-    for part in ("train", "val", "test"):
-        texts = dict.fromkeys(range(len(documents)), "")
-        for place, (i, block) in enumerate(blocks):
-            if part_of.get(place, "train") == part:
-                texts[i] += block
-        corpora.append(Corpus(tuple(Document(documents[i].name, t) for i, t in texts.items() if t)))
-    return Parts(*corpora, by="blocks of lines")
+    texts = {part: dict.fromkeys(range(len(documents)), "") for part in ("train", "val", "test")}
+    for place, (i, block) in enumerate(blocks):
+        texts[part_of.get(place, "train")][i] += block
+    train, val, test = (
+        Corpus(tuple(Document(documents[i].name, text) for i, text in part.items() if text))
+        for part in texts.values()
+    )
+    return Parts(train, val, test, by="blocks of lines")
 
 
 def _families(documents: Sequence[Document]) -> list[int]:

@@ -256,7 +256,9 @@ def tokenizer_from_spec(spec: dict[str, Any]) -> Tokenizer:
     `spec()` returns.
     """
     if isinstance(spec, dict) and spec.get("kind") == "right-sized":
-        return RightSizedTokenizer(_whole_tokenizer(spec.get("base")), spec.get("kept"))
+        if not isinstance(spec.get("kept"), list):
+            raise ValueError("The vocabulary is damaged: it does not list the tokens it keeps.")
+        return RightSizedTokenizer(_whole_tokenizer(spec.get("base")), spec["kept"])
     return _whole_tokenizer(spec)
 
 

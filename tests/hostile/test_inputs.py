@@ -144,19 +144,29 @@ def test_a_cut_never_splits_a_character(encoding, most, tmp_path):
     assert ("naïve 数 🙂\n" * 99).startswith(text.rstrip())
 
 
-def device(path):
+def node(path, kind, number=0):
     try:
-        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
-    except PermissionError:
-        pytest.skip("only the administrator can make a device")
+        os.mknod(path, kind | 0o600, number)
+    except (AttributeError, PermissionError):
+        pytest.skip("only the administrator of a Unix machine can make one")
+
+
+def device(path):
+    node(path, stat.S_IFCHR, os.makedev(1, 5))
+
+
+def pipe(path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no named pipes")
+    os.mkfifo(path)
 
 
 def socket_at(path):
-    os.mknod(path, stat.S_IFSOCK | 0o600)
+    node(path, stat.S_IFSOCK)
 
 
 SPECIAL = {
-    "pipe": os.mkfifo,
+    "pipe": pipe,
     "device of endless zeros": device,
     "socket": socket_at,
     "loop of links": lambda path: path.symlink_to(path.name),
@@ -176,7 +186,7 @@ def test_what_is_no_file_never_hangs(make, tmp_path):
 
 
 def test_a_pipe_behind_a_link_is_refused(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
+    pipe(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
     with refused():
         read_text(tmp_path / "link")
@@ -312,7 +322,7 @@ def test_files_that_change_meanwhile_do_no_harm(change, tmp_path, monkeypatch):
             if change == "becomes a folder":
                 path.mkdir()
             elif change == "becomes a pipe":
-                os.mkfifo(path)
+                pipe(path)
             elif change == "grows":
                 path.write_text("more words\n" * 1000)
         return read(path, most)
@@ -330,7 +340,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_seen_when_it_is_open(tmp_path,
     def late(path, flags, *rest, **options):
         if Path(path).name == "a":
             Path(path).unlink()
-            os.mkfifo(path)
+            pipe(path)
         return opened(path, flags, *rest, **options)
 
     monkeypatch.setattr(os, "open", late)
@@ -690,7 +700,7 @@ def test_a_list_of_hashes_opens_nothing_outside_its_folder(tmp_path):
     assert [d.name for d in corpus.documents] == ["a.py"]
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, device, Path.mkdir])
+@pytest.mark.parametrize("make", [pipe, device, Path.mkdir])
 @pytest.mark.parametrize("name", ["SHA256SUMS", "a.py"])
 def test_a_corpus_of_pipes_and_devices_is_refused(name, make, tmp_path):
     corpus_of(tmp_path, listed(b"x = 1\n", "a.py"), a=b"x = 1\n")
@@ -738,9 +748,9 @@ def test_no_title_reaches_a_spreadsheet_as_a_formula(title, tmp_path):
 
 @pytest.mark.parametrize("title", ["=cmd()", "+1", "-1", "@x", "\t=1", "Phase 1"])
 def test_no_card_writes_a_formula_either(title, tmp_path, monkeypatch):
-    from slmlab.show.widgets import prediction
+    from slmlab.show.widgets import guesses, prediction
 
-    monkeypatch.setattr(prediction, "SESSION", {})
+    monkeypatch.setattr(guesses, "SESSION", {})
     prediction.PredictionCard(title, 1.0).lock_button.click()
     table = lab.predictions()
     assert table.index[0][0] not in "=+-@\t"

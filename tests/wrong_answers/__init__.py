@@ -40,7 +40,8 @@ def derived(check: Callable[..., Any], solution: str) -> list[Wrong]:
     for probe in probes:
         for wrong, words in probe.wrong:
             if not probe.name:  # the body of a function
-                found.setdefault(wrong, Wrong(wrong, words, str(words)[:30]))
+                name = words.__name__ if callable(words) else words[:30]
+                found.setdefault(wrong, Wrong(wrong, words, name))
             elif wrong != probe.truth:
                 answer = f"{probe.name} = {getattr(wrong, 'item', lambda value=wrong: value)()!r}"
                 found[answer] = Wrong(f"{solution}\n{answer}", words, answer)

@@ -24,7 +24,7 @@ from slmlab.show.plots.chart import (
 from slmlab.show.runs import evaluated, short
 from slmlab.study.diagnosis import early_stop
 from slmlab.study.phases import Phase
-from slmlab.validation import real_number, shown
+from slmlab.validation import real_number, shown, whole_number
 
 # The columns of a history, what they are called in a legend, and their colours.
 LOSSES = (
@@ -172,7 +172,7 @@ def exam_curves(runs: dict[str, Sequence[Run]], title: str = "") -> Chart:
     chart = Chart()
     axes = chart.subplots()
     for (name, group), colour in coloured(runs.items()):
-        label = literal(name)
+        label: str | None = literal(name)
         for run in group:
             table = _tested(run).history
             done = 100 * table["step"] / max(1, table["step"].max())
@@ -180,7 +180,7 @@ def exam_curves(runs: dict[str, Sequence[Run]], title: str = "") -> Chart:
             axes.plot(done, losses, color=colour, linewidth=1.3, label=label)
             axes.plot(done.iloc[-1], losses.iloc[-1], "o", color=colour, markersize=5)
             lowest = losses.idxmin()
-            ring = {"color": colour, "markersize": 8, "fillstyle": "none"}
+            ring: dict[str, Any] = {"color": colour, "markersize": 8, "fillstyle": "none"}
             axes.plot(done[lowest], losses[lowest], "o", **ring)
             label = None
     axes.set_xlabel("share of the training done (%)")
@@ -223,6 +223,7 @@ def stopping_points(runs: Sequence[Run], patience: int) -> Chart:
     ring at the lowest validation loss before the stop, faint lines after the stop. Only losses up
     to 1 nat above the lowest are shown: the first steps would flatten all the rest.
     """
+    patience = whole_number("patience", patience, least=1)
     kinds = {"val_loss": "validation"}
     if all(evaluated(run).state.history[-1].test_loss is not None for run in _some(runs)):
         kinds["test_loss"] = "held-out scripts"

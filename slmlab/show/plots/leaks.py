@@ -1,5 +1,7 @@
 """Leaks: when a loss is low because the model has seen the answers."""
 
+from typing import Any
+
 import pandas as pd
 
 from slmlab.show.plots.chart import LOSS, MUTED, TRAIN, VAL, Chart, finished
@@ -51,8 +53,8 @@ def loss_against_overlap(segments: pd.DataFrame, train_loss: float, title: str =
     chart = Chart()
     axes = chart.subplots()
     own, others = segments.iloc[:1], segments.iloc[1:]
-    dots = {"marker": "o", "color": TRAIN, "alpha": 0.7}
-    ring = {"marker": "D", "color": VAL, "markersize": 11, "fillstyle": "none"}
+    dots: dict[str, Any] = {"marker": "o", "color": TRAIN, "alpha": 0.7}
+    ring: dict[str, Any] = {"marker": "D", "color": VAL, "markersize": 11, "fillstyle": "none"}
     for rows, name, style in (
         (others, "other segments", dots),
         (own, "the validation text", ring),

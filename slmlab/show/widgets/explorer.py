@@ -68,6 +68,7 @@ class NextTokenExplorer(Panel):
         any_run(run).require_weights()
         whole_text("prompt", prompt)
         self.run = run
+        self._read_at = -1  # the run's step when the model last read the text
         self._generator = torch.Generator()
         self.prompt = ipywidgets.Text(prompt, description="prompt", layout=FULL, style=LABEL)
         twentieths = [n / 20 for n in range(41)]
@@ -277,7 +278,7 @@ def repeated(ids: Sequence[int], n: int = REPEAT_NGRAM) -> set[int]:
     """The places in `ids` that belong to a sequence of n tokens that occurred already."""
     seen: set[tuple[int, ...]] = set()
     places: set[int] = set()
-    for i, gram in enumerate(ngrams(ids, n)):
+    for i, gram in enumerate(ngrams(list(ids), n)):
         if gram in seen:
             places |= set(range(i, i + n))
         seen.add(gram)

@@ -1,5 +1,6 @@
 """The session's memory of guesses, and the table of them that learners hand in."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ class Prediction:
     best_step: int | None = None  # half of `steps` if not given
     steps: int | None = None
     locked: bool = False
-    real_gap: float | None = None
+    revealed: bool = False
+    real_gap: float = math.nan  # also of a run whose losses are not finite
     real_best_step: int | None = None
 
     def __post_init__(self) -> None:
@@ -43,14 +45,14 @@ class Prediction:
             raise ValueError(f"best_step is {best:,}, so give the run's planned steps as well.")
 
     @property
-    def distance(self) -> float | None:
-        """From the guessed to the real gap; None before the result, NaN if it is not finite."""
-        return None if self.real_gap is None else abs(self.real_gap - self.gap)
+    def distance(self) -> float:
+        """From the guessed to the real gap; NaN where that is not known."""
+        return abs(self.real_gap - self.gap)
 
     @property
     def open(self) -> bool:
         """Whether it can still be changed: a guess after the result would be none."""
-        return not self.locked and self.real_gap is None
+        return not self.locked and not self.revealed
 
 
 # By the titles of the cards. It lasts as long as the kernel; nothing is written to a file.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from slmlab.engine.runs import Run
+from slmlab.engine.storage import Keep
 from slmlab.show.runs import short
 from slmlab.text.files import DataError, printable, user_path
 
@@ -41,13 +42,11 @@ class KeptRuns:
     def save(self, run: Run, began: str) -> str:
         """Write a run that began then; what went wrong, if anything, as a sentence."""
         # Another text than the start of the corpus is saved with the run, and so are its weights.
-        keep = "history" if run.dataset.source.get("kind") == "corpus" else "best"
+        keep: Keep = "history" if run.dataset.source.get("kind") == "corpus" else "best"
         try:
             run.save(self._path(run, began), keep)
         except (DataError, ValueError) as error:
             return str(error)
-        except OSError as error:  # such as a path that is too long
-            return f"The run could not be saved ({error.strerror}); choose another folder."
         return ""
 
     def add(self, run: Run, began: str) -> str:

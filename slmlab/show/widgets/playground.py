@@ -211,7 +211,7 @@ class Playground(Panel):
             self._quiet = False
         self._refused = False
         self._look_ahead()
-        self.start.disabled = self._refused or Worker.is_training()
+        self.start.disabled = self._refused or Worker.under_way() is not None
         self._show_code()
 
     def _look_ahead(self) -> None:
@@ -243,7 +243,10 @@ class Playground(Panel):
 
     def _follow(self) -> None:
         """Show the training under way, if there is one, whoever began it."""
-        self._training(Worker.current is not None and Worker.current.tell(self))
+        worker = Worker.under_way()
+        self._training(worker is not None)  # first: once told of the end, nothing more is told
+        if worker is not None and not worker.tell(self):
+            self._training(False)
 
     def _start(self) -> None:
         # All this first: the thread may have something to say at once.
@@ -261,43 +264,43 @@ class Playground(Panel):
     def _stop(self) -> None:
         self.stop.disabled = True
         self.status.value = "Stopping …"
-        if Worker.current is not None:
-            Worker.current.stop()
+        if worker := Worker.under_way():
+            worker.stop()
 
     def wait(self, seconds: float | None = None) -> None:
         """Until the training under way, if any, has ended."""
-        if Worker.current is not None:
-            Worker.current.wait(seconds)
+        if Worker.latest is not None:
+            Worker.latest.wait(seconds)
 
-    def on_progress(self, run: Run, now: Progress) -> None:
+    def on_progress(self, run: Run, now: Progress, began: str) -> None:
         """Called by the worker, in its thread."""
         self.run = run
         if now.val_loss is not None:
             self._draw(run)
-            self._kept_runs.save(run, Worker.current.began)
+            self._kept_runs.save(run, began)
         elif time.monotonic() - self._refreshed < REFRESH:
             return
         self._refreshed = time.monotonic()
         planned = run.state.planned_steps
-        if now.eta:
+        if now.eta and planned:
             self._step_ms = 1000 * now.eta / (planned - now.step)
         self.bar.value = now.step / planned if planned else 0
         if not self.stop.disabled:
             self.status.value = readout.under_way(run, now)
 
-    def on_end(self, run: Run | None, problem: str) -> None:
+    def on_end(self, run: Run | None, problem: str, began: str) -> None:
         """Called by the worker, in its thread."""
         self.status.value = problem_html(problem)
         try:
             if run is not None:
-                self._take(run, ended_well=not problem)
+                self._take(run, began, ended_well=not problem)
         finally:
             self._training(False)
 
-    def _take(self, run: Run, ended_well: bool) -> None:
+    def _take(self, run: Run, began: str, ended_well: bool) -> None:
         """Keep a run that ended, show it, and learn from it."""
         self.run = run
-        unsaved = self._kept_runs.add(run, Worker.current.began)
+        unsaved = self._kept_runs.add(run, began)
         self._list_runs()
         if ended_well:
             self._learn_speed(run)

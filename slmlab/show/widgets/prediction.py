@@ -92,6 +92,7 @@ class PredictionCard(Panel):
         `ValueError` for a run that was not trained.
         """
         guess, gap = self._guess, evaluated(run).gap
+        guess.revealed = True
         guess.real_gap = gap if math.isfinite(gap) else math.nan
         known = math.isfinite(run.state.best_val_loss)
         guess.real_best_step = run.state.best_step if known else None
@@ -123,7 +124,7 @@ class PredictionCard(Panel):
         # Text gets the height of its longest version, so that nothing below it moves.
         self.meaning = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="44px"))
         self.step_slider = None
-        if guess.steps is not None:
+        if guess.steps is not None and guess.best_step is not None:
             self.step_slider = ipywidgets.IntSlider(
                 value=guess.best_step,
                 min=0,

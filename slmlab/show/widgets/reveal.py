@@ -68,7 +68,7 @@ def _comparison(p: Prediction) -> list[list[str]]:
         step[1] = f"{p.best_step:,}"
     if p.real_best_step is not None:
         step[2] = f"{p.real_best_step:,}"
-    if None not in (p.best_step, p.real_best_step):
+    if p.best_step is not None and p.real_best_step is not None:
         step[3] = f"{abs(p.best_step - p.real_best_step):,}"
     return [gap, band, step]
 
@@ -99,12 +99,12 @@ def _gap_judgement(guessed: float, real: float) -> str:
 
 
 def _step_judgement(p: Prediction, run: Run) -> str:
-    if p.best_step is None or p.real_best_step is None:
+    guessed, real = p.best_step, p.real_best_step
+    if guessed is None or real is None:
         return ""
     # Losses are known where they were evaluated, so no guess can be judged more finely.
-    evaluated = (now.step for now in run.state.history)
-    nearest = min(evaluated, key=lambda step: abs(step - p.best_step))
-    if nearest == p.real_best_step:
+    nearest = min((now.step for now in run.state.history), key=lambda step: abs(step - guessed))
+    if nearest == real:
         return "; the best step is right, as far as the evaluations can tell"
-    side = "earlier" if p.real_best_step < p.best_step else "later"
-    return f"; the best step came {abs(p.real_best_step - p.best_step):,} steps {side} than guessed"
+    side = "earlier" if real < guessed else "later"
+    return f"; the best step came {abs(real - guessed):,} steps {side} than guessed"

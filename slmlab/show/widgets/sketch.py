@@ -15,7 +15,7 @@ RIGHT = LEFT + WIDTH
 
 def sketch(guess: Prediction) -> str:
     """The guess as a picture (SVG): two curves, the gap as a bar, the best step as a ring."""
-    best = 1.0 if guess.best_step is None else guess.best_step / guess.steps
+    best = (guess.best_step or 0) / guess.steps if guess.steps else 1.0
     x, *losses = sketched_losses(guess.gap, best)
     across = LEFT + WIDTH * x
     train, val = (BOTTOM - NAT * loss for loss in losses)  # heights count downwards

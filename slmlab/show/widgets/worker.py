@@ -14,27 +14,26 @@ from slmlab.study.setups import Setup
 class Viewer(Protocol):
     """Who is told how a training goes. Both are called in the worker's thread."""
 
-    def on_progress(self, run: Run, now: Progress) -> None:
+    def on_progress(self, run: Run, now: Progress, began: str) -> None:
         """After every step."""
 
-    def on_end(self, run: Run | None, problem: str) -> None:
+    def on_end(self, run: Run | None, problem: str, began: str) -> None:
         """At the end; `problem` is a sentence, or empty; the run so far, if it had begun."""
 
 
 class Worker:
     """The training of one set-up. Start it with `Worker.start`.
 
-    Attributes:
-        run: the run so far, None before its first evaluation.
-        began: day and time to the millisecond, such as "20261231-235959-999"; no two are the same.
+    Viewers are told when it `began`: day and time to the millisecond, such as
+    "20261231-235959-999", which no two trainings of a kernel have in common.
     """
 
-    current: "Worker | None" = None
+    latest: "Worker | None" = None
 
     def __init__(self, setup: Setup, viewer: Viewer) -> None:
         self.setup = setup
-        self.run: Run | None = None
-        self.began = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        self._run: Run | None = None
+        self._began = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
         self._viewers = [viewer]
         self._all_told = False
         self._telling = threading.Lock()  # held while it is decided who is still to be told
@@ -45,22 +44,23 @@ class Worker:
     @classmethod
     def start(cls, setup: Setup, viewer: Viewer) -> "Worker":
         """Begin to train. Raises `RuntimeError` while another training is under way."""
-        if cls.is_training():
-            raise RuntimeError(f"{cls.current.setup} is still training; stop it first.")
-        cls.current = cls(setup, viewer)
-        cls.current._thread.start()
-        return cls.current
+        if other := cls.under_way():
+            raise RuntimeError(f"{other.setup} is still training; stop it first.")
+        cls.latest = cls(setup, viewer)
+        cls.latest._thread.start()
+        return cls.latest
 
     @classmethod
-    def is_training(cls) -> bool:
-        """Whether a training is under way."""
-        worker = cls.current
-        return worker is not None and worker._thread.is_alive() and not worker._all_told
+    def under_way(cls) -> "Worker | None":
+        """The training that is under way, if there is one."""
+        worker = cls.latest
+        training = worker is not None and worker._thread.is_alive() and not worker._all_told
+        return worker if training else None
 
     def tell(self, viewer: Viewer) -> bool:
         """Tell one more viewer from now on; False if the training has ended and all were told."""
         with self._telling:
-            if not self.is_training():
+            if self._all_told:
                 return False
             if viewer not in self._viewers:
                 self._viewers.append(viewer)
@@ -77,7 +77,7 @@ class Worker:
     def _work(self) -> None:
         problem = ""
         try:
-            self.run = self.setup.train(
+            self._run = self.setup.train(
                 progress=False,
                 sample_each_evaluation=True,
                 on_step=self._show,
@@ -86,7 +86,7 @@ class Worker:
         except Exception as error:  # whatever it is, the panel must say it
             problem = f"Training ended: {error}"
         for viewer in self._each_viewer():
-            viewer.on_end(self.run, problem)
+            viewer.on_end(self._run, problem, self._began)
 
     def _each_viewer(self) -> Iterator[Viewer]:
         """Every viewer once, those included that come while the others are told."""
@@ -100,14 +100,14 @@ class Worker:
             told += 1
 
     def _show(self, run: Run, now: Progress) -> None:
-        self.run = run
+        self._run = run
         for viewer in list(self._viewers):
-            viewer.on_progress(run, now)
+            viewer.on_progress(run, now, self._began)
 
 
 @atexit.register
 def _end() -> None:
     """PyTorch must not be in the middle of a step when the interpreter goes."""
-    if Worker.current is not None:
-        Worker.current.stop()
-        Worker.current.wait(5)
+    if worker := Worker.under_way():
+        worker.stop()
+        worker.wait(5)

@@ -73,7 +73,12 @@ def as_text(value: Any) -> str:
 
 
 def evaluation_steps(training: TrainConfig) -> list[int]:
-    """The steps at which a run of that many steps is evaluated, the start and the end included."""
+    """The steps at which a run is evaluated, the start and the end included.
+
+    Raises `ValueError` for a run with a budget in seconds, of which nobody knows them before.
+    """
     steps = training.max_steps
+    if steps is None:
+        raise ValueError("A record has a number of steps, not of seconds; give max_steps.")
     interval = training.eval_interval or max(1, steps // EVALUATIONS)
     return sorted({*range(0, steps + 1, interval), steps})

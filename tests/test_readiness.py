@@ -1,13 +1,18 @@
 """`python -m slmlab check`: OK where all is well, else FAIL and what to do."""
 
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from slmlab import readiness as check
+import slmlab as lab
+from slmlab import readiness
 from slmlab.__main__ import main
-from slmlab.text.files import data_path
+from slmlab.text.files import DataError, data_path, read_published
 
 NAMES = ["Python", "torch", "threads", "memory", "tokenizer file", "corpus", "published results"]
 
@@ -25,7 +30,7 @@ def have(monkeypatch, gigabytes=8.0, threads=2, cores=4):
 
 
 def failures():
-    return [str(result) for result in check.run_checks() if not result.ok]
+    return [str(result) for result in readiness.run_checks() if not result.ok]
 
 
 def test_all_is_well_here(capsys):
@@ -112,3 +117,32 @@ def test_every_failure_is_listed(monkeypatch, tmp_path):
         "FAIL tokenizer file",
         "FAIL corpus",
     ]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"[{}]", b"7", b"[" * 100_000, b"\xff"])
+def test_altered_published_results_are_refused(monkeypatch, tmp_path, content):
+    (tmp_path / "phases.json").write_bytes(content)
+    monkeypatch.setattr("slmlab.text.files.data_path", lambda *parts: tmp_path / parts[-1])
+    with pytest.raises(DataError, match=r"phases\.json is not the file .* restore it with"):
+        read_published("phases.json")
+
+
+def test_it_runs_where_all_data_is_damaged(tmp_path):
+    ignored = shutil.ignore_patterns("__pycache__", "data")
+    shutil.copytree(Path(lab.__file__).parent, tmp_path / "slmlab", ignore=ignored)
+    for file in ("tokenizer/r50k_base.tiktoken", "corpus/SHA256SUMS", "published/phases.json"):
+        path = tmp_path / "data" / file
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"\0" * 1000)
+    result = subprocess.run(
+        [sys.executable, "-m", "slmlab", "check"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    failed = [line.split(":")[0] for line in result.stdout.splitlines() if line.startswith("FAIL")]
+    assert failed[-3:] == ["FAIL tokenizer file", "FAIL corpus", "FAIL published results"]
+    assert result.returncode == 1
+    assert result.stderr == ""

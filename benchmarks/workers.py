@@ -1,0 +1,312 @@
+"""What the benchmark measures, each in a process of its own, which `bench.py` starts.
+
+    python benchmarks/workers.py '["ours", 2, "right-sized", 250]'
+
+Prints what it found as a line of JSON. Each worker imports what it needs, so that the peer's
+processes never see slmlab; where slmlab is used, its import comes first, because it sets how
+PyTorch loads.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+VOCABULARIES = ("gpt2", "right-sized")
+BATCHES = 64  # different batches that the peer gets; it starts over after them
+NEW_TOKENS = 16  # the last ones of a context of 128
+# Generation: the widest model and the last one, both with a context of 128 tokens.
+GENERATED = [(number, vocabulary) for number in (0, 4) for vocabulary in VOCABULARIES]
+
+
+def prepare(folder: str) -> dict:
+    """Write what the peer's processes need: settings, batches, weights to generate with."""
+    import slmlab as lab
+
+    # isort: split
+    import numpy as np
+    import torch
+    import transformers
+
+    from slmlab.engine.environment import environment
+
+    for phase in lab.PHASES:
+        dataset, shape, training = phase.dataset(), phase.setup.shape, phase.setup.training
+        path = Path(folder) / str(phase.number)
+        settings = {
+            "model": {
+                "vocab_size": dataset.tokenizer.n_vocab,
+                "n_positions": shape.block_size,
+                "n_layer": shape.n_layer,
+                "n_head": shape.n_head,
+                "n_embd": shape.n_embd,
+            },
+            "learning_rate": training.learning_rate,
+            "grad_clip": training.grad_clip,
+        }
+        path.with_suffix(".json").write_text(json.dumps(settings))
+        size = (training.batch_size, shape.block_size)
+        batches = [torch.stack(dataset.batch(*size, seed)) for seed in range(1, BATCHES + 1)]
+        np.save(path.with_suffix(".npy"), torch.stack(batches).numpy())
+    for number, vocabulary in GENERATED:
+        theirs = lab.to_huggingface(_generator(number, vocabulary))
+        theirs.save_pretrained(Path(folder) / _key(number, vocabulary))
+    here = environment() | {"transformers": transformers.__version__}
+    return {
+        "processor": f"{here['processor']}, {os.cpu_count()} cores, {here['system']}",
+        **{name: here[name] for name in ("threads", "python", "torch", "transformers")},
+    }
+
+
+def gemm(repeats: int) -> dict:
+    """The most GFLOP/s that fp32 matrix products reach here, of several shapes."""
+    import slmlab  # noqa: F401
+
+    # isort: split
+    import torch
+
+    best = 0.0
+    for m, k, n in ((512,) * 3, (1024,) * 3, (2048,) * 3, (3072,) * 3, (8192, 512, 512)):
+        product = partial(torch.mm, torch.rand(m, k), torch.rand(k, n), out=torch.empty(m, n))
+        seconds = [_seconds(product) for _ in range(repeats + 2)][2:]
+        best = max(best, 2 * m * k * n / median(seconds) / 1e9)
+    return {"gflops": best}
+
+
+def ours(number: int, vocabulary: str, steps: int) -> dict:
+    """Our loop with the published settings. The evaluation at step 0 comes before the timing."""
+    import slmlab as lab
+
+    progress, model = _fit(number, vocabulary)
+    next(progress)  # step 0
+    config = model.config
+    batch_size = lab.PHASES[number].setup.training.batch_size
+    gflop = batch_size * config.block_size * _flops(config) / 1e9
+    timing = _time_steps(partial(next, progress), steps)
+    return timing | {"gflop": gflop, "vocab_size": config.vocab_size}
+
+
+def peer(number: int, folder: str, steps: int) -> dict:
+    """The plain loop around Hugging Face's model: all logits at once, AdamW as it comes."""
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    path = Path(folder) / str(number)
+    settings = json.loads(path.with_suffix(".json").read_text())
+    batches = torch.from_numpy(np.load(path.with_suffix(".npy")))
+    config = GPT2Config(
+        **settings["model"],
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
+        use_cache=False,  # training has no use for a key/value cache, so spare the peer its cost
+    )
+    model = GPT2LMHeadModel(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings["learning_rate"])
+    taken = 0
+
+    def step() -> None:
+        nonlocal taken
+        inputs, targets = batches[taken % len(batches)]
+        taken += 1
+        logits = model(input_ids=inputs).logits
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings["grad_clip"])
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.item()
+
+    return _time_steps(step, steps)
+
+
+def parity(number: int, steps: int) -> dict:
+    """The largest difference in loss between our loop and one that holds all logits at once.
+
+    `nudged` is the difference of that plain loop from itself, with one weight changed in its last
+    bit: what rounding alone can do.
+    """
+    progress, _ = _fit(number, "gpt2")
+    next(progress)  # step 0
+    ours = [next(progress).batch_loss for _ in range(steps)]
+    plain = _plain_losses(number, steps)
+    nudged = _plain_losses(number, steps, nudge=True)
+    return {
+        "first": ours[0],
+        "last": ours[-1],
+        "difference": max(abs(a - b) for a, b in zip(ours, plain, strict=True)),
+        "nudged": max(abs(a - b) for a, b in zip(nudged, plain, strict=True)),
+    }
+
+
+def _plain_losses(number: int, steps: int, nudge: bool = False) -> list[float]:
+    import slmlab as lab
+
+    # isort: split
+    import torch
+    import torch.nn.functional as F
+
+    phase = lab.PHASES[number]
+    dataset, model, config = phase.dataset(), phase.model(), phase.setup.training
+    if nudge:
+        with torch.no_grad():
+            weight = model.blocks[0].mlp.fc.weight
+            weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(1.0))
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors}]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0)
+    losses = []
+    for step in range(1, steps + 1):
+        inputs, targets = dataset.batch(config.batch_size, model.config.block_size, seed=step)
+        loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
+
+
+def generate_ours(repeats: int) -> dict:
+    """Our greedy text up to a full context, with a key/value cache and without."""
+    import slmlab as lab
+
+    greedy = lab.Decoding(temperature=0)
+
+    def text(model: "lab.GPT", use_cache: bool, new: int) -> list[int]:
+        prompt = _prompt(model.config.block_size)
+        return list(lab.generate_tokens(model, prompt, new, greedy, use_cache=use_cache))
+
+    return {
+        _key(*generated): _time_texts(partial(text, _generator(*generated)), repeats)
+        for generated in GENERATED
+    }
+
+
+def generate_peer(folder: str, repeats: int) -> dict:
+    """The same texts by Hugging Face's `generate`, with the same weights."""
+    import torch
+    from transformers import GPT2LMHeadModel
+
+    def text(model: GPT2LMHeadModel, use_cache: bool, new: int) -> list[int]:
+        prompt = torch.tensor([_prompt(model.config.n_positions)])
+        output = model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=new,
+            do_sample=False,
+            use_cache=use_cache,
+        )
+        return output[0, prompt.shape[1] :].tolist()
+
+    results = {}
+    for key in (_key(*generated) for generated in GENERATED):
+        model = GPT2LMHeadModel.from_pretrained(Path(folder) / key).eval()
+        results[key] = _time_texts(partial(text, model), repeats)
+    return results
+
+
+def _fit(number: int, vocabulary: str) -> tuple[Iterator, object]:
+    """Our loop for a phase, without an end and without evaluations after step 0; its model."""
+    import warnings
+    from dataclasses import replace
+
+    import slmlab as lab
+    from slmlab.engine.training import VocabularyWarning
+
+    warnings.simplefilter("ignore", VocabularyWarning)
+    phase = lab.PHASES[number]
+    dataset = phase.dataset(vocabulary)
+    model = phase.model(dataset.tokenizer.n_vocab)
+    config = replace(phase.setup.training, max_steps=10**9, eval_interval=10**9, device="cpu")
+    return lab.fit(model, dataset, config), model
+
+
+def _generator(number: int, vocabulary: str) -> object:
+    """A phase's model with larger weights: as initialised, it would repeat one token for ever."""
+    import slmlab as lab
+
+    # isort: split
+    import torch
+
+    phase = lab.PHASES[number]
+    model = phase.model(phase.dataset(vocabulary).tokenizer.n_vocab)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 2 and not name.startswith("wte"):
+                parameter.mul_(5)
+    return model
+
+
+def _key(number: int, vocabulary: str) -> str:
+    return f"{number}, {vocabulary}"
+
+
+def _flops(config) -> int:
+    """Floating-point operations that training on one token takes, matrix products only.
+
+    6 N + 12 L T C (Chowdhery et al. 2022, PaLM, appendix B; after Kaplan et al. 2020, table 1).
+    Each weight of a matrix costs 2 operations forward and 4 backward. N = 12 L C² + V C is all
+    matrices that a token meets: the output head counts, looking up embedding and position does
+    not. 12 L T C is attention's products over the full T × T square, though half is masked.
+    """
+    L, C, T, V = config.n_layer, config.n_embd, config.block_size, config.vocab_size
+    return 6 * (12 * L * C**2 + V * C) + 12 * L * T * C
+
+
+def _time_steps(step: Callable[[], object], steps: int) -> dict:
+    for _ in range(max(2, steps // 4)):  # warm-up
+        step()
+    return {"ms": 1000 * median(_seconds(step) for _ in range(steps)), "mb": _peak_memory()}
+
+
+def _prompt(block_size: int) -> list[int]:
+    """Ids that leave room for `NEW_TOKENS` in the context."""
+    return [7 * i % 250 for i in range(block_size - NEW_TOKENS)]
+
+
+def _time_texts(text: Callable[[bool, int], list[int]], repeats: int) -> dict:
+    """Tokens a second at the end of the context, with and without a cache, and the tokens.
+
+    The first new token takes reading the prompt as well, so its time is taken off.
+    """
+    results = {}
+    for name, use_cache in (("cached", True), ("recomputed", False)):
+        tokens = text(use_cache, NEW_TOKENS)  # warm-up
+        first, all_of_them = (
+            median(_seconds(partial(text, use_cache, new)) for _ in range(5 * repeats))
+            for new in (1, NEW_TOKENS)
+        )
+        results[name] = {"rate": (NEW_TOKENS - 1) / (all_of_them - first), "tokens": tokens}
+    return results
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _peak_memory() -> float:
+    """The most memory that this process has had resident, in MB of 1,000,000 bytes."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+WORKERS = {f.__name__: f for f in (prepare, gemm, ours, peer, parity, generate_ours, generate_peer)}
+
+
+if __name__ == "__main__":
+    name, *arguments = json.loads(sys.argv[1])
+    print(json.dumps(WORKERS[name](*arguments)))

@@ -1,0 +1,60 @@
+"""The benchmark's workers run, and its files tell the same."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from slmlab.study.forecast import measured_steps
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+def script(name):
+    """A script of benchmarks/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+bench, workers = script("bench"), script("workers")
+
+
+@pytest.fixture(scope="module")
+def results():
+    return json.loads(bench.RESULTS.with_suffix(".json").read_text("utf-8"))
+
+
+def test_the_tables_are_those_of_the_json(results):
+    assert bench.tables(results) == bench.RESULTS.read_text("utf-8")
+
+
+def test_the_package_carries_the_step_times_of_the_results(results):
+    assert bench.STEP_TIMES.read_text("utf-8") == bench.as_json(bench.step_times(results))
+    keys = {(step.phase, step.vocabulary) for step in measured_steps()}
+    assert keys == {(number, name) for number in range(5) for name in ("gpt2", "right-sized")}
+
+
+def test_a_busy_machine_is_named(results):
+    assert "do not trust" not in bench.tables(results | {"load": 0.5})
+    assert "Busy at the start (load 2.0)" in bench.tables(results | {"load": 2.0})
+
+
+@pytest.mark.slow
+def test_every_worker_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "GENERATED", [(2, "right-sized")])
+    machine = workers.prepare(str(tmp_path))
+    assert {"processor", "threads", "python", "torch", "transformers"} <= machine.keys()
+    assert workers.gemm(1)["gflops"] > 0
+    ours, peer = workers.ours(1, "gpt2", 2), workers.peer(1, str(tmp_path), 2)
+    assert ours["vocab_size"] == 50257
+    assert min(ours["ms"], ours["mb"], peer["ms"], peer["mb"]) > 0
+    assert workers.parity(1, 3)["difference"] < 1e-4
+    written = (
+        *workers.generate_ours(1).values(),
+        *workers.generate_peer(str(tmp_path), 1).values(),
+    )
+    texts = [tuple(way["tokens"]) for model in written for way in model.values()]
+    assert len(texts) == 4 and len(set(texts)) == 1
