@@ -13,7 +13,6 @@ import torch
 
 import slmlab as lab
 from slmlab import DataError, Run
-from slmlab.engine import run_folder
 from slmlab.text.corpus import Corpus, Document
 from slmlab.text.files import sha256
 
@@ -171,17 +170,17 @@ def no_space(*_args, **_options):
 
 
 def test_a_full_disk_leaves_the_old_run_intact(finished, saved, tmp_path, monkeypatch):
-    before, write, written = contents(saved), run_folder._write, []
+    before, sync, synced = contents(saved), os.fsync, []
 
-    def write_three(path, content):
-        written.append(path)
-        return write(path, content) if len(written) <= 3 else no_space()
+    def sync_three(descriptor):
+        synced.append(descriptor)
+        return sync(descriptor) if len(synced) <= 3 else no_space()
 
-    monkeypatch.setattr(run_folder, "_write", write_three)
+    monkeypatch.setattr(os, "fsync", sync_three)
     with pytest.raises(DataError, match=r"could not be saved .*No space left .* save again"):
         finished.save(saved)
     monkeypatch.undo()
-    assert len(written) == 4
+    assert len(synced) == 4
     assert contents(saved) == before
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -225,10 +224,14 @@ def test_a_read_only_folder_is_refused(finished, saved, tmp_path):
 
 
 def test_no_permission_is_told_in_a_sentence(finished, tmp_path, monkeypatch):
-    def refuse(*_args, **_options):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    mkdir = Path.mkdir
 
-    monkeypatch.setattr("slmlab.engine.run_folder.tempfile.mkdtemp", refuse)
+    def refuse_new(path, *args, **options):
+        if path.name.endswith(".new"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        mkdir(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse_new)
     with pytest.raises(DataError, match=r"Permission denied.* a folder you may write to"):
         finished.save(tmp_path / "run")
     assert not list(tmp_path.iterdir())

@@ -215,7 +215,8 @@ def _history(content: bytes, broken: bool) -> list[Progress]:
     wanted = {f.name for f in fields(Progress)} - {"eta"}
     reader = csv.DictReader(StringIO(content.decode()))
     try:
-        if not wanted - {"test_loss"} <= set(reader.fieldnames or ()) <= wanted:
+        names = list(reader.fieldnames or ())
+        if len(set(names)) < len(names) or not wanted - {"test_loss"} <= set(names) <= wanted:
             raise ValueError("history.csv has other columns than a history")
         return [_progress(row, broken) for row in reader]
     except csv.Error as error:

@@ -1,6 +1,7 @@
 """A training run as a thing to keep: train it, look at it, save it, load it, resume it."""
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from slmlab.engine.environment import environment
 from slmlab.engine.generation import continuation, encoded_prompt
 from slmlab.engine.model import GPT
 from slmlab.engine.run_folder import write_run_folder
+from slmlab.engine.run_parsing import checked_prompts
 from slmlab.engine.training import check_fit, fit, resolve_device
 from slmlab.text.dataset import Dataset
 from slmlab.validation import shown
@@ -197,7 +199,8 @@ def train(
         ValueError: if the model, the dataset and the config do not fit, or for a name or prompts
             that are no text.
     """
-    run = Run(model, dataset, config, prompts=prompts, name=name, environment=environment())
+    asked = checked_prompts(prompts)
+    run = Run(model, dataset, config, prompts=asked, name=name, environment=environment())
     return _train_and_sample(run, progress, sample_each_evaluation, on_step, stop)
 
 
@@ -287,6 +290,6 @@ def _attach(run: Run, error: BaseException) -> None:
     if run.state.status == "running":
         run.state.status = "interrupted"
     run.model.eval()
-    with suppress(AttributeError):  # of an error that takes none, or before Python 3.11
-        error.run = run
+    error.__dict__["run"] = run
+    if sys.version_info >= (3, 11):
         error.add_note("The run so far is not lost: import sys; run = sys.last_value.run")

@@ -20,6 +20,8 @@ from slmlab import DataError, Run
 from slmlab.engine.run_files import FILES
 from slmlab.engine.run_parsing import parameter_shapes
 
+pytestmark = pytest.mark.usefixtures("quick_tokenizers")
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
