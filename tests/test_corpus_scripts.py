@@ -28,6 +28,8 @@ def folder(tmp_path):
 ONE_BY_ONE = """
 import runpy, sys
 from pathlib import Path
+
+pytestmark = pytest.mark.slow
 own = {path.stem for path in Path().glob("*.py")}
 for script in sys.argv[1:]:
     print("#", script, file=sys.stderr, flush=True)

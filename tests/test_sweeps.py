@@ -276,6 +276,8 @@ s._facts = lambda threads, facts=s._facts: facts(threads) | {"slmlab version": "
 """
 MAKE_ALIKE = """
 import slmlab.study.sweeps as s
+
+pytestmark = pytest.mark.cluster
 [s._facts] = s._facts.__defaults__
 """
 
