@@ -12,6 +12,8 @@ import pytest
 
 from slmlab.text.files import data_path
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("chromadb", reason="the scripts need the `rag` extra: pip install -e .[rag]")
 pytest.importorskip("pypdf", reason="the scripts need the `rag` extra: pip install -e .[rag]")
 
@@ -28,8 +30,6 @@ def folder(tmp_path):
 ONE_BY_ONE = """
 import runpy, sys
 from pathlib import Path
-
-pytestmark = pytest.mark.slow
 own = {path.stem for path in Path().glob("*.py")}
 for script in sys.argv[1:]:
     print("#", script, file=sys.stderr, flush=True)
