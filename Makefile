@@ -25,7 +25,7 @@ $(VENV)/lab: pyproject.toml constraints.txt
 
 $(VENV)/test: $(VENV)/lab
 	@echo "Installing what the tests need ..."
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lab,rag,test]"
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lab,rag,sweep,test]"
 	@touch $@
 
 lab: $(VENV)/lab

@@ -23,6 +23,8 @@ import pytest
 
 from slmlab.study.setups import Setup
 
+pytestmark = pytest.mark.browser
+
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for path in map(shutil.which, BROWSERS) if path), None)

@@ -12,6 +12,8 @@ import slmlab as lab
 from slmlab.__main__ import main
 from slmlab.text.files import data_path
 
+pytestmark = pytest.mark.slow
+
 
 def slmlab(*arguments, folder=None, **variables):
     """Run `python -m slmlab …` as a reader would."""

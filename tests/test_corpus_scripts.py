@@ -12,6 +12,8 @@ import pytest
 
 from slmlab.text.files import data_path
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("chromadb", reason="the scripts need the `rag` extra: pip install -e .[rag]")
 pytest.importorskip("pypdf", reason="the scripts need the `rag` extra: pip install -e .[rag]")
 

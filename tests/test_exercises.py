@@ -16,6 +16,8 @@ import pytest
 from slmlab.exercises.checking import Mistake
 from tests.wrong_answers import wrong_answers
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 SOLUTIONS = sorted((ROOT / "solutions").glob("[0-9]*.ipynb"))
 spec = importlib.util.spec_from_file_location("exercises", ROOT / "tools" / "exercises.py")

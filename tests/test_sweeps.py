@@ -22,6 +22,8 @@ from slmlab.study.experiments.tables import read_rows
 from slmlab.study.pools import Workers
 from slmlab.study.sweeps import run_cells
 
+pytestmark = pytest.mark.cluster
+
 # One evaluation has 240 sampled tokens, about as much work as these steps. With dropout, as its
 # generator is one for all threads of a process.
 TINY = replace(

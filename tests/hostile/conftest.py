@@ -1,11 +1,18 @@
-"""What the hostile tests share."""
+"""Hostile cases are many, and belong to `make test`."""
 
 import json
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 
 from slmlab.engine import run_parsing
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
