@@ -9,6 +9,7 @@ import os
 import random
 import stat
 import tarfile
+import tempfile
 import threading
 import time
 import zipfile
@@ -288,10 +289,16 @@ def without_rights():
     os.seteuid(0)
 
 
-def test_what_may_not_be_read_is_told(tmp_path_factory, request):
-    folder = tmp_path_factory.mktemp("shared")
-    for place in (folder, *list(folder.parents)[:2]):
-        place.chmod(0o755)
+@pytest.fixture
+def shared():
+    """A folder that everybody may enter; pytest's own are closed to others, and stay so."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_what_may_not_be_read_is_told(shared, request):
+    folder = shared
     (folder / "closed").mkdir(mode=0o000)
     (folder / "locked.txt").write_text("words\n")
     (folder / "locked.txt").chmod(0o000)
