@@ -4,6 +4,7 @@ import copy
 import math
 import signal
 import threading
+import time
 import warnings
 from dataclasses import replace
 from itertools import pairwise
@@ -649,7 +650,7 @@ def test_a_state_seen_by_another_thread_is_of_one_step(tiny, dataset):
     watcher = threading.Thread(target=look)
     watcher.start()
     for _ in steps:
-        pass
+        time.sleep(0.001)  # a lock is not fair: without a pause the watcher might never have it
     done.set()
     watcher.join()
     assert len({step for step, _ in seen}) > 3
