@@ -12,7 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8888
 FIRST := /lab/tree/notebooks/00_phase_0_disaster.ipynb
-QUICK := tests --numprocesses 2 -m "not (slow or browser or cluster)"
+ALONE := browser or cluster
+QUICK := tests --numprocesses 2 -m "not (slow or $(ALONE))"
 
 .PHONY: lab test quick coverage lint bench exercises clean
 
@@ -31,8 +32,10 @@ $(VENV)/test: $(VENV)/lab
 lab: $(VENV)/lab
 	$(BIN)/jupyter lab --port $(PORT) --LabApp.default_url=$(FIRST) $(JUPYTER_FLAGS)
 
+# Browsers and clusters start processes of their own, so those tests run one by one.
 test: $(VENV)/test
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m "not ($(ALONE))" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest tests -m "$(ALONE)" $(PYTEST_FLAGS)
 
 quick: $(VENV)/test
 	$(BIN)/python -m pytest $(QUICK) $(PYTEST_FLAGS)
