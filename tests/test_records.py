@@ -1,6 +1,7 @@
 """Recording: made once, resumed after a stop, refused when altered, proved by the check."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -217,6 +218,78 @@ def test_a_phase_stopped_twice_at_the_same_evaluation_still_gets_its_samples(
     records.record(tmp_path / "new", ("phases",))
     resumed, whole = (lab.Run.load(f / ENTRY.name) for f in (tmp_path / "new", folder))
     assert resumed.samples == whole.samples
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """A folder with a run of a phase that was stopped on its way, and where that run waits."""
+    new = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        stop_after(patch, training, "_evaluate", 2)
+        with pytest.raises(KeyboardInterrupt):
+            records.record(new, ("phases",))
+    return new, new / f".{ENTRY.name}.partial"
+
+
+def test_a_stopped_run_whose_save_was_cut_short_goes_on(stopped, monkeypatch):
+    new, partial = stopped
+    partial.rename(partial.with_name(f".{partial.name}.old"))
+    monkeypatch.setattr(records.PhaseRecord, "train", None)  # not from the start
+    assert records.record(new, ("phases",)) == 1
+
+
+def test_a_stopped_run_that_could_not_be_saved_again_is_found_before_training(stopped, monkeypatch):
+    new, partial = stopped
+    elsewhere = partial.rename(new.parent / "elsewhere")
+    partial.symlink_to(elsewhere)
+    monkeypatch.setattr(lab.Run, "resume", None)
+    with pytest.raises(lab.DataError, match="is a link, so it was left alone"):
+        records.record(new, ("phases",))
+
+
+def test_files_beside_a_stopped_run_are_the_users_own(stopped, monkeypatch):
+    new, partial = stopped
+    resume = lab.Run.resume
+
+    def resumed(run, **options):
+        (partial / "notes.txt").write_text("mine")
+        return resume(run, **options)
+
+    monkeypatch.setattr(lab.Run, "resume", resumed)
+    assert records.record(new, ("phases",)) == 1
+    assert (partial / "notes.txt").read_text() == "mine"
+
+
+def test_a_finished_run_whose_place_was_taken_meanwhile_waits(tmp_path, monkeypatch):
+    new, train = tmp_path / "new", records.PhaseRecord.train
+
+    def trained(entry):
+        (new / entry.name).mkdir()
+        (new / entry.name / "notes.txt").write_text("mine")
+        return train(entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records.PhaseRecord, "train", trained)
+        with pytest.raises(lab.DataError, match="is not a saved run"):
+            records.record(new, ("phases",))
+    (new / ENTRY.name).rename(new / "mine")
+    monkeypatch.setattr(records.PhaseRecord, "train", None)
+    assert records.record(new, ("phases",)) == 1
+
+
+@pytest.mark.parametrize("kind", ["text", "link", "pipe"])
+def test_what_is_in_the_place_of_the_lock_is_left_alone(tmp_path, kind):
+    lock, other = tmp_path / ".recording.lock", tmp_path / "thesis.txt"
+    other.write_text("mine")
+    {
+        "text": lambda: lock.write_text("mine"),
+        "link": lambda: lock.symlink_to(other),
+        "pipe": lambda: os.mkfifo(lock),
+    }[kind]()
+    with pytest.raises(lab.DataError, match="in the place of this command's lock"):
+        records.record(tmp_path, ("phases",))
+    assert os.path.lexists(lock) and other.read_text() == "mine"
+    assert kind == "pipe" or lock.read_text() == "mine"
 
 
 def test_a_cell_stopped_in_this_process_is_not_recorded_by_half(tmp_path, monkeypatch):

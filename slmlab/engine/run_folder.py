@@ -76,6 +76,20 @@ def check_target(path: Path | str) -> None:
         ) from error
 
 
+def is_saved(path: Path | str) -> bool:
+    """Whether a run was saved there, even if a later save was cut short."""
+    folder = _named(path)
+    return folder.is_dir() or _old(folder).is_dir()
+
+
+def remove_run_folder(path: Path | str) -> None:
+    """Remove a saved run. A folder that holds anything else as well stays as it is."""
+    folder = _named(path)
+    with locked(folder.parent, for_writing=True):
+        if folder.is_dir() and is_run(folder):
+            _remove(folder)
+
+
 @contextmanager
 def opened_run_folder(path: Path | str) -> Iterator[RunFiles]:
     """The files of a saved run; no save changes them inside the block.
@@ -85,7 +99,7 @@ def opened_run_folder(path: Path | str) -> Iterator[RunFiles]:
     folder = _named(path)
     with locked(folder.parent):
         try:
-            if not folder.exists() and _old(folder).is_dir():
+            if not folder.exists() and is_saved(folder):
                 folder = _old(folder)  # a save was cut short
             found, fits = folder.exists(), folder.is_dir()
         except OSError as error:

@@ -5,7 +5,7 @@ Each phase is a folder, as `Run.save` writes it; each experiment is a table (`ex
 
 import math
 import os
-import shutil
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -18,6 +18,7 @@ import filelock
 from tqdm import tqdm
 
 from slmlab.engine.console import Forgiving
+from slmlab.engine.run_folder import check_target, is_saved, remove_run_folder
 from slmlab.engine.runs import Run
 from slmlab.study.domain import PROMPTS
 from slmlab.study.experiments import EXPERIMENTS
@@ -97,6 +98,9 @@ def record(folder: Path | str, what: Sequence[str] = (), **options: Any) -> int:
     made, problems = 0, []
     with _alone_in(folder):
         for entry in entries:
+            check_target(folder / entry.name)
+            check_target(_partial(entry, folder))
+        for entry in entries:
             if _is_missing(entry, folder):  # until now, something else may have recorded here
                 _record_phase(entry, folder)
                 made += 1
@@ -124,6 +128,11 @@ def _alone_in(folder: Path) -> Iterator[None]:
     path = folder / ".recording.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Locking empties the file, and removes it in the end; a lock of ours is empty already.
+        if os.path.lexists(path) and not (
+            stat.S_ISREG(path.lstat().st_mode) and not path.lstat().st_size
+        ):
+            raise DataError(f"{path} is in the place of this command's lock; move it away.")
         lock = filelock.FileLock(path, timeout=0)
         lock.acquire()
     except filelock.Timeout:
@@ -144,11 +153,8 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _is_missing(entry: PhaseRecord, folder: Path) -> bool:
-    """Whether a phase's run is still to be made. Raises `DataError` if it could not be saved."""
-    for path in (folder / entry.name, _partial(entry, folder)):
-        if os.path.lexists(path) and not path.is_dir():
-            raise DataError(f"{path} is in the place of a run's folder; move it away.")
-    return not (folder / entry.name).is_dir()
+    """Whether a phase's run is still to be made."""
+    return not is_saved(folder / entry.name)
 
 
 def _partial(entry: PhaseRecord, folder: Path) -> Path:
@@ -158,7 +164,7 @@ def _partial(entry: PhaseRecord, folder: Path) -> Path:
 
 def _record_phase(entry: PhaseRecord, folder: Path) -> None:
     partial = _partial(entry, folder)
-    if partial.is_dir():
+    if is_saved(partial):
         run = _stopped_run(entry, partial).resume(sample_each_evaluation=True)
     else:
         run = entry.train()
@@ -166,8 +172,13 @@ def _record_phase(entry: PhaseRecord, folder: Path) -> None:
     if run.state.status == "interrupted" or not sampled:  # stopped, if only at its last samples
         run.save(partial, keep="all")
         raise KeyboardInterrupt
-    run.save(folder / entry.name, keep="history")
-    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        run.save(folder / entry.name, keep="history")
+    except DataError:  # something took the place meanwhile
+        run.save(partial, keep="all")
+        raise
+    with suppress(OSError):  # the run is saved, and what is left of it may stay
+        remove_run_folder(partial)
 
 
 def _stopped_run(entry: PhaseRecord, partial: Path) -> Run:
