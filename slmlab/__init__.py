@@ -30,9 +30,11 @@ from slmlab.study.domain import PROMPTS
 from slmlab.study.memorisation import copy_rate, line_completions, longest_match, overlap_losses
 from slmlab.study.phases import PHASES, Phase, recorded, settings_table
 from slmlab.study.samples import scorecard, scorecard_history
+from slmlab.study.scores import per_file_scores
 from slmlab.study.setups import Setup
-from slmlab.text.corpus import Corpus, corpus_dataset, load_corpus, load_held_out
+from slmlab.text.corpus import Corpus, corpus_dataset, load_corpus, load_final, load_held_out
 from slmlab.text.dataset import Dataset
+from slmlab.text.families import families, similar_pairs
 from slmlab.text.files import DataError, data_path, write_atomically
 from slmlab.text.tokenizer import gpt2_tokenizer, right_size, train_bpe
 
@@ -68,6 +70,7 @@ __all__ = [
     "data_path",
     "decision_table",
     "early_stop",
+    "families",
     "fit",
     "from_huggingface",
     "gap_band",
@@ -77,6 +80,7 @@ __all__ = [
     "last_and_best",
     "line_completions",
     "load_corpus",
+    "load_final",
     "load_held_out",
     "longest_match",
     "loss_curves",
@@ -85,6 +89,7 @@ __all__ = [
     "next_distribution",
     "overlap_losses",
     "parameter_breakdown",
+    "per_file_scores",
     "perplexity",
     "phase_runs",
     "predictions",
@@ -98,6 +103,7 @@ __all__ = [
     "scorecard",
     "scorecard_history",
     "settings_table",
+    "similar_pairs",
     "size_advice",
     "text_score",
     "to_huggingface",

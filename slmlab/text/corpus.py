@@ -1,4 +1,4 @@
-"""The course's own text: 31 scripts to train on, and more of the same project held out."""
+"""The course's own text: 31 scripts to train on, five to choose by, ten for final scores."""
 
 import ast
 from dataclasses import dataclass
@@ -132,6 +132,14 @@ def load_held_out() -> Corpus:
     Raises `DataError` if a script is missing, truncated or altered.
     """
     return load_corpus(data_path("held_out"))
+
+
+def load_final() -> Corpus:
+    """Ten more scripts of the same project, for final scores only: nothing is chosen by them.
+
+    Raises `DataError` if a script is missing, truncated or altered.
+    """
+    return load_corpus(data_path("final"))
 
 
 def corpus_dataset(n_tokens: int, vocabulary: str = "gpt2") -> Dataset:
