@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from slmlab.text.dataset import Dataset
 from slmlab.text.files import (
     DataError,
@@ -47,6 +49,11 @@ class Corpus:
     def text(self) -> str:
         """The whole stream."""
         return "\n\n".join(document.entry for document in self.documents)
+
+    def overlap(self, other: "Corpus", n: int = 8) -> float:
+        """Share of this text's sequences of n GPT-2 tokens that also appear in another corpus."""
+        ours, theirs = (torch.tensor(gpt2_tokenizer().encode(c.text)) for c in (self, other))
+        return Dataset(theirs, ours, gpt2_tokenizer()).overlap(n)
 
     def inspect(self) -> "pd.DataFrame":
         """The statistics that the experiment published, beside those of this corpus.
