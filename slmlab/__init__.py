@@ -28,9 +28,9 @@ from slmlab.engine.training import fit
 from slmlab.study.diagnosis import GAP_BANDS, advice, early_stop, gap_band, size_advice
 from slmlab.study.domain import PROMPTS
 from slmlab.study.memorisation import copy_rate, line_completions, longest_match, overlap_losses
+from slmlab.study.paired import paired_difference, per_file_scores
 from slmlab.study.phases import PHASES, Phase, recorded, settings_table
 from slmlab.study.samples import scorecard, scorecard_history
-from slmlab.study.scores import per_file_scores
 from slmlab.study.setups import Setup
 from slmlab.text.corpus import Corpus, corpus_dataset, load_corpus, load_final, load_held_out
 from slmlab.text.dataset import Dataset
@@ -88,6 +88,7 @@ __all__ = [
     "model_card",
     "next_distribution",
     "overlap_losses",
+    "paired_difference",
     "parameter_breakdown",
     "per_file_scores",
     "perplexity",

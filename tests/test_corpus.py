@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 import slmlab as lab
 from slmlab import DataError, Dataset
 from slmlab.text.corpus import Corpus, Document
+from slmlab.text.families import FAMILY
 from slmlab.text.files import data_path, sha256
+from slmlab.text.tokenizer import gpt2_tokenizer
 
 
 @pytest.fixture
@@ -211,6 +213,18 @@ def test_the_exams_share_less_than_half_with_the_corpus(corpus):
     assert 0.2 < lab.load_held_out().overlap(corpus) < 0.5
     assert 0.2 < lab.load_final().overlap(corpus) < lab.load_held_out().overlap(corpus)
     assert corpus.overlap(corpus) == 1
+
+
+def test_the_readme_of_the_final_scripts_has_their_figures(corpus):
+    readme = data_path("final", "README.md").read_text("utf-8")
+    held_out, final = lab.load_held_out(), lab.load_final()
+    pairs = lab.similar_pairs(corpus, held_out, final)
+    names = {d.name for d in final.documents}
+    most = pairs[pairs["name"].isin(names) | pairs["other"].isin(names)]["jaccard"].max()
+    assert f"| final scripts | {final.overlap(corpus):.0%} |".replace("%", " %") in readme
+    assert f"| held-out scripts | {held_out.overlap(corpus):.0%} |".replace("%", " %") in readme
+    assert f"a Jaccard of {most:.2f}, and families begin above {FAMILY}" in readme
+    assert f"{len(gpt2_tokenizer().encode(final.text)):,} GPT-2 tokens" in readme
 
 
 def test_the_final_scripts_are_new_and_at_least_eight(corpus):

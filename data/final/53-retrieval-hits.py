@@ -44,7 +44,8 @@ def main():
         ranks = get_ranks(collection, pages, logger)
         hits = ranks.count(1)
         reciprocal = sum(1 / rank for rank in ranks) / len(ranks)
-        print(f"{dynasty} :{hits} of {len(ranks)} pages first, mean reciprocal rank {reciprocal:.2f}")
+        print(f"{dynasty} :{hits} of {len(ranks)} pages first")
+        print(f"\tMean Reciprocal Rank :{reciprocal:.2f}")
         client.delete_collection(collection.name)
 
 

@@ -1,13 +1,11 @@
-"""Statistics of many runs: spread, intervals, paired differences, fits and rank correlations."""
+"""Statistics of many runs: spread, intervals, fits and rank correlations."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from slmlab.validation import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,75 +50,6 @@ def bootstrap(
         drawn = generator.integers(len(runs), size=len(runs))
         values.append(statistic(table.iloc[np.concatenate([runs[i] for i in drawn])]))
     return np.nanpercentile(np.array(values), [2.5, 97.5], axis=0)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Two models' difference in bits per byte, with a 95 % interval and what was drawn for it."""
-
-    mean: float
-    low: float
-    high: float
-    n_families: int
-    n_seeds: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.3f} ({self.low:+.3f} to {self.high:+.3f})".replace("-", "−")
-
-
-def paired_difference(
-    table: "pd.DataFrame", a: str, b: str, families: Iterable[Collection[str]] = ()
-) -> Difference:
-    """Score of model `a` minus that of model `b` on the same files and seeds, bits per byte.
-
-    `table` has a row for each model, file and seed: columns model, file, seed, bits and bytes, the
-    last two summed over the file. A score is all bits over all bytes, so longer files weigh more;
-    below 0, `a` is better. `seed` may stand for any repetition, such as the order of the text.
-
-    The interval draws families of files and, independently, seeds, each with replacement, and
-    keeps every pair (the pigeonhole bootstrap, Owen 2007, Annals of Applied Statistics 1(2)).
-    `families` names files that are near-duplicates; a file in none is its own. It is always the
-    same, and rough where few are drawn; with one seed it holds the doubt about files only.
-
-    Raises `ValueError` unless both models have each file with each seed once, with the same bytes,
-    and there are two families at least.
-    """
-    first, second = (_bits_and_bytes(table, model) for model in (a, b))
-    same = first.index.equals(second.index) and first.columns.equals(second.columns)
-    if not same or not first["bytes"].equals(second["bytes"]):
-        raise ValueError(f"{shown(a)} and {shown(b)} were not scored on the same files and seeds.")
-    family = _family_of_each(first.index, families)
-    n_families, n_seeds = len(family.unique()), first["bits"].shape[1]
-    if n_families < 2:
-        raise ValueError("All files are of one family, so there is nothing to draw; give others.")
-    bits = (first["bits"] - second["bits"]).groupby(family).sum().to_numpy()
-    n_bytes = first["bytes"].groupby(family).sum().to_numpy()
-    generator = np.random.default_rng(0)
-    drawn = [
-        generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)  # how often each was drawn
-        for n in (n_families, n_seeds)
-    ]
-    sums = [np.einsum("rf,fs,rs->r", drawn[0], cells, drawn[1]) for cells in (bits, n_bytes)]
-    low, high = np.percentile(sums[0] / sums[1], [2.5, 97.5])
-    return Difference(bits.sum() / n_bytes.sum(), float(low), float(high), n_families, n_seeds)
-
-
-def _bits_and_bytes(table: "pd.DataFrame", model: str) -> "pd.DataFrame":
-    """A row for each file; columns (bits or bytes, seed)."""
-    rows = table[table["model"] == model]
-    wide = rows.pivot_table(index="file", columns="seed", values=["bits", "bytes"], aggfunc="sum")
-    if rows.empty or wide.isna().any(axis=None) or wide["bits"].size != len(rows):
-        raise ValueError(f"The model {shown(model)} needs one row for each file with each seed.")
-    if not (wide["bytes"] > 0).all(axis=None):
-        raise ValueError(f"The model {shown(model)} has a file without bytes.")
-    return wide
-
-
-def _family_of_each(files: "pd.Index", families: Iterable[Collection[str]]) -> "pd.Series":
-    named = [(file, f"family {n}") for n, family in enumerate(families) for file in family]
-    if len(dict(named)) < len(named):
-        raise ValueError("A file is in two families; join them.")
-    return files.to_series().map(lambda file: dict(named).get(file, file))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""Near-duplicates: which scripts of a corpus are copies of each other with small changes."""
+"""Near-duplicates: which scripts of a corpus are copies of each other with small changes.
+
+Exact, which suits the scripts of the course; `splitting.py` keeps copies together in a text of
+any size.
+"""
 
 from collections.abc import Iterable
 from itertools import combinations
