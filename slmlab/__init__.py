@@ -28,11 +28,13 @@ from slmlab.engine.training import fit
 from slmlab.study.diagnosis import GAP_BANDS, advice, early_stop, gap_band, size_advice
 from slmlab.study.domain import PROMPTS
 from slmlab.study.memorisation import copy_rate, line_completions, longest_match, overlap_losses
+from slmlab.study.paired import paired_difference, per_file_scores
 from slmlab.study.phases import PHASES, Phase, recorded, settings_table
 from slmlab.study.samples import scorecard, scorecard_history
 from slmlab.study.setups import Setup
-from slmlab.text.corpus import Corpus, corpus_dataset, load_corpus, load_held_out
+from slmlab.text.corpus import Corpus, corpus_dataset, load_corpus, load_final, load_held_out
 from slmlab.text.dataset import Dataset
+from slmlab.text.families import families, similar_pairs
 from slmlab.text.files import DataError, data_path, write_atomically
 from slmlab.text.tokenizer import gpt2_tokenizer, right_size, train_bpe
 
@@ -68,6 +70,7 @@ __all__ = [
     "data_path",
     "decision_table",
     "early_stop",
+    "families",
     "fit",
     "from_huggingface",
     "gap_band",
@@ -77,6 +80,7 @@ __all__ = [
     "last_and_best",
     "line_completions",
     "load_corpus",
+    "load_final",
     "load_held_out",
     "longest_match",
     "loss_curves",
@@ -84,7 +88,9 @@ __all__ = [
     "model_card",
     "next_distribution",
     "overlap_losses",
+    "paired_difference",
     "parameter_breakdown",
+    "per_file_scores",
     "perplexity",
     "phase_runs",
     "predictions",
@@ -98,6 +104,7 @@ __all__ = [
     "scorecard",
     "scorecard_history",
     "settings_table",
+    "similar_pairs",
     "size_advice",
     "text_score",
     "to_huggingface",

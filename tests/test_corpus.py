@@ -1,7 +1,9 @@
 """The corpus and its published statistics; datasets, their splits and their batches."""
 
 import math
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 import slmlab as lab
 from slmlab import DataError, Dataset
 from slmlab.text.corpus import Corpus, Document
-from slmlab.text.dataset import ngrams
+from slmlab.text.families import FAMILY
 from slmlab.text.files import data_path, sha256
+from slmlab.text.tokenizer import gpt2_tokenizer
 
 
 @pytest.fixture
@@ -206,8 +209,65 @@ def test_a_test_text_is_kept_apart_and_named_by_its_hash(dataset):
     assert len(tested.source["test_sha256"]) == 64
 
 
-def test_the_held_out_files_share_less_than_half_with_the_corpus(corpus, gpt2):
-    ids, held_out = gpt2.encode(corpus.text), gpt2.encode(lab.load_held_out().text)
-    seen = set(ngrams(ids, 8))
-    shared = [gram in seen for gram in ngrams(held_out, 8)]
-    assert 0.2 < sum(shared) / len(shared) < 0.5
+def test_the_exams_share_less_than_half_with_the_corpus(corpus):
+    assert 0.2 < lab.load_held_out().overlap(corpus) < 0.5
+    assert 0.2 < lab.load_final().overlap(corpus) < lab.load_held_out().overlap(corpus)
+    assert corpus.overlap(corpus) == 1
+
+
+def test_the_readme_of_the_final_scripts_has_their_figures(corpus):
+    readme = data_path("final", "README.md").read_text("utf-8")
+    held_out, final = lab.load_held_out(), lab.load_final()
+    pairs = lab.similar_pairs(corpus, held_out, final)
+    names = {d.name for d in final.documents}
+    most = pairs[pairs["name"].isin(names) | pairs["other"].isin(names)]["jaccard"].max()
+    assert f"| final scripts | {final.overlap(corpus):.0%} |".replace("%", " %") in readme
+    assert f"| held-out scripts | {held_out.overlap(corpus):.0%} |".replace("%", " %") in readme
+    assert f"a Jaccard of {most:.2f}, and families begin above {FAMILY}" in readme
+    assert f"{len(gpt2_tokenizer().encode(final.text)):,} GPT-2 tokens" in readme
+
+
+def test_the_final_scripts_are_new_and_at_least_eight(corpus):
+    final = {d.name for d in lab.load_final().documents}
+    assert len(final) >= 8
+    assert not final & {d.name for d in (*corpus.documents, *lab.load_held_out().documents)}
+
+
+# Nothing is chosen by the final scripts, so only these may read them.
+READERS = {
+    "slmlab/text/corpus.py",
+    "slmlab/__init__.py",
+    "slmlab/study/ladder.py",
+    "notebooks/05_the_verdict.ipynb",
+}
+
+
+def reads_final(source):
+    """Whether some code, or a notebook, names the final scripts or their folder."""
+    return re.search(r"""load_final|["']final["']|data/final|51-rename|["']final/""", source)
+
+
+def test_only_the_ladder_and_the_verdict_read_the_final_scripts():
+    root = Path(__file__).parent.parent
+    folders = ("slmlab", "notebooks", "solutions", "exercises", "benchmarks", "tools")
+    sources = [
+        path
+        for folder in folders
+        for path in (root / folder).rglob("*")
+        if path.suffix in {".py", ".ipynb"}
+    ]
+    assert len(sources) > 100
+    readers = {
+        path.relative_to(root).as_posix()
+        for path in sources
+        if reads_final(path.read_text("utf-8").replace('\\"', '"'))
+    }
+    assert {"slmlab/text/corpus.py", "slmlab/__init__.py"} <= readers <= READERS
+
+
+@pytest.mark.parametrize(
+    "code", ["lab.load_final()", 'data_path("final")', "data_path('final', 'x.py')"]
+)
+def test_a_reader_of_the_final_scripts_is_noticed(code):
+    assert reads_final(code)
+    assert not reads_final("the final loss, finally")

@@ -1,6 +1,6 @@
 """The 31 scripts of the corpus really run, each alone, and all of them one after the other.
 
-So do the held-out scripts, beside the corpus's modules.
+So do the held-out and the final scripts, beside the corpus's modules.
 """
 
 import os
@@ -18,7 +18,6 @@ pytest.importorskip("chromadb", reason="the scripts need the `rag` extra: pip in
 pytest.importorskip("pypdf", reason="the scripts need the `rag` extra: pip install -e .[rag]")
 
 SCRIPTS = sorted(path.name for path in data_path("corpus").glob("*.py"))
-HELD_OUT = sorted(path.name for path in data_path("held_out").glob("*.py"))
 
 
 @pytest.fixture
@@ -68,9 +67,11 @@ def test_all_scripts_run_in_name_order_in_one_copy(folder):
     assert result.returncode == 0, result.stderr
 
 
-def test_the_held_out_scripts_run_beside_the_modules_of_the_corpus(folder):
-    for script in HELD_OUT:
-        shutil.copy(data_path("held_out", script), folder)
-    result = run(folder, "-c", ONE_BY_ONE, *HELD_OUT)
+@pytest.mark.parametrize("exam", ["held_out", "final"])
+def test_the_scripts_of_an_exam_run_beside_the_modules_of_the_corpus(exam, folder):
+    scripts = sorted(path.name for path in data_path(exam).glob("*.py"))
+    for script in scripts:
+        shutil.copy(data_path(exam, script), folder)
+    result = run(folder, "-c", ONE_BY_ONE, *scripts)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("\n") > 20

@@ -96,7 +96,16 @@ def strided_losses(model: GPT, ids: Tensor) -> Tensor:
 def text_score(model: GPT, tokenizer: Tokenizer, text: str) -> float:
     """Bits per byte of a model on a text: comparable across models, vocabularies and texts.
 
-    By `strided_losses`. The bytes of the first token, which is given, do not count. Raises
+    By `strided_losses`. Raises `ValueError` as `text_bits` does.
+    """
+    bits, n_bytes = text_bits(model, tokenizer, text)
+    return bits / n_bytes
+
+
+def text_bits(model: GPT, tokenizer: Tokenizer, text: str) -> tuple[float, int]:
+    """The bits that a model needs for a text, and the text's bytes; their ratio is its score.
+
+    By `strided_losses`. The first token is given, so neither its bits nor its bytes count. Raises
     `ValueError` if the tokenizer loses anything of the text: then its bytes are no measure.
     """
     ids = tokenizer.encode(text)
@@ -104,7 +113,7 @@ def text_score(model: GPT, tokenizer: Tokenizer, text: str) -> float:
     if tokenizer.decode(ids) != text or sum(map(len, pieces)) != len(text.encode()):
         raise ValueError(f"The tokenizer {tokenizer.name!r} does not give this text back.")
     nats = strided_losses(model, torch.tensor(ids)).double().sum().item()
-    return nats / math.log(2) / sum(map(len, pieces[1:]))
+    return nats / math.log(2), sum(map(len, pieces[1:]))
 
 
 def perplexity(loss: float) -> float:

@@ -1,10 +1,12 @@
-"""The course's own text: 31 scripts to train on, and more of the same project held out."""
+"""The course's own text: 31 scripts to train on, five to choose by, ten for final scores."""
 
 import ast
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from slmlab.text.dataset import Dataset
 from slmlab.text.files import (
@@ -47,6 +49,11 @@ class Corpus:
     def text(self) -> str:
         """The whole stream."""
         return "\n\n".join(document.entry for document in self.documents)
+
+    def overlap(self, other: "Corpus", n: int = 8) -> float:
+        """Share of this text's sequences of n GPT-2 tokens that also appear in another corpus."""
+        ours, theirs = (torch.tensor(gpt2_tokenizer().encode(c.text)) for c in (self, other))
+        return Dataset(theirs, ours, gpt2_tokenizer()).overlap(n)
 
     def inspect(self) -> "pd.DataFrame":
         """The statistics that the experiment published, beside those of this corpus.
@@ -132,6 +139,14 @@ def load_held_out() -> Corpus:
     Raises `DataError` if a script is missing, truncated or altered.
     """
     return load_corpus(data_path("held_out"))
+
+
+def load_final() -> Corpus:
+    """Ten more scripts of the same project, for final scores only: nothing is chosen by them.
+
+    Raises `DataError` if a script is missing, truncated or altered.
+    """
+    return load_corpus(data_path("final"))
 
 
 def corpus_dataset(n_tokens: int, vocabulary: str = "gpt2") -> Dataset:

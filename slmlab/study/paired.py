@@ -1,0 +1,114 @@
+"""Two models on the same files: a score for each file, and the difference with its interval."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slmlab.engine.evaluation import text_bits
+from slmlab.engine.model import GPT
+from slmlab.study.statistics import RESAMPLES
+from slmlab.text.corpus import Corpus
+from slmlab.text.tokenizer import Tokenizer
+from slmlab.validation import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("model", "file", "seed", "bits", "bytes")  # of a table of scores
+
+
+def per_file_scores(model: GPT, tokenizer: Tokenizer, corpus: Corpus) -> "pd.DataFrame":
+    """What a model needs for each file of a corpus: columns file, bits and bytes.
+
+    Each file is scored alone, under its header, as `text_score` scores a text; the score of all
+    is the sum of bits over the sum of bytes. Add columns model and seed for `paired_difference`.
+    Raises `ValueError` if the tokenizer loses anything of a file.
+    """
+    import pandas as pd
+
+    rows = [(d.name, *text_bits(model, tokenizer, d.entry)) for d in corpus.documents]
+    return pd.DataFrame(rows, columns=["file", "bits", "bytes"])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two models' difference in bits per byte, with a 95 % interval and what was drawn for it."""
+
+    mean: float
+    low: float
+    high: float
+    n_families: int
+    n_seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} ({self.low:+.3f} to {self.high:+.3f})".replace("-", "−")
+
+
+def paired_difference(
+    table: "pd.DataFrame", a: str, b: str, families: Iterable[Collection[str]] = ()
+) -> Difference:
+    """Score of model `a` minus that of model `b` on the same files and seeds, bits per byte.
+
+    `table` has a row for each model, file and seed: columns model, file, seed, bits and bytes. A
+    score is all bits over all bytes, so longer files weigh more; below 0, `a` is better. `seed`
+    may be any repetition, such as an order of the text; a model without chance, such as counting,
+    gets its row once for each seed.
+
+    The interval draws families of files and, independently, seeds, each with replacement, and
+    keeps every pair (the pigeonhole bootstrap, Owen 2007, Annals of Applied Statistics 1(2)).
+    `families` holds names of files that are near-duplicates, as `lab.families` returns them; a
+    file in none is its own. The draws are always the same. The interval is rough, and often too
+    narrow, where few families or seeds are drawn; with one seed it covers the choice of files only.
+
+    Raises `ValueError` if a column is missing, a file is in two families, all files are of one, or
+    unless both models have each file with each seed once, with the same bytes.
+    """
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise ValueError(f"The table lacks {', '.join(missing)}; it needs {', '.join(COLUMNS)}.")
+    first, second = (_bits_and_bytes(table, model) for model in (a, b))
+    if not first["bytes"].equals(second["bytes"]):
+        raise ValueError(
+            f"{shown(a)} and {shown(b)} were not scored on the same bytes of the same files, "
+            "with the same seeds."
+        )
+    family = _family_of_each(first.index, families)
+    n_families, n_seeds = family.nunique(), first["bits"].shape[1]
+    if n_families < 2:
+        raise ValueError("All files are of one family, so there is nothing to draw; add others.")
+    bits = (first["bits"] - second["bits"]).groupby(family).sum().to_numpy()
+    n_bytes = first["bytes"].groupby(family).sum().to_numpy()
+    generator = np.random.default_rng(0)
+    families_drawn, seeds_drawn = (
+        generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)  # how often each was drawn
+        for n in (n_families, n_seeds)
+    )
+    sums = [
+        np.einsum("rf,fs,rs->r", families_drawn, cells, seeds_drawn) for cells in (bits, n_bytes)
+    ]
+    low, high = np.percentile(sums[0] / sums[1], [2.5, 97.5])
+    mean = bits.sum() / n_bytes.sum()
+    return Difference(float(mean), float(low), float(high), n_families, n_seeds)
+
+
+def _bits_and_bytes(table: "pd.DataFrame", model: str) -> "pd.DataFrame":
+    """A row for each file; columns (bits or bytes, seed)."""
+    rows = table[table["model"] == model]
+    once = not rows.duplicated(["file", "seed"]).any()
+    complete = len(rows) == rows["file"].nunique() * rows["seed"].nunique() > 0
+    if not (once and complete and np.isfinite(rows[["bits", "bytes"]]).all(axis=None)):
+        raise ValueError(f"The model {shown(model)} needs one score for each file with each seed.")
+    if not (rows["bytes"] > 0).all():
+        raise ValueError(f"The model {shown(model)} has a file without bytes.")
+    return rows.pivot(index="file", columns="seed", values=["bits", "bytes"])
+
+
+def _family_of_each(files: "pd.Index", families: Iterable[Collection[str]]) -> "pd.Series":
+    """The number of each file's family, or the file itself."""
+    named = [(file, number) for number, family in enumerate(families) for file in family]
+    number_of = dict(named)
+    if len(number_of) < len(named):
+        raise ValueError("A file is in two families; join them.")
+    return files.to_series().map(lambda file: f"family {number_of.get(file, file)}")
