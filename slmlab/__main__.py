@@ -3,16 +3,19 @@
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 import pandas as pd
 
+from slmlab.engine.rescue import save_or_rescue
 from slmlab.engine.run_folder import check_target
 from slmlab.engine.runs import Run
+from slmlab.engine.storage import require_rebuildable
 from slmlab.readiness import run_checks
+from slmlab.show.harmless import in_terminal
 from slmlab.show.report import report
 from slmlab.study.phases import PHASES
 from slmlab.study.setups import Setup
@@ -30,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DataError, ValueError) as error:
         _say(str(error), sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        _say("Stopped.", sys.stderr)
+        return 130  # as a shell says it
 
 
 def _say(text: str, stream: TextIO | None = None) -> None:
@@ -79,12 +85,18 @@ def _run(options: argparse.Namespace) -> int:
     setup, name = _setup(options)
     if options.out:
         check_target(options.out)  # not after an hour of training
+    dataset = setup.dataset(tested=setup.data.vocabulary != "gpt2")
+    if options.keep == "history":
+        require_rebuildable(dataset)
     run = setup.train(
-        setup.dataset(tested=setup.data.vocabulary != "gpt2"),
+        dataset,
         name,
         sample_each_evaluation=options.sample_each_evaluation,
     )
-    saved = f"\nSaved to {_save(run, options)}" if options.out else ""
+    saved = ""
+    if options.out:
+        folder = save_or_rescue(run, options.out, options.keep, partial(_say, stream=sys.stderr))
+        saved = f"\nSaved to {folder}"
     _say(f"{report(run)}{saved}")
     return 0
 
@@ -101,19 +113,10 @@ def _setup(options: argparse.Namespace) -> tuple[Setup, str]:
     return setup, str(setup)
 
 
-def _save(run: Run, options: argparse.Namespace) -> Path:
-    """Save as asked; if that fails after all, where there is room, as the run is not kept else."""
-    try:
-        return run.save(options.out, keep=options.keep)
-    except DataError as error:
-        rescued = Path(tempfile.mkdtemp(prefix="slmlab-")) / "run"
-        _say(f"{error} It was saved to {rescued} instead.", sys.stderr)
-        return run.save(rescued, keep=options.keep)
-
-
 def _sample(options: argparse.Namespace) -> int:
     run = Run.load(options.run)
-    _say(run.sample(options.prompt, options.tokens, temperature=options.temperature))
+    text = run.sample(options.prompt, options.tokens, temperature=options.temperature)
+    _say(in_terminal(text))
     return 0
 
 

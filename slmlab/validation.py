@@ -61,6 +61,15 @@ def real_number(
     raise ValueError(f"{name} is {shown(value)}; it must be a {kind} {bounds}".rstrip() + ".")
 
 
+def instance(name: str, value: Any, kind: type, example: str) -> Any:
+    """`value`, if it is of a kind. Raises `ValueError`, with an example, for anything else."""
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"{name} is {shown(value)}; it must be a {kind.__name__}, such as {example}."
+        )
+    return value
+
+
 def whole_text(name: str, value: Any) -> str:
     """`value`, if it is text that can be written to a file. Raises `ValueError` for anything else.
 

@@ -157,7 +157,7 @@ def test_a_split_that_is_no_share_is_refused(text, gpt2, fraction):
 @given(n_train=st.integers(4, 60), rows=st.integers(1, 9), seed=st.integers(0, 10**6), d=st.data())
 def test_batches_are_windows_of_the_training_text(n_train, rows, seed, d):
     block = d.draw(st.integers(1, n_train - 1))
-    data = Dataset(torch.arange(n_train), torch.arange(2), tokenizer=None)
+    data = Dataset(torch.arange(n_train), torch.arange(2), lab.gpt2_tokenizer())
     inputs, targets = data.batch(rows, block, seed)
     assert inputs.shape == targets.shape == (rows, block)
     assert torch.equal(targets, inputs + 1)
@@ -167,7 +167,7 @@ def test_batches_are_windows_of_the_training_text(n_train, rows, seed, d):
 
 
 def test_batches_reach_both_ends_of_the_training_text():
-    data = Dataset(torch.arange(12), torch.arange(2), tokenizer=None)
+    data = Dataset(torch.arange(12), torch.arange(2), lab.gpt2_tokenizer())
     inputs, targets = data.batch(200, 8, seed=0)
     assert inputs.min() == 0
     assert targets.max() == 11
@@ -180,7 +180,7 @@ def test_batches_depend_on_the_seed(dataset):
 
 
 def made_of(train, val):
-    return Dataset(torch.tensor(train), torch.tensor(val), tokenizer=None)
+    return Dataset(torch.tensor(train), torch.tensor(val), lab.gpt2_tokenizer())
 
 
 def test_overlap_of_unrelated_sides_is_zero():

@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +16,15 @@ from slmlab.study.domain import corpus_names
 from slmlab.study.experiments.grid import read_grid
 from slmlab.study.memorisation import line_completions
 from slmlab.study.samples import names_used, parses, repetition_rate, scorecard_history
+
+
+def untrained(state):
+    """A run that has a history only."""
+    ids = torch.arange(4)
+    dataset = Dataset(ids, ids, lab.gpt2_tokenizer())
+    return lab.Run(
+        lab.GPT(lab.GPTConfig(4, 2, 1, 1, 1)), dataset, lab.TrainConfig(1, 1e-3, max_steps=1), state
+    )
 
 
 @pytest.mark.parametrize(
@@ -397,7 +405,7 @@ def test_early_stopping_after_the_fact_is_what_patience_would_have_done(losses, 
     history = [
         lab.Progress(i, None, 1.0, float(x), 0, 0.0, 0.0, 1e-3, None) for i, x in enumerate(losses)
     ]
-    stop = early_stop(SimpleNamespace(state=TrainState(history=history)), patience)
+    stop = early_stop(untrained(TrainState(history=history)), patience)
     best, since = 0, 0  # what a loop with patience does, step by step
     for i, loss in enumerate(losses):
         best, since = (i, 0) if i == 0 or loss < losses[best] else (best, since + 1)
@@ -412,7 +420,7 @@ def test_early_stopping_after_the_fact_is_what_patience_would_have_done(losses, 
 @pytest.mark.parametrize("patience", [0, -1, 1.5, None, True])
 def test_a_patience_that_is_none_is_refused(patience):
     with pytest.raises(ValueError, match=r"patience is .*; it must be a whole number"):
-        early_stop(SimpleNamespace(state=TrainState()), patience)
+        early_stop(untrained(TrainState()), patience)
 
 
 def test_early_stopping_after_the_fact_is_the_run_that_stops(dataset, tiny):

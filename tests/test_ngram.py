@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import slmlab as lab
 from slmlab.engine.evaluation import strided_losses
 from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
+from slmlab.text.tokenizer import Tokenizer
 
 texts = st.lists(st.integers(0, 6), min_size=2, max_size=60)
 
@@ -176,7 +177,7 @@ def test_a_score_in_bits_per_byte_is_the_same_in_every_vocabulary(text, gpt2):
 
 
 def test_a_tokenizer_that_loses_text_gives_no_score(finished):
-    class Lossy:
+    class Lossy(Tokenizer):
         name, n_vocab = "lossy", 256
 
         def encode(self, text):
@@ -187,6 +188,9 @@ def test_a_tokenizer_that_loses_text_gives_no_score(finished):
 
         def token_bytes(self, i):
             return bytes([i])
+
+        def spec(self):
+            return {}
 
     with pytest.raises(ValueError, match="'lossy' does not give this text back"):
         lab.text_score(finished.model, Lossy(), "two  spaces")

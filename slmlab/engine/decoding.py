@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from slmlab.validation import real_number, whole_number
+from slmlab.validation import real_number, shown, whole_number
 
 # Below this a float32 tells no difference any more: all but the likeliest token have probability 0.
 SMALLEST_TEMPERATURE = 1e-30
@@ -48,10 +48,12 @@ class Decoding:
         penalty = real_number("repetition_penalty", self.repetition_penalty, above=0)
         self._set("repetition_penalty", penalty)
         self._set("seed", whole_number("seed", self.seed, most=2**63 - 1))
-        if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
+        if not isinstance(self.stop, list | tuple) or not all(
+            isinstance(s, str) and s for s in self.stop
+        ):
             raise ValueError(
-                f"stop is {self.stop!r}; it must be a list of strings that are not empty, such as "
-                '["\\n\\n"].'
+                f"stop is {shown(self.stop)}; it must be a list of strings that are not empty, "
+                'such as ["\\n\\n"].'
             )
         self._set("stop", tuple(self.stop))
 
@@ -88,9 +90,17 @@ def next_distribution(
     if decoding.top_p is not None and decoding.top_p < 1:
         ordered, index = p.sort(descending=True)
         before = ordered.cumsum(0) - ordered  # probability of the tokens likelier than each
-        rest = ordered.masked_fill(before >= decoding.top_p, 0.0)
+        left_out = before >= decoding.top_p
+        left_out[0] = False  # the likeliest stays, however small top_p is
+        rest = ordered.masked_fill(left_out, 0.0)
         p = torch.zeros_like(p).index_put((index,), rest)
         p = p / p.sum()
+    if not p.isfinite().all():
+        raise ValueError(
+            "No token can be drawn, because the model's logits, or what the repetition penalty of "
+            f"{decoding.repetition_penalty:g} makes of them, are not finite numbers; use other "
+            "weights, or a penalty near 1."
+        )
     return p
 
 

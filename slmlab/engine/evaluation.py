@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slmlab.engine.model import GPT
-from slmlab.text.dataset import Dataset
+from slmlab.text.dataset import Dataset, encoded
 from slmlab.text.tokenizer import Tokenizer
+from slmlab.validation import instance, shown
 
 BATCH_TOKENS = 512  # in one batch of an evaluation: faster than 256 or 2,048 on two cores
 LOGITS_TOKENS = 256  # where all logits are needed, so that 50,257 of them fit into 51 MB
@@ -39,6 +40,7 @@ def mean_loss(model: GPT, ids: Tensor, starts: list[int] | None = None) -> float
     `starts` picks full windows at given places instead.
     Raises `ValueError` if there are fewer than two ids, or an id beyond the model's vocabulary.
     """
+    _require_fit(model, ids)
     device = model.device
     total, count = 0.0, 0
     with evaluating(model):
@@ -54,6 +56,7 @@ def token_losses(model: GPT, ids: Tensor) -> Tensor:
 
     Each is predicted once, in the windows of `loss_windows`; the mean is that of `mean_loss`.
     """
+    _require_fit(model, ids)
     losses = []
     with evaluating(model):
         for inputs, targets in loss_windows(ids, model.config.block_size, LOGITS_TOKENS):
@@ -64,6 +67,7 @@ def token_losses(model: GPT, ids: Tensor) -> Tensor:
 
 def token_accuracy(model: GPT, ids: Tensor) -> float:
     """Share of the tokens (but the first) that are the model's likeliest guess, given the text."""
+    _require_fit(model, ids)
     right = total = 0
     with evaluating(model):
         for inputs, targets in loss_windows(ids, model.config.block_size, LOGITS_TOKENS):
@@ -80,6 +84,7 @@ def strided_losses(model: GPT, ids: Tensor) -> Tensor:
     suffers from standing at a window's beginning; but for the text's own. Twice the work of
     `token_losses`. Raises `ValueError` if there are fewer than two ids.
     """
+    _require_fit(model, ids)
     block = model.config.block_size
     step = max(1, block // 2)
     losses = [token_losses(model, ids[: block + 1])]
@@ -108,7 +113,7 @@ def text_bits(model: GPT, tokenizer: Tokenizer, text: str) -> tuple[float, int]:
     By `strided_losses`. The first token is given, so neither its bits nor its bytes count. Raises
     `ValueError` if the tokenizer loses anything of the text: then its bytes are no measure.
     """
-    ids = tokenizer.encode(text)
+    ids = encoded(text, tokenizer).tolist()
     pieces = [tokenizer.token_bytes(i) for i in ids]
     if tokenizer.decode(ids) != text or sum(map(len, pieces)) != len(text.encode()):
         raise ValueError(f"The tokenizer {tokenizer.name!r} does not give this text back.")
@@ -122,8 +127,14 @@ def perplexity(loss: float) -> float:
 
 
 def bits_per_byte(loss: float, dataset: Dataset, ids: Tensor | None = None) -> float:
-    """A loss on the validation text (or `ids`) in bits per byte: comparable across vocabularies."""
+    """A loss on the validation text (or `ids`) in bits per byte: comparable across vocabularies.
+
+    Raises `ValueError` if there are fewer than two ids.
+    """
+    instance("dataset", dataset, Dataset, "lab.corpus_dataset(1_000)")
     ids = dataset.val if ids is None else ids
+    if len(ids) < 2:
+        raise ValueError(f"A loss needs at least 2 tokens; got {len(ids)}.")
     n_bytes = sum(len(dataset.tokenizer.token_bytes(i)) for i in ids[1:].tolist())
     return loss * (len(ids) - 1) / math.log(2) / n_bytes
 
@@ -137,10 +148,14 @@ def loss_windows(
     The last window may be shorter than `block`, so a text shorter than the context works.
     Raises `ValueError` if there are fewer than two ids.
     """
+    if not isinstance(ids, Tensor) or ids.dtype != torch.int64 or ids.dim() != 1:
+        raise ValueError(f"The text is {shown(ids)}; it must be a 1-D int64 tensor of token ids.")
     if len(ids) < 2:
         raise ValueError(f"A loss needs at least 2 tokens; got {len(ids)}.")
     if starts is None:
         starts = list(range(0, len(ids) - 1, block))
+    if not starts:
+        raise ValueError("There are no windows to look at; give some places in `starts`.")
     windows = [ids[start : start + block + 1] for start in starts]
     full = [w for w in windows if len(w) == block + 1]
     per_batch = max(1, batch_tokens // block)
@@ -150,6 +165,17 @@ def loss_windows(
     for window in windows:
         if len(window) <= block:
             yield window[None, :-1], window[None, 1:]
+
+
+def _require_fit(model: GPT, ids: Tensor) -> None:
+    """Raise `ValueError` for something else than a model, or an id that it has no row for."""
+    instance("model", model, nn.Module, "GPT(GPTConfig(…))")
+    rows = model.config.vocab_size
+    if isinstance(ids, Tensor) and len(ids) and int(ids.max()) >= rows:
+        raise ValueError(
+            f"The text has token id {int(ids.max())}, but the model's vocabulary ends at "
+            f"{rows - 1}; use the tokenizer that the model was trained with."
+        )
 
 
 def train_sample_starts(n_train: int, n_val: int, block: int) -> list[int]:

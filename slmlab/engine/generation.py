@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn as nn
 from torch import Tensor
 
 from slmlab.engine.decoding import Decoding, sample_token
 from slmlab.engine.evaluation import evaluating
 from slmlab.engine.model import GPT, KVCache
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import whole_number
+from slmlab.validation import instance, shown, whole_number
 
 NO_TOKEN = "\ufffd"  # what a row of the model that stands for no token is written as
 
@@ -35,6 +36,7 @@ def generate(
 
 def encoded_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """The prompt's token ids. Raises `ValueError` if it is no text, or empty."""
+    instance("tokenizer", tokenizer, Tokenizer, "lab.gpt2_tokenizer()")
     if not isinstance(prompt, str) or not prompt:
         raise ValueError(f"The prompt is {prompt!r}; give at least one character to continue from.")
     return tokenizer.encode(prompt)
@@ -83,6 +85,7 @@ def generate_tokens(
     Raises:
         ValueError: for no ids to continue, or one that the model has no row for.
     """
+    instance("decoding", decoding, Decoding, "Decoding(temperature=0.8)")
     text = checked_ids(model, ids)
     count = whole_number("max_new_tokens", max_new_tokens, least=1)
     block, device = model.config.block_size, model.device
@@ -118,6 +121,9 @@ def next_logits(model: GPT, text: Sequence[int], cache: list[KVCache]) -> Tensor
 
 def checked_ids(model: GPT, ids: Sequence[int]) -> list[int]:
     """The ids as a list. Raises `ValueError`, with a sentence, for what cannot be continued."""
+    instance("model", model, nn.Module, "GPT(GPTConfig(…))")
+    if isinstance(ids, str) or not isinstance(ids, Sequence | Tensor):
+        raise ValueError(f"ids is {shown(ids)}; it must be a list of token ids.")
     if not len(ids):
         raise ValueError("There is nothing to continue; give a prompt of at least one token.")
     last = model.config.vocab_size - 1

@@ -7,6 +7,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from slmlab.engine.model import GPT, GPTConfig
+from slmlab.validation import instance, shown
 
 if TYPE_CHECKING:
     import transformers
@@ -19,6 +20,7 @@ def to_huggingface(model: GPT) -> "transformers.GPT2LMHeadModel":
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 
+    instance("model", model, GPT, "GPT(GPTConfig(…))")
     if model.exchanged_parts:
         raise ValueError(
             f"A model with {', '.join(model.exchanged_parts)} is no GPT-2, so Hugging Face's "
@@ -54,6 +56,8 @@ def from_huggingface(theirs: "transformers.GPT2LMHeadModel") -> GPT:
         ValueError: if `theirs` is not the architecture of `GPT` (another activation, an untied
             head, another MLP width, unequal dropout rates).
     """
+    if not hasattr(theirs, "config"):
+        raise ValueError(f"theirs is {shown(theirs)}; it must be a GPT2LMHeadModel.")
     c = theirs.config
     differences = {
         f"the activation {c.activation_function}": c.activation_function != "gelu_new",

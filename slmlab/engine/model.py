@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slmlab.engine.fused_loss import TiedEmbedding, tied_cross_entropy
-from slmlab.validation import real_number, whole_number
+from slmlab.validation import instance, real_number, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Part = Callable[["GPTConfig"], nn.Module]  # makes a layer's attention, or its MLP
 # Larger sizes are a slip of the keyboard, or an attack: 4 billion weights alone are 16 GB.
-MAX_LAYERS, MAX_PARAMS = 1_000, 4_000_000_000
+MAX_LAYERS, MAX_CONTEXT, MAX_PARAMS = 1_000, 8_192, 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
-            most = MAX_LAYERS if name == "n_layer" else MAX_PARAMS
+            most = {"n_layer": MAX_LAYERS, "block_size": MAX_CONTEXT}.get(name, MAX_PARAMS)
             value = whole_number(name, getattr(self, name), least=1, most=most)
             object.__setattr__(self, name, value)
         dropout = real_number("dropout", self.dropout, least=0, below=1)
@@ -180,7 +180,7 @@ class GPT(nn.Module):
         self, config: GPTConfig, seed: int = 0, *, attention: Part = Attention, mlp: Part = MLP
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config = instance("config", config, GPTConfig, "GPTConfig(1_000, 64, 2, 2, 32)")
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)  # also the output head
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
         self.blocks = nn.ModuleList(Block(config, attention, mlp) for _ in range(config.n_layer))

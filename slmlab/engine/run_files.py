@@ -4,6 +4,7 @@
 listed, is provably a run. Nothing else is ever taken for one.
 """
 
+import hashlib
 import json
 import re
 import stat
@@ -16,10 +17,10 @@ SUMS = "SHA256SUMS"
 FILES = {  # all that a saved run may hold, and how large each may be in bytes
     SUMS: MB,
     "run.json": MB,
-    "samples.json": 50 * MB,
-    "history.csv": 50 * MB,
+    "samples.json": 10 * MB,
+    "history.csv": 5 * MB,
     "tokenizer.json": 50 * MB,
-    "dataset.safetensors": 400 * MB,
+    "dataset.safetensors": 32 * MB,  # eight million tokens: own texts have up to 5 MB
     "best.safetensors": 2_000 * MB,
     "resume.safetensors": 6_000 * MB,
 }
@@ -63,6 +64,19 @@ class RunFiles:
             )
         return content
 
+    def verify(self, name: str) -> None:
+        """As `read`, without holding the file: somebody else's may be larger than the memory."""
+        digest = hashlib.sha256()
+        try:
+            _require_size(self.folder, name, FILES[name])
+            with (self.folder / name).open("rb") as file:
+                while part := file.read(MB):
+                    digest.update(part)
+        except (OSError, ValueError) as error:
+            raise self._incomplete(error) from error
+        if digest.hexdigest() != self.sums[name]:
+            raise self._incomplete(ValueError(f"{name} has changed"))
+
     def _incomplete(self, error: Exception) -> DataError:
         return DataError(
             f"{self.folder} is not a complete run ({reason(error)}); it was half-written or a "
@@ -76,7 +90,7 @@ def is_run(folder: Path) -> bool:
         files = RunFiles(folder)
         summary = json.loads(files.read("run.json"))
         for name in files.sums:
-            files.read(name)  # one after the other: all of them may be large
+            files.verify(name)
         return (
             is_folder(folder)
             and names_in(folder) == {SUMS, *files.sums}
@@ -132,11 +146,14 @@ def _listed(folder: Path) -> dict[str, str]:
 
 
 def _read(folder: Path, name: str, most: int | None = None) -> bytes:
-    path = folder / name
     most = min(FILES[name], FILES[name] if most is None else most)
-    found = path.lstat()
+    _require_size(folder, name, most)
+    return read_regular(folder / name, most)
+
+
+def _require_size(folder: Path, name: str, most: int) -> None:
+    found = (folder / name).lstat()
     if not stat.S_ISREG(found.st_mode):  # a link may lead anywhere
         raise ValueError(f"{name} is no regular file")
     if found.st_size > most:
         raise ValueError(f"{name} has {found.st_size:,} bytes, but it may have {most:,} at most")
-    return read_regular(path, most)

@@ -7,6 +7,7 @@ tidies up. What is not provably a run, or what a save has left of one, is never 
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -118,7 +119,8 @@ def opened_run_folder(path: Path | str) -> Iterator[RunFiles]:
 def _named(path: Path | str) -> Path:
     """The folder's path, which must end in a name of its own."""
     folder = user_path(path)
-    if folder.name in ("", ".", ".."):
+    if folder.name in ("", ".", "..") or re.fullmatch(r"\..+\.(new|old)", folder.name):
+        # The last two are where a save leaves what it has not finished.
         raise DataError(f"{folder} is no name for a run's folder; give one such as my_run.")
     return folder
 

@@ -28,6 +28,10 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 MAX_UNTRAINED = 500_000_000  # parameters of a model that is built without weights at hand
 LARGEST_STEP = 10**9
 LONGEST_NAME = 1_000  # letters
+LONGEST_SAMPLE = 10_000  # tokens; looking for copied passages takes time with their square
+LARGEST_LOSS = (
+    1e9  # nats per token: beyond what 32 bits of training can reach, but a file may claim it
+)
 
 
 def checked_name(name: Any) -> str:
@@ -114,7 +118,10 @@ def parse_samples(
         if not whole_text("a sample's text", sample.get("text")).startswith(prompt):
             raise ValueError("a sample does not begin with its prompt")
         if with_ids:
-            for i in _of(list, "a sample's ids", sample.get("ids")):
+            ids = _of(list, "a sample's ids", sample.get("ids"))
+            if len(ids) > LONGEST_SAMPLE:
+                raise ValueError(f"a sample has {len(ids):,} tokens, more than {LONGEST_SAMPLE:,}")
+            for i in ids:
                 whole_number("a sample's token id", i, most=n_rows - 1)
     return samples
 
@@ -234,7 +241,9 @@ def _progress(row: dict[str, str], broken: bool) -> Progress:
             values[name] = None  # there is no batch at step 0, and not always a test text
         elif name.endswith("_loss"):
             loss = float(text or "nan")
-            values[name] = loss if broken else real_number(name, loss)
+            if not broken or math.isfinite(loss):
+                real_number(name, loss, least=-LARGEST_LOSS, most=LARGEST_LOSS)
+            values[name] = loss
         else:
             values[name] = real_number(name, float(text), least=0)
     return Progress(**values, eta=None)

@@ -38,10 +38,14 @@ class Run(storage.RunParts):
 
         Raises `ValueError` for a run that was not trained yet.
         """
+        return self.last.val_loss - self.last.train_loss
+
+    @property
+    def last(self) -> Progress:
+        """The last evaluation. Raises `ValueError` for a run that was not trained yet."""
         if not self.state.history:
-            raise ValueError(f"{self.name} was not trained yet, so it has no gap.")
-        last = self.state.history[-1]
-        return last.val_loss - last.train_loss
+            raise ValueError(f"{self.name} was not trained yet, so it has no losses.")
+        return self.state.history[-1]
 
     @property
     def params_per_token(self) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from slmlab.engine import run_parsing as parsing
@@ -69,7 +70,8 @@ class RunParts:
 
         unused = {"eta", "test_loss"} if self.dataset.test is None else {"eta"}
         columns = [f.name for f in fields(Progress) if f.name not in unused]
-        return pd.DataFrame([asdict(p) for p in self.state.history], columns=columns)
+        rows = [[getattr(now, name) for name in columns] for now in self.state.history]
+        return pd.DataFrame(rows, columns=columns)
 
 
 def contents_of(run: RunParts, keep: Keep) -> dict[str, bytes]:
@@ -81,11 +83,8 @@ def contents_of(run: RunParts, keep: Keep) -> dict[str, bytes]:
     """
     if keep not in ("all", "best", "history"):
         raise ValueError(f'keep is {keep!r}; it must be "all", "best" or "history".')
-    if keep == "history" and run.dataset.source.get("kind") != "corpus":
-        raise ValueError(
-            'Only a run on the corpus can be kept as "history", which does not hold its text; use '
-            'keep="best".'
-        )
+    if keep == "history":
+        require_rebuildable(run.dataset)
     if run.model.exchanged_parts:
         raise ValueError(
             f"A model with {', '.join(run.model.exchanged_parts)} cannot be saved: the format "
@@ -105,6 +104,26 @@ def contents_of(run: RunParts, keep: Keep) -> dict[str, bytes]:
             "save it again."
         ) from error
     return contents
+
+
+def require_rebuildable(dataset: Dataset) -> None:
+    """Raise `ValueError` for a text that a history alone would lose: all but the package's own."""
+    try:
+        same = _same_texts(dataset_from_source(dataset.source), dataset)
+    except ValueError:
+        same = False
+    if not same:
+        raise ValueError(
+            'Only a run on the corpus can be kept as "history", which does not hold its text; use '
+            'keep="best".'
+        )
+
+
+def _same_texts(one: Dataset, other: Dataset) -> bool:
+    pairs = ((getattr(one, name), getattr(other, name)) for name in ("train", "val", "test"))
+    return one.tokenizer.spec() == other.tokenizer.spec() and all(
+        a is b if a is None or b is None else torch.equal(a, b) for a, b in pairs
+    )
 
 
 def _story(run: RunParts) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from slmlab.engine.model import GPT
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.pace import Pace
 from slmlab.text.dataset import Dataset
-from slmlab.validation import shown
+from slmlab.validation import instance, shown
 
 _GLOBAL_GENERATORS = threading.Lock()  # of a process, which may train in several threads
 FAR_TOO_WIDE = 10  # times the tokens that occur: a vocabulary that deserves a warning
@@ -39,7 +39,8 @@ def fit(
         ValueError: if the dataset does not fit the model (ids beyond the vocabulary, a context
             longer than the training text), or if there is no such device.
     """
-    state = state if state is not None else TrainState()
+    instance("config", config, TrainConfig, "TrainConfig(max_steps=100)")
+    state = TrainState() if state is None else instance("state", state, TrainState, "run.state")
     _prepare(model, dataset, config, state)
     pace = Pace(config, state)
 
@@ -191,8 +192,15 @@ def far_too_wide(vocab: int, distinct: int) -> bool:
 
 def check_fit(model: GPT, dataset: Dataset) -> None:
     """Refuse, or warn about, a model and a dataset that do not go together (see `fit`)."""
+    instance("model", model, GPT, "GPT(GPTConfig(…))")
+    instance("dataset", dataset, Dataset, "lab.corpus_dataset(1_000)")
     vocab, block = model.config.vocab_size, model.config.block_size
     ids = torch.cat([dataset.train, dataset.val])
+    if min(len(dataset.train), len(dataset.val)) < 2:
+        raise ValueError(
+            f"The dataset has {len(dataset.train)} tokens to train on and {len(dataset.val)} to "
+            "validate on; each needs at least 2."
+        )
     if int(ids.max()) >= vocab:
         raise ValueError(
             f"The data has token id {int(ids.max())}, but the model's vocabulary ends at "
@@ -224,7 +232,7 @@ def resolve_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=name).item()  # "meta" has no numbers
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:  # each kind of device has its own
         raise ValueError(f'There is no device {shown(name)} here; use "auto", or "cpu".') from error
     return torch.device(name)
 

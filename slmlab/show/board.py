@@ -76,6 +76,8 @@ def _locked(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     try:
+        if path.is_symlink():
+            raise ValueError("a link, which may lead to any file of this computer")
         content = read_regular(path, MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             raise ValueError("larger than any table of predictions")

@@ -9,7 +9,13 @@ from slmlab.text.files import printable
 def in_markdown(text: str) -> str:
     """Text that a Markdown page shows letter by letter: no links, headings, formulas or HTML."""
     text = escape(_on_one_line(text), quote=False)
-    text = re.sub(r"[\\`*_\[\]#|~$@]|:(?=\S)|(?<=www)\.", r"\\\g<0>", text, flags=re.IGNORECASE)
+    # A second backslash before a bracket would begin a formula.
+    text = re.sub(
+        r"[\\`*_\[\]#|~$@]|:(?=\S)|(?<=www)\.",
+        lambda found: "&#92;" if found[0] == "\\" else f"\\{found[0]}",
+        text,
+        flags=re.IGNORECASE,
+    )
     return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", text)  # which would begin a list, or a heading
 
 
@@ -19,6 +25,11 @@ def in_spreadsheet(text: str) -> str:
     An apostrophe goes before each sign that begins one, in a cell or after what may part cells.
     """
     return re.sub(r"(^|[;,|\"])(?=\s*[=+@＝＋＠−－-])", r"\1'", _on_one_line(text))
+
+
+def in_terminal(text: str) -> str:
+    """Text with its lines, but without the control characters that a terminal obeys."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def _on_one_line(text: str) -> str:

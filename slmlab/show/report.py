@@ -7,6 +7,7 @@ import pandas as pd
 
 from slmlab.engine.evaluation import bits_per_byte, perplexity, token_accuracy
 from slmlab.engine.runs import Run
+from slmlab.show.harmless import in_terminal
 from slmlab.show.plots.chart import Chart
 from slmlab.show.plots.curves import loss_curves
 from slmlab.show.runs import evaluated
@@ -40,7 +41,7 @@ class Report:
         lines += [f"{name:31}{row.value:>9}  {row.reading}" for name, row in rows]
         lines += [f"! {warning}" for warning in self.warnings]
         if self.sample:
-            lines += ["", "A sample:", self.sample]
+            lines += ["", "A sample:", in_terminal(self.sample)]
         return "\n".join(lines)
 
     def _ipython_display_(self) -> None:

@@ -10,7 +10,7 @@ from slmlab.engine.runs import Run
 from slmlab.engine.training import far_too_wide
 from slmlab.study.memorisation import COPY_NGRAM
 from slmlab.text.dataset import Dataset
-from slmlab.validation import real_number, whole_number
+from slmlab.validation import instance, real_number, whole_number
 
 MAX_USEFUL_RATIO = 500  # parameters per training token; the grid's best sizes had 20 to 454
 
@@ -63,25 +63,30 @@ def early_stop(run: Run, patience: int) -> dict[str, float]:
     and, where there is one, the held-out loss `at best` and `at the end` of the full run, in nats
     per token. Raises `ValueError` for a patience below 1.
     """
+    instance("run", run, Run, "what lab.train(…) returns")
     patience = whole_number("patience", patience, least=1)
-    history = run.state.history
+    end, history = run.last, run.state.history
     best = stop = history[0]
+    since_best = 0
     for stop in history:
-        if stop.val_loss < best.val_loss:
-            best = stop
-        if sum(best.step < now.step <= stop.step for now in history) >= patience:
+        since_best += 1
+        if stop is best or stop.val_loss < best.val_loss:
+            best, since_best = stop, 0
+        if since_best >= patience:
             break
-    share = stop.step / max(1, history[-1].step)
+    share = stop.step / max(1, end.step)
     facts = {"best step": best.step, "stops": stop.step, "share": share}
     for name, column in (("validation", "val_loss"), ("held-out", "test_loss")):
         if getattr(best, column) is not None:
             facts[f"{name} at best"] = getattr(best, column)
-            facts[f"{name} at the end"] = getattr(history[-1], column)
+            facts[f"{name} at the end"] = getattr(end, column)
     return facts
 
 
 def size_advice(config: GPTConfig, dataset: Dataset) -> list[str]:
     """Warnings in words about a model's size for its data, before any training."""
+    instance("config", config, GPTConfig, "GPTConfig(1_000, 64, 2, 2, 32)")
+    instance("dataset", dataset, Dataset, "lab.corpus_dataset(1_000)")
     found = []
     distinct = len(torch.cat([dataset.train, dataset.val]).unique())
     if far_too_wide(config.vocab_size, distinct):
@@ -102,8 +107,9 @@ def size_advice(config: GPTConfig, dataset: Dataset) -> list[str]:
 
 def advice(run: Run) -> list[str]:
     """Warnings in words about a run; an empty list if nothing stands out."""
+    instance("run", run, Run, "what lab.train(…) returns")
     found = size_advice(run.model.config, run.dataset)
-    last = run.state.history[-1]
+    last = run.last
     if last.step == 0:
         return found
     if last.train_loss < last.val_loss / 2:

@@ -10,6 +10,7 @@ import torch
 from slmlab.engine.evaluation import evaluating, token_losses
 from slmlab.engine.model import GPT
 from slmlab.text.dataset import Dataset, ngrams
+from slmlab.validation import whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,7 @@ COPY_NGRAM = 8  # tokens in a row that count as copied: a line of code, more or 
 
 def copy_rate(ids: list[int], training: list[int], n: int = COPY_NGRAM) -> float:
     """Share of the n-token sequences of `ids` that stand in the training text (NaN if none)."""
+    n = whole_number("n", n, least=1)
     seen = set(ngrams(training, n))
     found = [gram in seen for gram in ngrams(ids, n)]
     return sum(found) / len(found) if found else math.nan
@@ -43,6 +45,7 @@ def overlap_losses(model: GPT, dataset: Dataset, n: int = COPY_NGRAM) -> "pd.Dat
     """
     import pandas as pd
 
+    n = whole_number("n", n, least=2)
     if len(dataset.val) < n:
         raise ValueError(f"The validation text has {len(dataset.val)} tokens; it needs {n}.")
     seen = set(ngrams(dataset.train.tolist(), n))

@@ -10,6 +10,7 @@ from slmlab.engine.runs import Run
 from slmlab.study.setups import Setup, published_setups
 from slmlab.text.dataset import Dataset
 from slmlab.text.files import DataError, data_path, read_published
+from slmlab.validation import instance, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,8 @@ class Phase:
         """
         import pandas as pd
 
-        last, state = run.state.history[-1], run.state
+        instance("run", run, Run, "what phase.run(…) returns")
+        last, state = run.last, run.state
         theirs = self.published
         losses = [
             ("final training loss", theirs["final_train_loss"], last.train_loss),
@@ -134,13 +136,12 @@ def recorded(name: str) -> Run:
 
     Raises `DataError`, with the names there are, if it does not exist.
     """
-    folder = data_path("runs", name)
-    if not folder.is_dir():
-        runs = data_path("runs")
-        folders = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
+    runs = data_path("runs")
+    folders = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
+    if name not in folders:
         known = ", ".join(sorted(folders)) or "none"
-        raise DataError(f"There is no recorded run {name!r}; the recorded runs are: {known}.")
-    return Run.load(folder)
+        raise DataError(f"There is no recorded run {shown(name)}; the recorded runs are: {known}.")
+    return Run.load(runs / name)
 
 
 def _load_phases() -> tuple[Phase, ...]:

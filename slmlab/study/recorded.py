@@ -6,6 +6,7 @@ import numpy as np
 
 from slmlab.study.experiments.evaluations import evaluation_row
 from slmlab.study.records import PHASE_RECORDS
+from slmlab.validation import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,11 @@ def phase_runs(vocabulary: str = "right-sized") -> "pd.DataFrame":
     import pandas as pd
 
     entries = [entry for entry in PHASE_RECORDS if entry.vocabulary == vocabulary]
+    if not entries:
+        known = ", ".join(sorted({entry.vocabulary for entry in PHASE_RECORDS}))
+        raise ValueError(
+            f"No phase was recorded with the vocabulary {shown(vocabulary)}; there are {known}."
+        )
     rows = []
     for entry in sorted(entries, key=lambda e: (e.number, e.seed)):
         run = entry.phase.recorded(entry.vocabulary, entry.seed)

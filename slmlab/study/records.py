@@ -18,6 +18,7 @@ import filelock
 from tqdm import tqdm
 
 from slmlab.engine.console import Forgiving
+from slmlab.engine.rescue import save_or_rescue
 from slmlab.engine.run_folder import check_target, is_saved, remove_run_folder
 from slmlab.engine.runs import Run
 from slmlab.study.domain import PROMPTS
@@ -170,15 +171,19 @@ def _record_phase(entry: PhaseRecord, folder: Path) -> None:
         run = entry.train()
     sampled = any(sample["step"] == run.state.step for sample in run.samples)
     if run.state.status == "interrupted" or not sampled:  # stopped, if only at its last samples
-        run.save(partial, keep="all")
+        save_or_rescue(run, partial, "all", _tell)
         raise KeyboardInterrupt
     try:
         run.save(folder / entry.name, keep="history")
     except DataError:  # something took the place meanwhile
-        run.save(partial, keep="all")
+        save_or_rescue(run, partial, "all", _tell)
         raise
     with suppress(OSError):  # the run is saved, and what is left of it may stay
         remove_run_folder(partial)
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=Forgiving(sys.stderr))
 
 
 def _stopped_run(entry: PhaseRecord, partial: Path) -> Run:

@@ -11,10 +11,12 @@ from slmlab.engine.runs import Run
 from slmlab.study.domain import domain_names
 from slmlab.study.memorisation import copy_rate, longest_match
 from slmlab.text.dataset import ngrams
+from slmlab.validation import instance
 
 if TYPE_CHECKING:
     import pandas as pd
 
+EXAMPLE = "what lab.train(…) returns"
 REPEAT_NGRAM = 4  # as in seq-rep-4 (Welleck et al. 2020, arXiv:1908.04319)
 
 
@@ -63,6 +65,7 @@ def scorecard(
     """
     import pandas as pd
 
+    instance("run", run, Run, EXAMPLE)
     training = run.dataset.train.tolist()
     names = domain_names(run.dataset) if names is None else names
     if step is None:
@@ -88,6 +91,7 @@ def scorecard_history(run: Run) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    instance("run", run, Run, EXAMPLE)
     steps = sorted({sample["step"] for sample in run.samples})
     cards = {step: scorecard(run, step).astype(float).mean() for step in steps}
     columns = ["train_loss", "val_loss", "test_loss"]

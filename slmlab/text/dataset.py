@@ -8,7 +8,7 @@ from torch import Tensor
 
 from slmlab.text.files import sha256
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import real_number, shown, whole_number, whole_text
+from slmlab.validation import instance, real_number, shown, whole_number, whole_text
 
 MAX_BATCH = 1_000_000  # windows; more would not fit into any laptop's memory
 
@@ -30,6 +30,8 @@ class Dataset:
     test: Tensor | None = None
 
     def __post_init__(self) -> None:
+        instance("tokenizer", self.tokenizer, Tokenizer, "lab.gpt2_tokenizer()")
+        instance("source", self.source, dict, '{"kind": "my own"}')
         for name in ("train", "val", "test"):
             ids = getattr(self, name)
             if ids is None and name == "test":
@@ -109,11 +111,12 @@ def encoded(text: str, tokenizer: Tokenizer) -> Tensor:
     """The token ids of a text, (N,) int64. Raises `ValueError` for empty text, or no tokenizer."""
     if not whole_text("The text", text):
         raise ValueError("The text is empty; give some text, such as that of a file.")
-    if not isinstance(tokenizer, Tokenizer):
-        raise ValueError(f"The tokenizer is {shown(tokenizer)}; give one such as gpt2_tokenizer().")
+    instance("tokenizer", tokenizer, Tokenizer, "lab.gpt2_tokenizer()")
     return torch.tensor(tokenizer.encode(text))
 
 
 def ngrams(ids: list[int], n: int) -> list[tuple[int, ...]]:
     """All sequences of n consecutive ids, in order."""
+    if n > len(ids):
+        return []
     return list(zip(*(ids[i:] for i in range(n)), strict=False))

@@ -96,9 +96,10 @@ def write_atomically(path: Path | str, content: bytes) -> None:
     path = user_path(path)
     if not isinstance(content, bytes | bytearray):
         raise ValueError(f"content is {shown(content)}; it must be bytes, such as text.encode().")
-    target = Path(os.path.realpath(path))
-    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
+    temporary = None
     try:
+        target = Path(os.path.realpath(path))  # where the working folder is gone, this fails
+        temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
         old = _replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
@@ -116,7 +117,8 @@ def write_atomically(path: Path | str, content: bytes) -> None:
         ) from error
     finally:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
 
 
 def sha256(content: bytes) -> str:

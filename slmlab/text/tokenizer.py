@@ -22,6 +22,7 @@ WORDS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s
 # The same, but no word is longer than 100 characters: the time to train a vocabulary grows with
 # the square of the longest word (200,000 letters in a row took 22 s).
 LONGEST_WORD = 100
+LONGEST_TOKEN = 1_000  # bytes; a word of 100 characters has at most 400, and a space
 SHORT_WORDS = WORDS.replace("+", f"{{1,{LONGEST_WORD}}}")
 
 # White space as GPT-2's pattern knows it; beyond a million in a row its engine gives up.
@@ -298,7 +299,8 @@ def _ranks_of(tokens: Any) -> dict[bytes, int]:
         with suppress(TypeError, ValueError):
             ranks = {base64.b64decode(t, validate=True): rank for rank, t in enumerate(tokens)}
     single_bytes = {bytes([b]) for b in range(256)}
-    if not single_bytes <= ranks.keys() or b"" in ranks or len(ranks) < len(tokens):
+    whole = single_bytes <= ranks.keys() and b"" not in ranks and len(ranks) == len(tokens)
+    if not whole or max(map(len, ranks)) > LONGEST_TOKEN:
         raise ValueError(
             "The vocabulary is damaged: its tokens must be listed in base64, each once, and the "
             "256 single bytes among them."

@@ -1,0 +1,158 @@
+"""Public functions given what they cannot use: each answers with one sentence."""
+
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+
+import slmlab as lab
+from slmlab.__main__ import main
+from slmlab.engine.huggingface import from_huggingface, to_huggingface
+from slmlab.engine.rescue import save_or_rescue
+
+pytestmark = pytest.mark.slow
+
+NOTHINGS = (None, 5, "x", 1.5, [1], b"x")
+
+
+@pytest.fixture(scope="module")
+def run(dataset):
+    model = lab.GPT(lab.GPTConfig(dataset.tokenizer.n_vocab, 16, 1, 2, 8))
+    return lab.train(model, dataset, lab.TrainConfig(2, 1e-3, max_steps=2), progress=False)
+
+
+@pytest.fixture(scope="module")
+def untrained(run):
+    return lab.Run(run.model, run.dataset, run.config)
+
+
+IDS = torch.tensor([1, 2, 3])
+WRONG_TYPES = {
+    "train a model": lambda r, x: lab.train(x, r.dataset, r.config, progress=False),
+    "train on": lambda r, x: lab.train(r.model, x, r.config, progress=False),
+    "train with": lambda r, x: lab.train(r.model, r.dataset, x, progress=False),
+    "fit": lambda r, x: next(lab.fit(r.model, r.dataset, x)),
+    "generate by": lambda r, x: lab.generate(x, r.dataset.tokenizer, "a"),
+    "generate in": lambda r, x: lab.generate(r.model, x, "a"),
+    "generate so": lambda r, x: lab.generate(r.model, r.dataset.tokenizer, "a", 3, x),
+    "mean_loss by": lambda r, x: lab.mean_loss(x, IDS),
+    "mean_loss on": lambda r, x: lab.mean_loss(r.model, x),
+    "token_accuracy": lambda r, x: lab.token_accuracy(r.model, x),
+    "text_score by": lambda r, x: lab.text_score(x, r.dataset.tokenizer, "a text"),
+    "text_score in": lambda r, x: lab.text_score(r.model, x, "a text"),
+    "bits_per_byte": lambda r, x: lab.bits_per_byte(1.0, x),
+    "scorecard": lambda r, x: lab.scorecard(x),
+    "scorecard_history": lambda r, x: lab.scorecard_history(x),
+    "advice": lambda r, x: lab.advice(x),
+    "early_stop": lambda r, x: lab.early_stop(x, 1),
+    "size_advice for": lambda r, x: lab.size_advice(x, r.dataset),
+    "size_advice on": lambda r, x: lab.size_advice(r.model.config, x),
+    "compare": lambda r, x: lab.PHASES[1].compare(x),
+    "a model of": lambda r, x: lab.GPT(x),
+    "a dataset's tokenizer": lambda r, x: lab.Dataset(IDS, IDS, x),
+    "a dataset's source": lambda r, x: lab.Dataset(IDS, IDS, r.dataset.tokenizer, x),
+    "to_huggingface": lambda r, x: to_huggingface(x),
+    "from_huggingface": lambda r, x: from_huggingface(x),
+}
+
+
+@pytest.mark.parametrize("value", NOTHINGS, ids=repr)
+@pytest.mark.parametrize("call", WRONG_TYPES.values(), ids=WRONG_TYPES)
+def test_what_is_no_model_run_or_text_gets_a_sentence(run, call, value):
+    with pytest.raises(ValueError, match=r"it must be"):
+        call(run, value)
+
+
+WRONG_VALUES = {
+    "an id too large": (lambda r: lab.mean_loss(r.model, torch.tensor([1, 99_999])), "token id"),
+    "ids with a point": (lambda r: lab.mean_loss(r.model, torch.tensor([1.0, 2.0])), "int64"),
+    "rows of ids": (lambda r: lab.mean_loss(r.model, torch.ones(2, 2).long()), "1-D"),
+    "no windows": (lambda r: lab.mean_loss(r.model, IDS, []), "windows"),
+    "one id": (lambda r: lab.bits_per_byte(1.0, r.dataset, IDS[:1]), "at least 2"),
+    "no text": (
+        lambda r: lab.train(r.model, replace(r.dataset, train=IDS[:0]), r.config, progress=False),
+        "at least 2",
+    ),
+    "passages of one": (lambda r: lab.overlap_losses(r.model, r.dataset, 1), "of at least 2"),
+    "a penalty near 0": (lambda r: r.sample("a", repetition_penalty=1e-45), "not finite"),
+    "stop": (lambda r: lab.Decoding(stop=5), "list of strings"),
+    "a context": (lambda r: lab.GPTConfig(10, 10**5, 1, 1, 1), "block_size"),
+    "a long name": (lambda r: lab.recorded("x" * 3000), "no recorded run"),
+    "a vocabulary": (lambda r: lab.phase_runs("bpe-500"), "No phase was recorded"),
+    "a device": (lambda r: lab.train(r.model, r.dataset, replace(r.config, device="hpu")), "hpu"),
+}
+
+
+@pytest.mark.parametrize(("call", "part"), WRONG_VALUES.values(), ids=WRONG_VALUES)
+def test_what_cannot_be_worked_with_gets_a_sentence(run, call, part):
+    with pytest.raises((ValueError, lab.DataError), match=part):
+        call(run)
+
+
+@pytest.mark.parametrize(
+    "call", [lab.advice, lambda r: lab.early_stop(r, 1), lab.PHASES[1].compare]
+)
+def test_a_run_that_was_not_trained_gets_a_sentence(untrained, call):
+    with pytest.raises(ValueError, match="was not trained yet"):
+        call(untrained)
+
+
+def test_the_likeliest_token_stays_however_small_top_p_is(run):
+    assert run.sample("a", top_p=1e-60) == run.sample("a", temperature=0)
+
+
+def test_passages_longer_than_the_text_are_none_at_once(dataset):
+    assert lab.copy_rate([1, 2], [1, 2], 10**8) != 0  # NaN: there are none
+
+
+@pytest.mark.parametrize("name", [".x.new", ".x.old"])
+def test_a_run_cannot_have_the_name_of_what_a_save_leaves(run, tmp_path, name):
+    with pytest.raises(lab.DataError, match="is no name for a run's folder"):
+        run.save(tmp_path / name)
+
+
+def test_a_history_that_could_not_be_loaded_is_not_saved(tmp_path):
+    own_test = lab.corpus_dataset(300, "right-sized").with_test("a test of my own")
+    model = lab.GPT(lab.GPTConfig(own_test.tokenizer.n_vocab, 8, 1, 1, 8))
+    run = lab.train(model, own_test, lab.TrainConfig(2, 1e-3, max_steps=1), progress=False)
+    run.save(tmp_path / "run")
+    with pytest.raises(ValueError, match="Only a run on the corpus"):
+        run.save(tmp_path / "run", keep="history")
+    assert lab.Run.load(tmp_path / "run").has_weights
+
+
+def test_what_cannot_be_kept_is_told_before_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(lab.Setup, "train", None)
+    arguments = ["run", "phase-1 order=1 max_steps=3", "--out", str(tmp_path / "a")]
+    assert main([*arguments, "--keep", "history"]) == 1
+    assert "Only a run on the corpus" in capsys.readouterr().err
+
+
+def test_ctrl_c_waits_for_a_save(run, tmp_path, monkeypatch):
+    save = lab.Run.save
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        return save(*arguments, **options)
+
+    monkeypatch.setattr(lab.Run, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_or_rescue(run, tmp_path / "run", "all", print)
+    assert lab.Run.load(tmp_path / "run").state.step == 2
+
+
+def test_a_sample_does_not_rule_the_terminal(run):
+    run.samples.append({"step": 2, "prompt": "", "text": "a\x1b]0;owned\x07\nb", "ids": [1]})
+    text = str(lab.report(run))
+    run.samples.pop()
+    assert "owned" in text and "\x1b" not in text and "\x07" not in text
+
+
+def test_a_class_board_follows_no_link(tmp_path):
+    (tmp_path / "board").mkdir()
+    outside = tmp_path / "outside.csv"
+    outside.write_text("title,guessed_gap,locked,real_gap\nmine,1.0,True,\n")
+    (tmp_path / "board" / "anna.csv").symlink_to(outside)
+    with pytest.raises(lab.DataError, match="is not a table of predictions"):
+        lab.class_board(tmp_path / "board")
