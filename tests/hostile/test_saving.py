@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -338,39 +339,44 @@ def a_folder_of_folders(path):
     (path / "run.json" / "essay.txt").write_text("mine")
 
 
+def a_run_at(path):
+    """A run under any name, those that a save would refuse included."""
+    RUN_AT.save(path.parent / "elsewhere").rename(path)
+
+
 def a_run_and_a_file_of_mine(path):
-    RUN_AT.save(path)
+    a_run_at(path)
     (path / "notes.txt").write_text("mine")
 
 
 def a_run_and_a_folder_of_mine(path):
-    RUN_AT.save(path)
+    a_run_at(path)
     (path / "plots").mkdir()
 
 
 def a_run_that_i_changed(path):
-    RUN_AT.save(path)
+    a_run_at(path)
     (path / "history.csv").write_text("my own figures")
 
 
 def a_run_without_its_hashes(path):
-    RUN_AT.save(path)
+    a_run_at(path)
     (path / "SHA256SUMS").unlink()
 
 
 def a_run_that_lacks_a_file(path):
-    RUN_AT.save(path)
+    a_run_at(path)
     (path / "history.csv").unlink()
 
 
 def a_run_whose_file_is_a_fifo(path):
-    RUN_AT.save(path)
+    a_run_at(path)
     (path / "samples.json").unlink()
     os.mkfifo(path / "samples.json")
 
 
 def a_run_whose_file_is_a_link(path):
-    RUN_AT.save(path)
+    a_run_at(path)
     (path / "samples.json").rename(path.parent / "samples.json")
     (path / "samples.json").symlink_to(path.parent / "samples.json")
 
@@ -635,13 +641,9 @@ def test_weights_that_are_no_numbers_are_left_out_and_told(trained, tmp_path):
 
 
 def unknown_tokenizer(run):
-    class Runes:
-        name, n_vocab = "runes", run.dataset.tokenizer.n_vocab
-
-        def spec(self):
-            return {"kind": "runes"}
-
-    return replace(run, dataset=replace(run.dataset, tokenizer=Runes()))
+    runes = copy(run.dataset.tokenizer)
+    runes.spec = lambda: {"kind": "runes"}
+    return replace(run, dataset=replace(run.dataset, tokenizer=runes))
 
 
 def other_weights(run):

@@ -107,9 +107,9 @@ SETUPS = {
         "phase-2 n_embd=",
         "phase-2 n_embd=-4",
     ],
-    "parameters": ["phase-2 n_embd=400000", "phase-2 block_size=99999999"],
+    "parameters": ["phase-2 n_embd=400000"],
     "n_layer": ["phase-2 n_layer=1000000", f"phase-2 n_layer={HUGE}"],
-    "block_size": [f"phase-2 block_size={HUGE}"],
+    "block_size": ["phase-2 block_size=99999999", f"phase-2 block_size={HUGE}"],
     "n_head": [f"phase-2 n_head={HUGE}", "phase-2 n_head=0"],
     "n_tokens": ["phase-2 n_tokens=900000"],
     "max_steps": [
