@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import psutil
@@ -33,6 +33,17 @@ TINY = replace(
     seeds=(0, 1),
     base=GRID.base.replace(max_steps=5, eval_interval=5, dropout=0.1),
 )
+
+
+class Slow(Grid):
+    """Cells that take so long that there is time to interrupt them."""
+
+    def run_cell(self, cell):
+        time.sleep(2)
+        return super().run_cell(cell)
+
+
+SLOW = Slow(**{field.name: getattr(TINY, field.name) for field in fields(TINY)})
 
 
 @pytest.fixture(autouse=True)
@@ -192,8 +203,8 @@ RECORDING = """
 import sys
 from slmlab.__main__ import main
 from slmlab.study import records
-from test_sweeps import TINY
-records.EXPERIMENTS = (TINY,)
+from test_sweeps import SLOW
+records.EXPERIMENTS = (SLOW,)
 records.PHASE_RECORDS = ()
 if __name__ == "__main__":
     sys.exit(main(["record", "--folder", *sys.argv[1:]]))
