@@ -154,6 +154,7 @@ def test_a_split_that_is_no_share_is_refused(text, gpt2, fraction):
         Dataset.from_text(text, gpt2, val_fraction=fraction)
 
 
+@pytest.mark.slow
 @given(n_train=st.integers(4, 60), rows=st.integers(1, 9), seed=st.integers(0, 10**6), d=st.data())
 def test_batches_are_windows_of_the_training_text(n_train, rows, seed, d):
     block = d.draw(st.integers(1, n_train - 1))
@@ -209,12 +210,14 @@ def test_a_test_text_is_kept_apart_and_named_by_its_hash(dataset):
     assert len(tested.source["test_sha256"]) == 64
 
 
+@pytest.mark.slow
 def test_the_exams_share_less_than_half_with_the_corpus(corpus):
     assert 0.2 < lab.load_held_out().overlap(corpus) < 0.5
     assert 0.2 < lab.load_final().overlap(corpus) < lab.load_held_out().overlap(corpus)
     assert corpus.overlap(corpus) == 1
 
 
+@pytest.mark.slow
 def test_the_readme_of_the_final_scripts_has_their_figures(corpus):
     readme = data_path("final", "README.md").read_text("utf-8")
     held_out, final = lab.load_held_out(), lab.load_final()

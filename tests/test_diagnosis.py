@@ -72,6 +72,7 @@ def test_a_gap_that_is_no_number_is_refused(gap):
         gap_band(gap)
 
 
+@pytest.mark.slow
 def test_the_noise_is_what_untrained_models_show():
     gaps = read_grid().query("step == 0")["gap"].tolist()
     runs = [phase.recorded("right-sized", seed) for phase in lab.PHASES for seed in range(3)]
@@ -400,6 +401,7 @@ def test_a_line_longer_than_the_context_is_asked_as_far_as_it_reaches(finished, 
     assert not table["known"].item()
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=30), st.integers(1, 5))
 def test_early_stopping_after_the_fact_is_what_patience_would_have_done(losses, patience):
     history = [

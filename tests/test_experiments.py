@@ -15,6 +15,8 @@ from slmlab.study.experiments.protocol import Experiment, evaluation_steps
 from slmlab.study.experiments.suspects import SUSPECTS, _reported_accuracy
 from slmlab.study.experiments.tables import read_rows, read_table
 
+pytestmark = pytest.mark.slow
+
 
 def shortened(experiment, steps):
     """The experiment with few steps, evaluated at the start and at the end."""

@@ -125,6 +125,7 @@ def test_a_token_that_the_penalty_brings_up_is_shown(finished, monkeypatch, tiny
 fractions = st.integers(1, 20).map(lambda n: n / 20)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     prompt=st.sampled_from(["The old", "A young potter — ünïcode 数", "x", "a kettle " * 9]),

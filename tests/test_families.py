@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 import slmlab as lab
 from slmlab.text.corpus import Corpus, Document
 
+pytestmark = pytest.mark.slow
+
 
 def made_of(**texts):
     return Corpus(tuple(Document(name, text) for name, text in texts.items()))

@@ -64,6 +64,7 @@ def test_a_time_budget_is_turned_into_steps():
     assert fast.steps == pytest.approx(4 * slow.steps, abs=4)
 
 
+@pytest.mark.slow
 def test_this_machine_is_measured_once():
     assert machine_factor() == machine_factor() > 0
 

@@ -104,6 +104,7 @@ def test_the_distribution_is_a_distribution(tenths, temperature, top_k, top_p, p
     assert p.sum().item() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 @given(tenths=logits_lists, k=st.integers(1, 15))
 def test_top_k_keeps_the_k_likeliest(tenths, k):
     logits = torch.tensor(tenths) / 10
@@ -194,6 +195,7 @@ def test_the_penalty_makes_seen_tokens_less_likely():
     assert logits.tolist() == [2.0, -2.0, 1.0, 0.0]
 
 
+@pytest.mark.slow
 def test_sampling_follows_the_distribution():
     logits = torch.tensor([0.6, 0.3, 0.1]).log()
     model = lab.GPT(lab.GPTConfig(3, 4, 1, 1, 4))

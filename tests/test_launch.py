@@ -15,6 +15,7 @@ by_notebook = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 def test_links_and_bootstrap_are_what_the_address_gives():
     command = [sys.executable, str(ROOT / "tools" / "badges.py"), "--check"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)

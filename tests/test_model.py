@@ -85,6 +85,7 @@ def test_parameter_table_of_phase_2_has_the_rows_worked_out_by_hand():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ODD_SHAPES, ids=str)
 def test_logits_equal_hugging_face_after_export(config):
     ours = disturb(GPT(config))
@@ -242,6 +243,7 @@ def test_changing_a_token_never_changes_logits_before_it(ids, data):
     assert not torch.equal(before[:, place], after[:, place])
 
 
+@pytest.mark.slow
 @given(ids=texts, data=st.data())
 def test_cache_gives_the_same_logits_for_any_split(ids, data):
     cuts = data.draw(st.sets(st.integers(1, len(ids) - 1)))

@@ -101,6 +101,7 @@ def test_one_endless_line_is_cut_between_characters(tmp_path):
     assert set(read_text(path, max_bytes=501).corpus.documents[0].text) == {"ü", "\n"}
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1))
 def test_any_unicode_text_round_trips(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("own") / "text"

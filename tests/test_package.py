@@ -54,6 +54,7 @@ def test_the_wheel_carries_the_data(wheel):
     assert {f"slmlab/data/{file}" for file in needed} <= names
 
 
+@pytest.mark.slow
 def test_the_wheel_works_from_an_empty_folder(wheel, tmp_path):
     installed, empty = tmp_path / "installed", tmp_path / "empty"
     empty.mkdir()
@@ -206,6 +207,7 @@ def test_a_file_can_be_read_in_one_sitting(path):
     assert lines <= MOST_LINES.get(name, MOST_LINES_ELSEWHERE)
 
 
+@pytest.mark.slow
 def test_importing_the_package_bounds_how_long_threads_spin():
     code = "import os, slmlab; print(os.environ['GOMP_SPINCOUNT'])"
     environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}

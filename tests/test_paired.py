@@ -36,6 +36,7 @@ def test_no_difference_is_exactly_zero():
     assert (d.mean, d.low, d.high) == (0, 0, 0)
 
 
+@pytest.mark.slow
 @given(st.floats(-3, 3), st.lists(st.integers(1, 10**6), min_size=2, max_size=8))
 def test_a_constant_shift_is_found_exactly(shift, n_bytes):
     table = scores(np.full((len(n_bytes), 2), shift), n_bytes)

@@ -51,6 +51,7 @@ def test_what_was_not_published_has_common_values():
         assert phase.model(300).config.dropout == 0
 
 
+@pytest.mark.slow
 def test_a_phase_runs_within_a_time_budget():
     run = lab.PHASES[1].run("right-sized", seconds=1, seed=3, progress=False)
     assert run.state.status == "finished"
@@ -62,6 +63,7 @@ def test_a_phase_runs_within_a_time_budget():
     assert run.history["val_loss"].iloc[-1] < run.history["val_loss"].iloc[0]
 
 
+@pytest.mark.slow
 def test_a_phase_with_the_published_vocabulary_runs_without_a_warning(recwarn):
     run = lab.PHASES[1].run(seconds=1, progress=False)
     assert run.model.n_params == 1_634_208

@@ -12,6 +12,8 @@ from slmlab.show.widgets.worker import Worker
 from slmlab.study import setups
 from slmlab.study.setups import Setup, preset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def panel(tmp_path):

@@ -228,6 +228,7 @@ def test_without_a_test_text_only_the_validation_loss_is_drawn():
 # What no figure may do
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["$\\frac{1$", "$x$", "_hidden", "x" * 10_000, "a\nb", "\x00"])
 @pytest.mark.filterwarnings("ignore:Glyph")  # for a sign that no font has, a box is drawn
 def test_any_name_of_a_run_can_be_drawn(runs, name):

@@ -159,6 +159,7 @@ def test_phase_gaps():
     assert is_a_picture(chart)
 
 
+@pytest.mark.slow
 def test_correlation_intervals():
     table = pd.DataFrame({"gap": [1, 2, 3, 4, 5, 6], "seed": range(6)})
     table["parses"], table["names"] = -table["gap"], [3, 1, 4, 1, 5, 9]

@@ -127,6 +127,7 @@ def test_altered_published_results_are_refused(monkeypatch, tmp_path, content):
         read_published("phases.json")
 
 
+@pytest.mark.slow
 def test_it_runs_where_all_data_is_damaged(tmp_path):
     ignored = shutil.ignore_patterns("__pycache__", "data")
     shutil.copytree(Path(lab.__file__).parent, tmp_path / "slmlab", ignore=ignored)

@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).parent.parent / "README.md"
 
 
+@pytest.mark.slow
 def test_the_first_example_runs(capsys, monkeypatch, tmp_path):
     text = README.read_text(encoding="utf-8")
     [example, *_] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)

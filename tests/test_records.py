@@ -21,6 +21,8 @@ from slmlab.study.experiments.tables import read_rows, read_table, write_table
 from slmlab.study.records import PhaseRecord
 from slmlab.text.files import data_path, sha256
 
+pytestmark = pytest.mark.slow
+
 TINY_GRID = replace(
     GRID,
     widths=(8,),

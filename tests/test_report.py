@@ -154,6 +154,7 @@ def test_a_run_without_weights_claims_no_accuracy(tmp_path):
     assert "of tokens guessed" not in str(lab.report(history))
 
 
+@pytest.mark.slow
 def test_a_report_made_while_a_thread_trains_waits_for_the_step(finished):
     """It evaluates the model, with dropout off; a step at that moment would be another one."""
     lock, made = finished.state.lock, threading.Event()

@@ -402,6 +402,7 @@ def test_samples_are_taken_for_every_prompt(finished):
         assert len(sample["text"]) > len(sample["prompt"])
 
 
+@pytest.mark.slow
 def test_samples_can_be_taken_at_every_evaluation(tiny, dataset):
     config = lab.TrainConfig(2, 1e-3, max_steps=2, eval_interval=1)
     run = lab.train(

@@ -115,6 +115,7 @@ def test_a_dataset_is_made_once():
     assert Setup.parse("phase-2").dataset() is Setup.parse("phase-2 n_layer=4").dataset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["phase-1 max_steps=5", "phase-1 max_steps=4 vocabulary=bpe-300 dropout=0.1 seed=3"]
 )

@@ -53,6 +53,7 @@ def test_evaluations_of_one_run_stay_together(table):
     assert sizes == {len(table)}
 
 
+@pytest.mark.slow
 def test_rank_correlation(table):
     assert rank_correlation(table, "x", "x") == pytest.approx(1)
     assert rank_correlation(table, "x", "y") < -0.9

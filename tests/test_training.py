@@ -264,6 +264,7 @@ def test_best_weights_reproduce_the_best_loss(finished):
     assert finished.state.best_val_loss == finished.history["val_loss"].min()
 
 
+@pytest.mark.slow
 def test_a_time_budget_is_planned_and_kept(tiny, dataset):
     config = TrainConfig(4, 3e-3, seconds=1.0, eval_interval=1000)
     reports, state = fitted(tiny(), dataset, config)
@@ -515,6 +516,7 @@ def test_ids_beyond_the_vocabulary_are_refused(dataset):
         fitted(model, dataset, CONFIG)
 
 
+@pytest.mark.slow
 def test_a_vocabulary_far_too_wide_is_warned_about(dataset):
     model = lab.GPT(lab.GPTConfig(50257, 16, 1, 1, 8))
     with pytest.warns(VocabularyWarning, match="50,257 vocabulary rows"):
@@ -572,6 +574,7 @@ def plain_loop(model, batches, config):
     return found
 
 
+@pytest.mark.slow
 def test_fifty_steps_equal_a_plain_loop(tiny, dataset):
     batches = []
     data = watched(dataset, lambda *batch: batches.append(batch))
@@ -581,6 +584,7 @@ def test_fifty_steps_equal_a_plain_loop(tiny, dataset):
     assert [r.batch_loss for r in reports[1:]] == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_fifty_steps_of_phase_1_as_published_equal_a_plain_loop():
     phase = lab.PHASES[1]
     batches = []
@@ -635,6 +639,7 @@ def test_what_ended_a_run_still_ends_it_when_it_is_resumed(tiny, dataset):
     assert early.resume(patient, progress=False).state.step == step + 5
 
 
+@pytest.mark.slow
 def test_a_state_seen_by_another_thread_is_of_one_step(tiny, dataset):
     """The lock is held from before a step's weights change until its number is known."""
     model, state = tiny(), TrainState()

@@ -10,6 +10,7 @@ from slmlab.study.diagnosis import MAX_USEFUL_RATIO
 from slmlab.study.experiments.grid import decision_table, last_and_best, read_grid
 
 
+@pytest.mark.slow
 def test_a_gap_that_follows_epochs_is_put_down_to_epochs():
     rows = [
         {"n_embd": w, "train_tokens": d, "seed": s, "step": e, "params": w * 100, "epochs": e / d}
@@ -33,6 +34,7 @@ def test_the_published_ratios_follow_from_the_published_counts():
     assert table.loc[2, "gap"] == pytest.approx(-0.17)
 
 
+@pytest.mark.slow
 def test_a_model_is_examined_on_every_stretch_after_its_training_text():
     run = lab.PHASES[1].run("right-sized", seconds=1, progress=False)
     table = verdict.segment_losses(run)

@@ -72,6 +72,7 @@ def test_the_prompts_are_those_of_the_run(finished):
     assert "at two steps of tiny" in scrubber.static()
 
 
+@pytest.mark.slow
 def test_a_sample_that_was_not_taken_leaves_a_note(finished):
     """A prompt that cannot be continued costs its sample at one step."""
     samples = [
