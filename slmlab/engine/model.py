@@ -33,7 +33,7 @@ class GPTConfig:
 
     Raises:
         ValueError: if a size is not a positive whole number, if `n_embd` is not divisible by
-            `n_head`, if `dropout` is outside [0, 1), or for more than `MAX_PARAMS` parameters.
+            `n_head`, if `dropout` is outside [0, 1), or for sizes above `MAX_*`.
     """
 
     vocab_size: int

@@ -17,8 +17,8 @@ SUMS = "SHA256SUMS"
 FILES = {  # all that a saved run may hold, and how large each may be in bytes
     SUMS: MB,
     "run.json": MB,
-    "samples.json": 10 * MB,
-    "history.csv": 5 * MB,
+    "samples.json": 50 * MB,
+    "history.csv": 50 * MB,
     "tokenizer.json": 50 * MB,
     "dataset.safetensors": 32 * MB,  # eight million tokens: own texts have up to 5 MB
     "best.safetensors": 2_000 * MB,
