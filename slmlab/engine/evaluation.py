@@ -113,12 +113,18 @@ def text_bits(model: GPT, tokenizer: Tokenizer, text: str) -> tuple[float, int]:
     By `strided_losses`. The first token is given, so neither its bits nor its bytes count. Raises
     `ValueError` if the tokenizer loses anything of the text: then its bytes are no measure.
     """
-    ids = encoded(text, tokenizer).tolist()
-    pieces = [tokenizer.token_bytes(i) for i in ids]
-    if tokenizer.decode(ids) != text or sum(map(len, pieces)) != len(text.encode()):
+    ids = encoded(text, tokenizer)
+    pieces = [tokenizer.token_bytes(i) for i in ids.tolist()]
+    if tokenizer.decode(ids.tolist()) != text or sum(map(len, pieces)) != len(text.encode()):
         raise ValueError(f"The tokenizer {tokenizer.name!r} does not give this text back.")
-    nats = strided_losses(model, torch.tensor(ids)).double().sum().item()
-    return nats / math.log(2), sum(map(len, pieces[1:]))
+    return strided_bits(model, tokenizer, ids)
+
+
+def strided_bits(model: GPT, tokenizer: Tokenizer, ids: Tensor) -> tuple[float, int]:
+    """As `text_bits`, for a stretch of token ids (N,), which need not be whole characters."""
+    nats = strided_losses(model, ids).double().sum().item()
+    n_bytes = sum(len(tokenizer.token_bytes(i)) for i in ids[1:].tolist())
+    return nats / math.log(2), n_bytes
 
 
 def perplexity(loss: float) -> float:

@@ -1,55 +1,88 @@
-"""What experiments write down of a run at an evaluation: losses, and how good its samples are."""
+"""What experiments write down of a run at a look: losses, and how good its samples are."""
 
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
 
-from slmlab.engine.config import Progress
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from slmlab.engine.evaluation import strided_bits
 from slmlab.engine.runs import Run
+from slmlab.engine.training import fit
+from slmlab.study.domain import PROMPTS
 from slmlab.study.experiments.protocol import Rows
 from slmlab.study.samples import scorecard
+from slmlab.study.setups import Setup
+from slmlab.text.dataset import Dataset
 
+SAMPLE_COLUMNS = ("parses", "repetition", "domain_names", "copied")
 COLUMNS: dict[str, type] = {
     "params": int,
     "step": int,
-    "tokens_seen": int,
     "epochs": float,
     "train_loss": float,
     "val_loss": float,
-    "parses": float,
-    "repetition": float,
-    "domain_names": float,
-    "copied": float,
-    "longest_match": int,
+    "train_bits": float,
+    "val_bits": float,
+    **dict.fromkeys(SAMPLE_COLUMNS, float),
     "seconds": float,
 }
+TRAIN_TOKENS = 4_000  # of the training text in a look: about as many as the held-out scripts have
+STRETCHES = 4  # that they are taken from, so that they are not of one script
 
 
-def evaluation_rows(run: Run) -> Rows:
-    """One row for each evaluation of a run that was sampled at each.
+def observed(setup: Setup, looks: Sequence[int], is_over: Callable[[Rows], bool]) -> Rows:
+    """Train a set-up, and look at it at the steps `looks`, until `is_over(rows)` or the last one.
 
-    Raises `KeyboardInterrupt` if the run was: half a run is no result.
+    A row has the `COLUMNS`. Both losses are strided: every token has at least half a context. They
+    are given in nats per token of the text that they are on and, to compare them, in bits per
+    byte. Every second look is sampled too; the others have no measures of samples (NaN).
     """
-    if run.state.status == "interrupted":
-        raise KeyboardInterrupt
-    return [evaluation_row(run, now) for now in run.state.history]
+    setup = setup.replace(max_steps=looks[-1], eval_interval=looks[-1])
+    dataset = setup.dataset(tested=False)
+    model = setup.model(dataset.tokenizer.n_vocab)
+    run = Run(model, dataset, setup.training, prompts=PROMPTS, name=str(setup))
+    rows: Rows = []
+    for now in fit(model, dataset, setup.training, run.state):
+        if now.step not in looks:
+            continue
+        if sampled := len(rows) % 2 == 0:
+            run.samples += [run.take_sample(prompt) for prompt in PROMPTS]
+        samples = sample_means(run, now.step) if sampled else dict.fromkeys(SAMPLE_COLUMNS, math.nan)
+        facts = {"params": model.n_params, "step": now.step, "epochs": now.epochs}
+        rows.append(facts | losses(model, dataset) | samples | {"seconds": now.seconds})
+        if is_over(rows):
+            break
+    return rows
 
 
-def evaluation_row(run: Run, now: Progress) -> dict[str, Any]:
-    """The `COLUMNS` at one evaluation. Losses in nats per token; see `scorecard` for the rest.
+def sample_means(run: Run, step: int) -> dict[str, float]:
+    """The `SAMPLE_COLUMNS`: means over the samples taken at a step (see `scorecard`)."""
+    card = scorecard(run, step)
+    return {name: float(card[name.replace("_", " ")].mean()) for name in SAMPLE_COLUMNS}
 
-    Of the samples it has the means over the prompts, and of the longest match the longest.
+
+def losses(model: nn.Module, dataset: Dataset) -> dict[str, float]:
+    """Strided losses on the training and the validation text: nats per token, and bits per byte.
+
+    Of a long training text, `TRAIN_TOKENS` in a few stretches. Keys: train_loss, train_bits,
+    val_loss, val_bits.
     """
-    card = scorecard(run, now.step)
-    return {
-        "params": run.model.n_params,
-        "step": now.step,
-        "tokens_seen": now.tokens,
-        "epochs": now.epochs,
-        "train_loss": now.train_loss,
-        "val_loss": now.val_loss,
-        "parses": card["parses"].mean(),
-        "repetition": card["repetition"].mean(),
-        "domain_names": card["domain names"].mean(),
-        "copied": card["copied"].mean(),
-        "longest_match": card["longest match"].max(),
-        "seconds": now.seconds,
-    }
+    found: dict[str, float] = {}
+    for kind, stretches in {"train": _stretches(dataset.train), "val": [dataset.val]}.items():
+        parts = [strided_bits(model, dataset.tokenizer, ids) for ids in stretches]
+        bits, n_bytes = (sum(column) for column in zip(*parts, strict=True))
+        n_tokens = sum(len(ids) - 1 for ids in stretches)
+        found[f"{kind}_loss"] = bits * math.log(2) / n_tokens
+        found[f"{kind}_bits"] = bits / n_bytes
+    return found
+
+
+def _stretches(ids: Tensor) -> list[Tensor]:
+    """A text (N,) of up to `TRAIN_TOKENS`, or evenly spread stretches of a longer one."""
+    if len(ids) <= TRAIN_TOKENS:
+        return [ids]
+    length = TRAIN_TOKENS // STRETCHES
+    starts = torch.linspace(0, len(ids) - length, STRETCHES).round().int()
+    return [ids[start : start + length] for start in starts.tolist()]

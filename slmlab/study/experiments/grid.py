@@ -1,113 +1,182 @@
-"""The grid: model size against amount of data, with everything else fixed."""
+"""The grid: model size × learning rate × amount of text, and how long to train each."""
 
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
 from slmlab.engine.config import TrainConfig
-from slmlab.study.experiments.evaluations import COLUMNS, evaluation_rows
-from slmlab.study.experiments.protocol import Cell, Experiment, Rows
+from slmlab.study.experiments.evaluations import COLUMNS, observed
+from slmlab.study.experiments.protocol import Cell, Experiment, Rows, log_spaced
 from slmlab.study.experiments.tables import read_table
 from slmlab.study.setups import Excerpt, Setup, Shape
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NEAR = 0.1  # nats per token: sizes this close to the best one count as near it
+NEAR = 0.05  # bits per byte: sizes this close to the best one count as near it
+RISE = 0.1  # nats per token above its lowest: two such looks in a row end a run
 
 
 @dataclass(frozen=True)
 class Grid(Experiment):
-    """Five model sizes × five amounts of data × three seeds, all with the same tokens seen.
+    """Widths, each with learning rates of its own, × amounts of text × seeds.
 
     A cell's training text is the start of the corpus with its files in an order that the seed
-    decides, so that the spread over seeds includes the luck of which files come first. Every
-    model is validated on the same held-out scripts.
+    decides, so that the spread over seeds includes the luck of which files come first; at the
+    largest amount it is nearly the whole corpus, whatever the order. Every model is validated on
+    the held-out scripts. Looks are spaced in the logarithm of the steps. A run ends once its
+    held-out loss has clearly turned (`has_turned`), or at the last look.
+
+    Attributes:
+        rates: the learning rates of each width, run with every seed.
+        edges: what lies around those, run with the first seed only: lower and higher rates, and a
+            width beyond the widest. They show whether the best is at the edge of what was tried.
     """
 
     name: ClassVar[str] = "grid"
-    keys: ClassVar[tuple[str, ...]] = ("n_embd", "train_tokens", "seed")
-    columns: ClassVar[dict[str, type]] = dict.fromkeys(keys, int) | COLUMNS
+    keys: ClassVar[tuple[str, ...]] = ("n_embd", "learning_rate", "train_tokens", "seed")
+    columns: ClassVar[dict[str, type]] = {
+        "n_embd": int,
+        "learning_rate": float,
+        "train_tokens": int,
+        "seed": int,
+    } | COLUMNS
     base: Setup = Setup(
         Shape(n_layer=3, n_head=4, n_embd=48, block_size=64),
         Excerpt(1_000, order=0, validation="held-out"),
-        TrainConfig(8, 1e-3, max_steps=1_200, eval_interval=100),
+        TrainConfig(8, 1e-3, max_steps=10_240),
     )
-    widths: tuple[int, ...] = (12, 24, 48, 96, 192)
-    train_tokens: tuple[int, ...] = (1_000, 2_200, 4_800, 10_500, 23_000)
+    rates: tuple[tuple[int, tuple[float, ...]], ...] = (
+        (12, (1e-3,)),
+        (24, (1e-3,)),
+        (48, (3e-4, 1e-3)),
+        (96, (1e-4, 3e-4)),
+        (192, (1e-4, 3e-4)),
+    )
+    edges: tuple[tuple[int, tuple[float, ...]], ...] = (
+        (12, (3e-4, 3e-3)),
+        (24, (3e-4, 3e-3)),
+        (48, (1e-4, 3e-3)),
+        (96, (3e-5, 1e-3)),
+        (192, (3e-5, 1e-3)),
+        (384, (1e-4,)),
+    )
+    train_tokens: tuple[int, ...] = (1_000, 4_800, 23_000)
     seeds: tuple[int, ...] = (0, 1, 2)
+    first_look: int = 5
 
     def cells(self) -> list[Cell]:
-        values = product(self.widths[::-1], self.train_tokens, self.seeds)
-        return [self.cell(*v) for v in values]
+        sweeps = [(self.rates, seed) for seed in self.seeds] + [(self.edges, self.seeds[0])]
+        return [
+            self.cell(width, rate, n_tokens, seed)
+            for sizes, seed in sweeps
+            for width, rates in sizes[::-1]
+            for rate, n_tokens in product(rates, self.train_tokens[::-1])
+        ]
 
-    def setup(self, n_embd: int, train_tokens: int, seed: int) -> Setup:
+    def setup(self, n_embd: int, learning_rate: float, train_tokens: int, seed: int) -> Setup:
         """The set-up of a cell."""
-        return self.base.replace(n_embd=n_embd, n_tokens=train_tokens, order=seed, seed=seed)
+        changes = {"n_tokens": train_tokens, "order": seed, "seed": seed}
+        return self.base.replace(n_embd=n_embd, learning_rate=learning_rate, **changes)
+
+    @property
+    def looks(self) -> list[int]:
+        """The steps at which a run is looked at, if it lasts that long."""
+        return log_spaced(self.first_look, self.base.training.max_steps)
 
     def run_cell(self, cell: Cell) -> Rows:
-        setup = self.setup(**cell)
-        dataset = setup.dataset(tested=False)
-        run = setup.train(dataset, progress=False, sample_each_evaluation=True)
-        return [cell | row for row in evaluation_rows(run)]
+        return [cell | row for row in observed(self.setup(**cell), self.looks, has_turned)]
+
+    def is_whole(self, cell: Cell, rows: Rows) -> bool:
+        steps = [row["step"] for row in rows]
+        return steps == self.looks[: len(steps)] and (steps == self.looks or has_turned(rows))
 
 
 GRID = Grid()
 
 
-def read_grid() -> "pd.DataFrame":
-    """The grid's runs and evaluations, with `gap` and `params_per_token`.
+def has_turned(rows: Rows) -> bool:
+    """Whether a held-out loss has left its minimum behind, so that a run can end.
 
-    The validation loss is that on the held-out files, the same for every run.
+    The last two looks are both more than `RISE` above the lowest, and the last came after at least
+    twice the steps of the lowest. A second descent after that would not be seen.
+    """
+    lowest = min(rows, key=lambda row: row["val_loss"])
+    late = rows[-1]["step"] >= 2 * max(1, lowest["step"])
+    return late and all(row["val_loss"] > lowest["val_loss"] + RISE for row in rows[-2:])
+
+
+def read_grid() -> "pd.DataFrame":
+    """The grid's runs and looks, with `gap` and `params_per_token`.
+
+    `gap` is the held-out minus the training loss in bits per byte, as the two texts' tokens are
+    unlike; all other losses are as `observed` gives them.
     """
     table = read_table(GRID)
-    table["gap"] = table["val_loss"] - table["train_loss"]
+    table["gap"] = table["val_bits"] - table["train_bits"]
     table["params_per_token"] = table["params"] / table["train_tokens"]
     return table
 
 
-def last_and_best(table: "pd.DataFrame") -> "pd.DataFrame":
-    """One row per run of the grid: its last evaluation, and what it had at its best one.
+def best_looks(table: "pd.DataFrame") -> "pd.DataFrame":
+    """One row for each run of the grid: the look at which its held-out loss was lowest.
 
-    Best is the lowest held-out loss: `best_val_loss`, `best_step`, `best_epochs`, `best_gap`.
+    It has all columns of that look, and of the run's last look `last_step`, `last_gap` and
+    `last_val_bits`. `censored` says if the lowest look was the run's first after the start or its
+    last, so that the true minimum may lie beyond.
     """
     keys = list(GRID.keys)
+    best = table.loc[table.groupby(keys)["val_bits"].idxmin()].set_index(keys)
+    trained = table[table["step"] > 0]
     last = table.loc[table.groupby(keys)["step"].idxmax()].set_index(keys)
-    best = table.loc[table.groupby(keys)["val_loss"].idxmin()].set_index(keys)
-    for column in ("val_loss", "step", "epochs", "gap"):
-        last[f"best_{column}"] = best[column]
-    return last.reset_index()
+    for column in ("step", "gap", "val_bits"):
+        best[f"last_{column}"] = last[column]
+    first = trained.groupby(keys)["step"].min()
+    best["censored"] = (best["step"] <= first) | (best["step"] == best["last_step"])
+    return best.reset_index()
 
 
-def decision_table(table: "pd.DataFrame") -> "pd.DataFrame":
-    """For each amount of training text in the grid: the size that did best, and when to stop.
+def at_best_rates(runs: "pd.DataFrame") -> "pd.DataFrame":
+    """The runs of `best_looks`, of each width and amount of text those with its best rate only.
 
-    The best size has the lowest mean of `best_val_loss` over the seeds; `spread` is the range of
-    its seeds. `near` lists the parameters of the sizes whose mean is at most `NEAR` above the
-    lowest (all sizes of a seed read the same text, so their means compare better than the spread
-    suggests).
-    `stop_at_epochs` is the mean epoch of the best evaluation, `first_look` that of the first one
-    after the start: a best step before it would not have been seen. `gap_there` and `gap_at_end`
-    are the mean gaps then and at the end; `cost_of_waiting` what the held-out loss rises in
-    between (nats per token).
+    The best rate has the lowest mean of `val_bits` over the seeds.
+    """
+    of_one_size = ["n_embd", "train_tokens"]
+    means = runs.groupby([*of_one_size, "learning_rate"])["val_bits"].mean()
+    best = means.loc[means.groupby(of_one_size).idxmin()].reset_index()
+    return runs.merge(best[[*of_one_size, "learning_rate"]])
+
+
+def decision_table(runs: "pd.DataFrame", counting: "pd.DataFrame") -> "pd.DataFrame":
+    """For each amount of text: the set-up that did best on the held-out scripts, beside counting.
+
+    `runs` is what `best_looks` gives, `counting` what `read_counting` does. The best width and rate
+    have the lowest mean of `val_bits` over the seeds; a row has the means over their runs: when
+    they were best (`steps`, `epochs`) and how large the gap was then (`gap`), `bits` per byte with
+    their range over the seeds (`spread`). `near` lists the widths that at their own best rates are
+    at most `NEAR` above. `five_gram` is what counting has on the same texts, and `ahead` by how
+    much the model is better, in the mean and (`ahead_least`) for the seed where it is least.
     """
     import pandas as pd
 
-    runs = last_and_best(table)
     rows = {}
-    for tokens, group in runs.groupby("train_tokens"):
-        means = group.groupby("params")["best_val_loss"].mean()
-        best = group[group["params"] == means.idxmin()]
-        spread = best["best_val_loss"].max() - best["best_val_loss"].min()
+    for tokens, group in at_best_rates(runs).groupby("train_tokens"):
+        means = group.groupby("n_embd")["val_bits"].mean()
+        best = group[group["n_embd"] == means.idxmin()].set_index("seed")
+        counted = counting[counting["train_tokens"] == tokens].set_index("seed")["val_bits"]
+        ahead = counted - best["val_bits"]
         rows[tokens] = {
-            "best_params": means.idxmin(),
-            "near": ", ".join(f"{p:,}" for p in means[means <= means.min() + NEAR].index),
-            "best_loss": means.min(),
-            "spread": spread,
-            "stop_at_epochs": best["best_epochs"].mean(),
-            "first_look": table.query("train_tokens == @tokens and step > 0")["epochs"].min(),
-            "gap_there": best["best_gap"].mean(),
-            "gap_at_end": best["gap"].mean(),
-            "cost_of_waiting": (best["val_loss"] - best["best_val_loss"]).mean(),
+            "n_embd": means.idxmin(),
+            "params": best["params"].iloc[0],
+            "learning_rate": best["learning_rate"].iloc[0],
+            "near": ", ".join(str(width) for width in means[means <= means.min() + NEAR].index),
+            "steps": best["step"].mean(),
+            "epochs": best["epochs"].mean(),
+            "gap": best["gap"].mean(),
+            "bits": means.min(),
+            "spread": best["val_bits"].max() - best["val_bits"].min(),
+            "five_gram": counted.mean(),
+            "ahead": ahead.mean(),
+            "ahead_least": ahead.min(),
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("training tokens")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("train_tokens")

@@ -1,5 +1,6 @@
 """What an experiment is: cells that can be trained one by one, each giving rows of a table."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -39,7 +40,7 @@ class Experiment(ABC):
 
     @abstractmethod
     def run_cell(self, cell: Cell) -> Rows:
-        """Train one cell, and return its row for each of `steps`, with all `columns`.
+        """Train one cell, and return its row for each of its looks, with all `columns`.
 
         Raises `KeyboardInterrupt` if it was stopped on the way.
         """
@@ -48,9 +49,9 @@ class Experiment(ABC):
         """The cell with these values of its `keys`."""
         return dict(zip(self.keys, values, strict=True))
 
-    def steps(self, cell: Cell) -> list[int]:
-        """The steps at which a cell is evaluated."""
-        return evaluation_steps(self.base.training)
+    def is_whole(self, cell: Cell, rows: Rows) -> bool:
+        """Whether these are all rows of a cell: one for each of its looks."""
+        return [row["step"] for row in rows] == evaluation_steps(self.base.training)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -70,6 +71,12 @@ class Experiment(ABC):
 def as_text(value: Any) -> str:
     """A value as a table holds it. Six digits are more than two machines agree on."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def log_spaced(first: int, last: int) -> list[int]:
+    """Steps at which to look: 0, then from `first` on, each √2 times the one before, and `last`."""
+    n = math.ceil(2 * math.log2(last / first))
+    return sorted({0, last, *(round(first * 2 ** (k / 2)) for k in range(n))})
 
 
 def evaluation_steps(training: TrainConfig) -> list[int]:

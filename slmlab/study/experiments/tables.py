@@ -192,13 +192,14 @@ def _value(kind: type, text: str) -> Any:
 
 
 def _complete(experiment: Experiment, rows: Rows) -> set[tuple[str, ...]]:
-    """The keys of the cells that have every evaluation once."""
-    found: dict[tuple[str, ...], list[int]] = {}
+    """The keys of the cells that have every row once."""
+    found: dict[tuple[str, ...], Rows] = {}
     for row in rows:
-        found.setdefault(experiment.key(row), []).append(row["step"])
+        found.setdefault(experiment.key(row), []).append(row)
     cells = {experiment.key(cell): cell for cell in experiment.cells()}
     return {
         key
-        for key, steps in found.items()
-        if key in cells and sorted(steps) == list(experiment.steps(cells[key]))
+        for key, of_cell in found.items()
+        if key in cells
+        and experiment.is_whole(cells[key], sorted(of_cell, key=lambda row: row["step"]))
     }
