@@ -12,11 +12,13 @@ import numpy as np
 import psutil
 
 from slmlab.engine.config import TrainConfig
+from slmlab.engine.evaluation import bits_per_byte
 from slmlab.engine.fused_loss import HEAD_CHUNK
 from slmlab.engine.model import GPTConfig
 from slmlab.engine.training import VocabularyWarning, check_context, fit
-from slmlab.study.diagnosis import gap_band, size_advice
-from slmlab.study.experiments.grid import decision_table, read_grid
+from slmlab.study.diagnosis import size_advice
+from slmlab.study.experiments.counting import read_counting
+from slmlab.study.experiments.grid import best_looks, read_grid, size_table
 from slmlab.study.phases import PHASES
 from slmlab.study.setups import Setup, preset
 from slmlab.text.files import read_json
@@ -80,7 +82,8 @@ def forecast(setup: Setup, factor: float | None = None) -> Forecast:
     steps, seconds = _plan(training, per_step)
     epochs = steps * training.batch_size * config.block_size / n_train
     megabytes = _megabytes(config, training.batch_size)
-    found = [*size_advice(config, dataset), *_reading_advice(n_train, epochs)]
+    planned = setup.replace(max_steps=steps)
+    found = [*size_advice(config, dataset), *_reading_advice(planned, n_train)]
     free = psutil.virtual_memory().available / 1e6
     if megabytes > free:
         found.append(
@@ -94,7 +97,7 @@ def forecast(setup: Setup, factor: float | None = None) -> Forecast:
         seconds=seconds,
         megabytes=megabytes,
         epochs=epochs,
-        like=_recorded_phase(setup) or _like(config, n_train, epochs),
+        like=_recorded_phase(setup) or _like(planned),
         warnings=tuple(found),
     )
 
@@ -196,16 +199,22 @@ def _megabytes(config: GPTConfig, batch_size: int) -> float:
     return BASE_MB + 4 * numbers / 1e6
 
 
-def nearest(config: GPTConfig, n_train: int, epochs: float) -> "tuple[pd.DataFrame, float]":
-    """The grid's rows (one per seed) most like a run, and how far off they are in doublings.
+def nearest(setup: Setup) -> "tuple[pd.DataFrame, float]":
+    """The grid's rows (one per seed) most like a set-up's end, and how far off, in doublings.
 
-    Likeness is in parameters apart from the token table, training tokens and times read.
+    Likeness is in parameters apart from the token table, training tokens, times read and learning
+    rate. The set-up has a number of steps.
     """
+    dataset, training = setup.dataset(), setup.training
+    config = setup.shape.config(dataset.tokenizer.n_vocab)
+    n_train = len(dataset.train)
+    epochs = (training.max_steps or 0) * training.batch_size * config.block_size / n_train
+    other = config.n_params - config.vocab_size * config.n_embd
+    own = (other, n_train, max(epochs, 0.01), training.learning_rate)
     rows = _grid()
-    own = (config.n_params - config.vocab_size * config.n_embd, n_train, max(epochs, 0.01))
-    theirs = rows[["other_params", "train_tokens", "epochs"]].to_numpy()
+    theirs = rows[["other_params", "train_tokens", "epochs", "learning_rate"]].to_numpy()
     distance = np.abs(np.log2(theirs / np.array(own))).sum(axis=1)
-    keys = ["n_embd", "train_tokens", "step"]
+    keys = ["n_embd", "learning_rate", "train_tokens", "step"]
     best = rows.iloc[int(distance.argmin())][keys]
     return rows[(rows[keys] == best).all(axis=1)], float(distance.min())
 
@@ -214,47 +223,55 @@ def _recorded_phase(setup: Setup) -> str:
     """If the set-up is a phase's, seed and vocabulary apart: what its recorded runs ended at."""
     for phase in PHASES:
         if setup.replace(seed=0, vocabulary="right-sized") == preset(phase.number):
-            own, held_out = _phase_gaps(phase.number)
+            gaps, scores = _phase_ends(phase.number)
             return (
                 f"This is Phase {phase.number}. Recorded with a right-sized vocabulary and three "
-                f"seeds, it ended at gap {min(own):+.2f} to {max(own):+.2f} on its own "
-                f"validation text, and {min(held_out):+.1f} to {max(held_out):+.1f} on the "
-                f"held-out scripts ({gap_band(statistics.mean(held_out)).name})."
+                f"seeds, it ended at gap {min(gaps):+.2f} to {max(gaps):+.2f} on its own "
+                f"validation text, and {min(scores):.2f} to {max(scores):.2f} bits per byte on "
+                "the held-out scripts."
             )
     return ""
 
 
 @lru_cache(maxsize=len(PHASES))
-def _phase_gaps(number: int) -> tuple[list[float], list[float]]:
-    """The last gaps of three seeds: on the phase's own validation text, on the held-out scripts."""
+def _phase_ends(number: int) -> tuple[list[float], list[float]]:
+    """Three seeds' last gaps on their own validation text, and bits per byte on the held-out."""
     runs = [PHASES[number].recorded("right-sized", seed) for seed in range(3)]
-    ends = [run.state.history[-1] for run in runs]
-    return [run.gap for run in runs], [end.test_loss - end.train_loss for end in ends]
+    tests = [(run.last.test_loss, run.dataset) for run in runs]
+    return [run.gap for run in runs], [bits_per_byte(loss, d, d.test) for loss, d in tests]
 
 
-def _like(config: GPTConfig, n_train: int, epochs: float) -> str:
-    rows, distance = nearest(config, n_train, epochs)
+def _like(setup: Setup) -> str:
+    rows, distance = nearest(setup)
     if distance > FAR:
         return "No run of the recorded grid is like this one, so what will come of it is open."
-    gap, half = rows["gap"].mean(), (rows["gap"].max() - rows["gap"].min()) / 2
-    first = rows.iloc[0]
+    first, mean = rows.iloc[0], rows["val_bits"].mean()
+    half = (rows["val_bits"].max() - rows["val_bits"].min()) / 2
+    counted = read_counting().query("train_tokens == @first.train_tokens")["val_bits"].mean()
     return (
         f"The nearest recorded models ({int(first['params']):,} parameters, "
-        f"{int(first['train_tokens']):,} tokens read {first['epochs']:.0f} times) ended at gap "
-        f"{gap:+.1f} ± {half:.1f} on the held-out scripts ({gap_band(gap).name})."
+        f"{int(first['train_tokens']):,} tokens read {first['epochs']:.0f} times at a learning "
+        f"rate of {first['learning_rate']:g}) had {mean:.2f} ± {half:.2f} bits per byte on the "
+        f"held-out scripts; a 5-gram on those texts has {counted:.2f}."
     )
 
 
-def _reading_advice(n_train: int, epochs: float) -> list[str]:
-    """Is the text read far more often than was best for about as much text in the grid?"""
-    best_epochs = _decisions()["stop_at_epochs"]
-    amounts = np.log(best_epochs.index.to_numpy(float))
-    best = float(np.interp(np.log(n_train), amounts, best_epochs))
-    if epochs <= 2 * best:
+def _reading_advice(setup: Setup, n_train: int) -> list[str]:
+    """Is the training far longer than was best for about as much text in the grid?
+
+    At the grid's best looks, steps × learning rate × width hardly depends on the width and the
+    rate, but on the amount of text. Within a factor of two that holds for Phases 1 to 4 as well.
+    """
+    steps, travel = setup.training.max_steps or 0, _travel()
+    amounts = np.log(travel.index.to_numpy(float))
+    best = float(np.interp(np.log(n_train), amounts, travel))
+    best /= setup.training.learning_rate * setup.shape.n_embd
+    if steps <= 2 * best:
         return []
     return [
-        f"The text will be read {epochs:,.0f} times; recorded models with about as much text did "
-        f"best on held-out scripts after about {best:.0f}: stop early, or train less."
+        f"This trains for {steps:,} steps; recorded models with about as much text did best on "
+        f"held-out scripts after about {best:,.0f} at this width and learning rate: stop early, "
+        "or train less."
     ]
 
 
@@ -268,5 +285,8 @@ def _grid() -> "pd.DataFrame":
 
 
 @lru_cache(maxsize=1)
-def _decisions() -> "pd.DataFrame":
-    return decision_table(read_grid())
+def _travel() -> "pd.Series":
+    """Steps × learning rate × width at the best looks, by the amount of training text."""
+    sizes = size_table(best_looks(read_grid())).reset_index()
+    travel = sizes["steps"] * sizes["learning_rate"] * sizes["n_embd"]
+    return travel.groupby(sizes["train_tokens"]).mean()

@@ -1,13 +1,21 @@
 """A sensible model for an amount of text, and why: what the recorded grid says."""
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from slmlab.engine.model import GPTConfig
-from slmlab.study.experiments.grid import GRID, NEAR, last_and_best, read_grid
+from slmlab.study.experiments.counting import read_counting
+from slmlab.study.experiments.grid import (
+    GRID,
+    NEAR,
+    best_looks,
+    decision_table,
+    read_grid,
+    size_table,
+)
 from slmlab.validation import whole_number
 
 if TYPE_CHECKING:
@@ -20,9 +28,13 @@ MAX_VOCABULARY = 1_000_000  # the widest in use have about 260,000 tokens
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A model for an amount of text, when to expect its best step, and the reasons."""
+    """A model for an amount of text, how to train it, and the reasons.
+
+    `epochs` is how often the text had been read when such models were best.
+    """
 
     config: GPTConfig
+    learning_rate: float
     epochs: float
     reasons: tuple[str, ...]
 
@@ -30,25 +42,28 @@ class Recommendation:
 def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
     """A sensible model for `n_tokens` tokens of training text.
 
-    It is the smallest shape of the recorded grid that was near the best for every amount of text,
-    each taken at its best step. One pass over much more text, about 20 tokens for each parameter,
-    asks for larger models (Hoffmann et al. 2022, arXiv:2203.15556).
+    For the grid's nearest amount of text, it is the smallest width that was near the best, each
+    width at its own best learning rate and step. One pass over much more text, about 20 tokens for
+    each parameter, asks for larger models (Hoffmann et al. 2022, arXiv:2203.15556).
     Raises `ValueError` outside `MIN_TOKENS` to `MAX_TOKENS`, or for a vocabulary outside 2 to
     `MAX_VOCABULARY`.
     """
     n_tokens = whole_number("n_tokens", n_tokens, MIN_TOKENS, MAX_TOKENS)
     vocab_size = whole_number("vocab_size", vocab_size, 2, MAX_VOCABULARY)
-    width, loses = _steady_width()
+    sizes, decisions = _tables()
+    amounts = decisions.index.to_numpy()
+    amount = amounts[np.abs(np.log(amounts / n_tokens)).argmin()]
+    near = sizes.loc[amount].query("near")
+    width, found = int(near.index.min()), near.loc[near.index.min()]
     config = GRID.base.replace(n_embd=width).shape.config(vocab_size)
-    best_epochs = _best_epochs(width)
-    amounts = best_epochs.index.to_numpy()
-    epochs = float(best_epochs.iloc[np.abs(np.log(amounts / n_tokens)).argmin()])
     reasons = [
-        f"In the recorded grid this shape (width {width}) was within {loses:.1f} nats of the best "
-        f"for every amount of text from {amounts.min():,} to {amounts.max():,} tokens; "
-        f"with your vocabulary it has {config.n_params:,} parameters.",
-        f"The best step came after the text was read about {epochs:.0f} times: train with "
-        "patience, and keep the best weights.",
+        f"In the recorded grid, with {amount:,} tokens, width {width} was the smallest within "
+        f"{NEAR} bits per byte of the best; with your vocabulary it has {config.n_params:,} "
+        "parameters.",
+        f"Its best learning rate there was {found['learning_rate']:g}, and its best step came "
+        f"after the text was read about {found['epochs']:.0f} times: train with patience, and "
+        "keep the best weights. A lower rate needs more steps in proportion.",
+        _beside_counting(decisions.loc[amount], amount),
     ]
     if not amounts.min() / 2 <= n_tokens <= 2 * amounts.max():
         reasons.append("Your text is much shorter or longer than those: this is a guess.")
@@ -56,21 +71,25 @@ def recommend(n_tokens: int, vocab_size: int = 1000) -> Recommendation:
         reasons.append(
             "More than half of the parameters belong to the vocabulary: a smaller one helps most."
         )
-    return Recommendation(config, epochs, tuple(reasons))
+    return Recommendation(
+        config, float(found["learning_rate"]), float(found["epochs"]), tuple(reasons)
+    )
+
+
+def _beside_counting(decision: "pd.Series", amount: int) -> str:
+    """Whether the best model of the grid was better than a 5-gram on the same text."""
+    by, least = decision["ahead"], decision["ahead_least"]
+    if least > 0:
+        return f"The best model there was {by:.2f} bits per byte better than a 5-gram."
+    if by > 0:
+        return f"The best model there was no better than a 5-gram with every text of {amount:,}."
+    return (
+        f"Even the best model there was {-by:.2f} bits per byte worse than a 5-gram, a table of "
+        "counts: for so little text, counting does as well or better."
+    )
 
 
 @lru_cache(maxsize=1)
-def _steady_width() -> tuple[int, float]:
-    """The smallest width near the best for every amount of text, and how much it loses at most."""
-    runs = last_and_best(read_grid())
-    means = runs.groupby(["n_embd", "train_tokens"])["best_val_loss"].mean().unstack()
-    worst = (means - means.min()).max(axis=1)
-    width = worst.index[worst <= NEAR].min()
-    return int(width), float(worst[width])
-
-
-@cache
-def _best_epochs(width: int) -> "pd.Series":
-    """How often the text had been read at the best step of this width, by the training tokens."""
-    runs = last_and_best(read_grid())
-    return runs[runs["n_embd"] == width].groupby("train_tokens")["best_epochs"].mean()
+def _tables() -> "tuple[pd.DataFrame, pd.DataFrame]":
+    runs = best_looks(read_grid())
+    return size_table(runs), decision_table(runs, read_counting())

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slmlab.study.experiments.evaluations import evaluation_row
+from slmlab.study.experiments.evaluations import sample_means
 from slmlab.study.records import PHASE_RECORDS
 from slmlab.validation import shown
 
@@ -34,7 +34,6 @@ def phase_runs(vocabulary: str = "right-sized") -> "pd.DataFrame":
         last = run.state.history[-1]
         best = next(r for r in run.state.history if r.step == run.state.best_step)
         tests = [r.test_loss for r in run.state.history if r.test_loss is not None]
-        row = evaluation_row(run, last)
         rows.append(
             {
                 "phase": entry.number,
@@ -51,10 +50,7 @@ def phase_runs(vocabulary: str = "right-sized") -> "pd.DataFrame":
                 "test_loss": last.test_loss,
                 "test_loss_at_best": best.test_loss,
                 "lowest_test_loss": min(tests, default=np.nan),
-                "parses": row["parses"],
-                "repetition": row["repetition"],
-                "domain_names": row["domain_names"],
-                "copied": row["copied"],
+                **sample_means(run, last.step),
             }
         )
     return pd.DataFrame(rows).astype({"test_loss": float, "test_loss_at_best": float})

@@ -90,25 +90,44 @@ def fit_power_law(table: "pd.DataFrame", x: str, y: str, by: Sequence[str]) -> P
     return PowerLaw(float(np.exp(offset)), float(exponent), float(low), float(high))
 
 
-def rank_correlation(table: "pd.DataFrame", x: str, y: str) -> float:
-    """Spearman's rank correlation of two columns; NaN if one of them does not vary."""
-    if table[x].nunique() < 2 or table[y].nunique() < 2:
+def rank_correlation(table: "pd.DataFrame", x: str, y: str, given: str | None = None) -> float:
+    """Spearman's rank correlation of two columns; NaN if one of them does not vary.
+
+    With a column `given`, the partial one: of what the ranks of that column do not explain in
+    either (Conover 1999, Practical Nonparametric Statistics, section 5.4). NaN if it explains one
+    of them fully.
+    """
+    names = [x, y] if given is None else [x, y, given]
+    if any(table[name].nunique() < 2 for name in names):
         return float("nan")
-    return float(np.corrcoef(table[x].rank(), table[y].rank())[0, 1])
+    ranks = np.corrcoef(table[names].rank().to_numpy().T)
+    if given is None:
+        return float(ranks[0, 1])
+    (_, xy, xz), (_, _, yz), _ = ranks
+    explained = (1 - xz**2) * (1 - yz**2)
+    return float((xy - xz * yz) / np.sqrt(explained)) if explained > 1e-12 else float("nan")
 
 
 def rank_correlations(
-    table: "pd.DataFrame", predictors: Sequence[str], outcomes: Sequence[str], by: Sequence[str]
+    table: "pd.DataFrame",
+    predictors: Sequence[str],
+    outcomes: Sequence[str],
+    by: Sequence[str],
+    given: str | None = None,
 ) -> "pd.DataFrame":
-    """Spearman's rank correlation of every predictor with every outcome, and 95 % intervals."""
+    """Spearman's rank correlation of every predictor with every outcome, and 95 % intervals.
+
+    The intervals draw whole runs, which `by` tells apart. `given` is that of `rank_correlation`.
+    """
     import pandas as pd
 
     rows = []
     for outcome in outcomes:
         for predictor in predictors:
-            columns = table[[*by, predictor, outcome]]  # few columns are drawn faster
-            low, high = bootstrap(columns, partial(rank_correlation, x=predictor, y=outcome), by)
-            correlation = rank_correlation(table, predictor, outcome)
-            rows.append((outcome, predictor, correlation, low, high))
+            used = dict.fromkeys([*by, predictor, outcome, *([given] if given else [])])
+            columns = table[list(used)]  # few columns are drawn faster
+            correlation = partial(rank_correlation, x=predictor, y=outcome, given=given)
+            low, high = bootstrap(columns, correlation, by)
+            rows.append((outcome, predictor, correlation(columns), low, high))
     columns = ["outcome", "predictor", "correlation", "low", "high"]
     return pd.DataFrame(rows, columns=columns)

@@ -45,45 +45,28 @@ def published() -> "pd.DataFrame":
     return pd.DataFrame(rows).set_index("phase")
 
 
-def around_the_rule(runs: "pd.DataFrame") -> "pd.DataFrame":
-    """Does a ratio of 10 to 100 parameters per training token do best, at equal text?
-
-    `runs` is what `last_and_best` gives. One row for each amount of text and seed, whose models
-    all read the same text. `10 to 100`: the mean of the lowest held-out losses of the models in
-    that range; `below 10` and `above 100`: how much more the models on either side of it have
-    (nats per token; NaN where there is none). `ranges_overlap`: whether a model below 10 is as
-    good as one inside.
-    """
-    ratio = runs["params_per_token"]
-    band = np.select([ratio < 10, ratio <= 100], ["below 10", "10 to 100"], "above 100")
-    groups = runs.groupby(["train_tokens", "seed", band])["best_val_loss"]
-    table = groups.mean().unstack()
-    inside = table["10 to 100"]
-    for side in ("below 10", "above 100"):
-        table[side] -= inside
-    lowest, highest = groups.min().unstack(), groups.max().unstack()
-    table["ranges_overlap"] = lowest["below 10"] <= highest["10 to 100"]
-    return table[["10 to 100", "below 10", "above 100", "ranges_overlap"]].reset_index()
-
-
 def gap_per_doubling(table: "pd.DataFrame") -> "pd.DataFrame":
-    """How much the grid's gap grows with a doubling of epochs, parameters and training tokens.
+    """How much the grid's gap grows with a doubling of epochs, parameters and learning rate.
 
-    A linear model of the gap in the three logarithms, over all evaluations of all runs. Columns:
-    `effect` in nats per doubling, with its 95 % interval `low` to `high`.
+    For each amount of training text, a linear model of the gap in the three logarithms, over all
+    looks of all runs. Index: train_tokens and what is doubled. Columns: `effect` in bits per byte
+    for a doubling, with its 95 % interval `low` to `high`, which draws whole runs.
     """
     import pandas as pd
 
-    names = ["epochs", "params", "train_tokens"]
-    rows = table[table["step"] > 0]
+    names = ["epochs", "params", "learning_rate"]
 
     def effects(sample: "pd.DataFrame") -> np.ndarray:
         x = np.column_stack([np.log2(sample[names]), np.ones(len(sample))])
         return np.linalg.lstsq(x, sample["gap"], rcond=None)[0][:-1]
 
-    low, high = bootstrap(rows, effects, GRID.keys)
-    columns = {"effect": effects(rows), "low": low, "high": high}
-    return pd.DataFrame(columns, index=pd.Index(names, name="a doubling of"))
+    index = pd.Index(names, name="a doubling of")
+    tables = {}
+    for tokens, rows in table[table["step"] > 0].groupby("train_tokens"):
+        low, high = bootstrap(rows, effects, GRID.keys)
+        columns = {"effect": effects(rows), "low": low, "high": high}
+        tables[tokens] = pd.DataFrame(columns, index=index)
+    return pd.concat(tables, names=["train_tokens"])
 
 
 def held_out_overlap(n: int = 8) -> "pd.DataFrame":

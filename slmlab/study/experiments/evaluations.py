@@ -49,7 +49,9 @@ def observed(setup: Setup, looks: Sequence[int], is_over: Callable[[Rows], bool]
             continue
         if sampled := len(rows) % 2 == 0:
             run.samples += [run.take_sample(prompt) for prompt in PROMPTS]
-        samples = sample_means(run, now.step) if sampled else dict.fromkeys(SAMPLE_COLUMNS, math.nan)
+        samples = (
+            sample_means(run, now.step) if sampled else dict.fromkeys(SAMPLE_COLUMNS, math.nan)
+        )
         facts = {"params": model.n_params, "step": now.step, "epochs": now.epochs}
         rows.append(facts | losses(model, dataset) | samples | {"seconds": now.seconds})
         if is_over(rows):
@@ -66,17 +68,17 @@ def sample_means(run: Run, step: int) -> dict[str, float]:
 def losses(model: nn.Module, dataset: Dataset) -> dict[str, float]:
     """Strided losses on the training and the validation text: nats per token, and bits per byte.
 
-    Of a long training text, `TRAIN_TOKENS` in a few stretches. Keys: train_loss, train_bits,
-    val_loss, val_bits.
+    Of a long training text, `TRAIN_TOKENS` in a few stretches. Keys: train_loss, val_loss,
+    train_bits, val_bits.
     """
-    found: dict[str, float] = {}
-    for kind, stretches in {"train": _stretches(dataset.train), "val": [dataset.val]}.items():
+    texts = {"train": _stretches(dataset.train), "val": [dataset.val]}
+    per_token, per_byte = {}, {}
+    for kind, stretches in texts.items():
         parts = [strided_bits(model, dataset.tokenizer, ids) for ids in stretches]
         bits, n_bytes = (sum(column) for column in zip(*parts, strict=True))
-        n_tokens = sum(len(ids) - 1 for ids in stretches)
-        found[f"{kind}_loss"] = bits * math.log(2) / n_tokens
-        found[f"{kind}_bits"] = bits / n_bytes
-    return found
+        per_token[f"{kind}_loss"] = bits * math.log(2) / sum(len(ids) - 1 for ids in stretches)
+        per_byte[f"{kind}_bits"] = bits / n_bytes
+    return per_token | per_byte
 
 
 def _stretches(ids: Tensor) -> list[Tensor]:

@@ -139,44 +139,50 @@ def best_looks(table: "pd.DataFrame") -> "pd.DataFrame":
 def at_best_rates(runs: "pd.DataFrame") -> "pd.DataFrame":
     """The runs of `best_looks`, of each width and amount of text those with its best rate only.
 
-    The best rate has the lowest mean of `val_bits` over the seeds.
+    The best rate has the lowest mean of `val_bits` over the seeds, of the rates that were run with
+    every seed.
     """
-    of_one_size = ["n_embd", "train_tokens"]
-    means = runs.groupby([*of_one_size, "learning_rate"])["val_bits"].mean()
-    best = means.loc[means.groupby(of_one_size).idxmin()].reset_index()
-    return runs.merge(best[[*of_one_size, "learning_rate"]])
+    n_seeds = runs.groupby(["n_embd", "learning_rate"])["seed"].transform("nunique")
+    every = runs[n_seeds == runs["seed"].nunique()]
+    means = every.groupby(["train_tokens", "n_embd", "learning_rate"])["val_bits"].mean()
+    best = means.loc[means.groupby(["train_tokens", "n_embd"]).idxmin()].reset_index()
+    return every.merge(best.drop(columns="val_bits"))
+
+
+def size_table(runs: "pd.DataFrame") -> "pd.DataFrame":
+    """For each amount of text and width: what its own best learning rate did.
+
+    `runs` is what `best_looks` gives. Index: train_tokens, n_embd. Columns: `params`,
+    `learning_rate`, then means over the seeds, each run at its best look: `steps`, `epochs`,
+    `gap` and `bits` per byte on the held-out scripts; `spread`, the range of `bits`; `behind`, by
+    how much `bits` are above those of the best width; `near`, whether by at most `NEAR`.
+    """
+    groups = at_best_rates(runs).groupby(["train_tokens", "n_embd"])
+    columns = ["params", "learning_rate", "step", "epochs", "gap", "val_bits"]
+    table = groups[columns].mean().rename(columns={"step": "steps", "val_bits": "bits"})
+    table["params"] = table["params"].astype(int)
+    table["spread"] = groups["val_bits"].max() - groups["val_bits"].min()
+    table["behind"] = table["bits"] - table.groupby("train_tokens")["bits"].transform("min")
+    table["near"] = table["behind"] <= NEAR
+    return table
 
 
 def decision_table(runs: "pd.DataFrame", counting: "pd.DataFrame") -> "pd.DataFrame":
     """For each amount of text: the set-up that did best on the held-out scripts, beside counting.
 
-    `runs` is what `best_looks` gives, `counting` what `read_counting` does. The best width and rate
-    have the lowest mean of `val_bits` over the seeds; a row has the means over their runs: when
-    they were best (`steps`, `epochs`) and how large the gap was then (`gap`), `bits` per byte with
-    their range over the seeds (`spread`). `near` lists the widths that at their own best rates are
-    at most `NEAR` above. `five_gram` is what counting has on the same texts, and `ahead` by how
-    much the model is better, in the mean and (`ahead_least`) for the seed where it is least.
+    `runs` is what `best_looks` gives, `counting` what `read_counting` does. Of the best width it
+    has the columns of `size_table`; `near` lists the widths that are at most `NEAR` behind it.
+    `five_gram` is what counting has on the same texts (bits per byte), and `ahead` by how much
+    the model is better: the mean over the seeds, and (`ahead_least`) the seed where it is least.
     """
-    import pandas as pd
-
-    rows = {}
-    for tokens, group in at_best_rates(runs).groupby("train_tokens"):
-        means = group.groupby("n_embd")["val_bits"].mean()
-        best = group[group["n_embd"] == means.idxmin()].set_index("seed")
-        counted = counting[counting["train_tokens"] == tokens].set_index("seed")["val_bits"]
-        ahead = counted - best["val_bits"]
-        rows[tokens] = {
-            "n_embd": means.idxmin(),
-            "params": best["params"].iloc[0],
-            "learning_rate": best["learning_rate"].iloc[0],
-            "near": ", ".join(str(width) for width in means[means <= means.min() + NEAR].index),
-            "steps": best["step"].mean(),
-            "epochs": best["epochs"].mean(),
-            "gap": best["gap"].mean(),
-            "bits": means.min(),
-            "spread": best["val_bits"].max() - best["val_bits"].min(),
-            "five_gram": counted.mean(),
-            "ahead": ahead.mean(),
-            "ahead_least": ahead.min(),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("train_tokens")
+    sizes = size_table(runs)
+    table = sizes.loc[sizes.groupby("train_tokens")["bits"].idxmin()].reset_index("n_embd")
+    near = sizes[sizes["near"]].reset_index("n_embd")["n_embd"].astype(str)
+    table["near"] = near.groupby("train_tokens").agg(", ".join)
+    keys = ["train_tokens", "seed"]
+    best = at_best_rates(runs).merge(table["n_embd"].reset_index()).set_index(keys)["val_bits"]
+    counted = counting.set_index(keys)["val_bits"]
+    table["five_gram"] = counted.groupby("train_tokens").mean()
+    ahead = (counted - best).groupby("train_tokens")
+    table["ahead"], table["ahead_least"] = ahead.mean(), ahead.min()
+    return table.drop(columns="behind")
