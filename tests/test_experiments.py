@@ -1,5 +1,6 @@
 """The experiments vary what they say they vary, nothing else, and still give what was recorded."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -8,18 +9,23 @@ import torch
 import torch.nn.functional as F
 
 import slmlab as lab
+from slmlab.engine.evaluation import strided_losses
 from slmlab.study import records
-from slmlab.study.experiments import EXPERIMENTS
-from slmlab.study.experiments.grid import GRID, Grid
-from slmlab.study.experiments.protocol import Experiment, evaluation_steps
+from slmlab.study.experiments import EXPERIMENTS, evaluations
+from slmlab.study.experiments.counting import COUNTING
+from slmlab.study.experiments.crossing import CROSSING
+from slmlab.study.experiments.evaluations import losses
+from slmlab.study.experiments.grid import GRID, Grid, has_turned
+from slmlab.study.experiments.protocol import Experiment, evaluation_steps, log_spaced
 from slmlab.study.experiments.suspects import SUSPECTS, _reported_accuracy
 from slmlab.study.experiments.tables import read_rows, read_table
+from slmlab.study.phases import PHASES
 
 pytestmark = pytest.mark.slow
 
 
 def shortened(experiment, steps):
-    """The experiment with few steps, evaluated at the start and at the end."""
+    """The experiment with few steps, looked at near the start and at the end at most."""
     return replace(experiment, base=experiment.base.replace(max_steps=steps, eval_interval=steps))
 
 
@@ -29,8 +35,10 @@ def test_an_experiment_keeps_its_own_promises(experiment):
     assert len({experiment.key(cell) for cell in cells}) == len(cells)
     assert set(experiment.keys) | {"step", "train_loss", "val_loss"} <= experiment.columns.keys()
     assert set(experiment.columns.values()) <= {int, float, str}
-    rows = shortened(experiment, 2).run_cell(cells[-1])
-    assert [row["step"] for row in rows] == [0, 2]
+    rows = shortened(experiment, 5).run_cell(cells[-1])
+    assert rows[0]["step"] == 0
+    assert shortened(experiment, 5).is_whole(cells[-1], rows)
+    assert not experiment.is_whole(cells[-1], rows[1:])
     assert all(list(row) == list(experiment.columns) for row in rows)
     assert all(row.items() >= cells[-1].items() for row in rows)
 
@@ -38,7 +46,7 @@ def test_an_experiment_keeps_its_own_promises(experiment):
 @pytest.mark.parametrize(
     ("experiment", "cell"),
     [
-        (GRID, GRID.cell(12, 1000, 0)),
+        (GRID, GRID.cell(12, 1e-3, 1000, 0)),
         (SUSPECTS, SUSPECTS.cell("423", "leaked", "causal", "next token", 2)),
         (SUSPECTS, SUSPECTS.cell("423", "held out", "missing", "next token", 0)),
         (SUSPECTS, SUSPECTS.cell("423", "held out", "causal", "unshifted", 1)),
@@ -46,22 +54,60 @@ def test_an_experiment_keeps_its_own_promises(experiment):
     ids=lambda value: value.name if isinstance(value, Experiment) else None,
 )
 def test_a_cell_still_begins_as_it_was_recorded(experiment, cell):
-    """The first two evaluations of the full run; later ones differ more between processors."""
-    stored = [row for row in read_rows(experiment) if row.items() >= cell.items()][:2]
-    made = shortened(experiment, 100).run_cell(cell)
-    assert [row["step"] for row in stored] == [row["step"] for row in made] == [0, 100]
+    """The first looks of the full run; later ones differ more between processors."""
+    made = shortened(experiment, 40 if experiment is GRID else 100).run_cell(cell)
+    stored = [row for row in read_rows(experiment) if row.items() >= cell.items()][: len(made)]
+    assert [row["step"] for row in stored] == [row["step"] for row in made]
+    assert len(made) > 1
     for old, new in zip(stored, made, strict=True):
         for loss in ("train_loss", "val_loss"):
             assert new[loss] == pytest.approx(old[loss], abs=1e-3), (cell, new["step"])
 
 
-def test_the_grid_is_five_by_five_by_three():
-    assert len(GRID.cells()) == 75
-    assert GRID.cells()[0]["n_embd"] == max(GRID.widths)  # the slowest first
+def test_each_width_has_rates_of_its_own_with_every_seed_and_others_around_them():
+    sizes = [(width, rate) for width, rates in GRID.rates for rate in rates]
+    around = [(width, rate) for width, rates in GRID.edges for rate in rates]
+    n_texts = len(GRID.train_tokens)
+    assert len(GRID.cells()) == n_texts * (len(sizes) * len(GRID.seeds) + len(around))
+    for width, rates in GRID.rates:
+        beyond = dict(GRID.edges)[width]
+        assert min(beyond) < min(rates) and max(beyond) > max(rates)
+    assert max(dict(GRID.edges)) > max(dict(GRID.rates))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "steps"),
+    [(5, 20, [0, 5, 7, 10, 14, 20]), (5, 12, [0, 5, 7, 10, 12]), (3, 3, [0, 3])],
+)
+def test_looks_are_spaced_in_the_logarithm(first, last, steps):
+    assert log_spaced(first, last) == steps
+
+
+@pytest.mark.parametrize(
+    ("losses", "turned"),
+    [
+        ([3.0], False),
+        ([3.0, 2.0, 2.2], False),  # one look above the lowest may be chance
+        ([3.0, 2.0, 2.2, 2.2], True),
+        ([3.0, 2.0, 2.05, 2.2], False),
+        ([3.0, 3.2, 3.3], True),  # a rate so high that it never fell
+        ([3.0, 2.9, 2.8, 2.7], False),
+    ],
+)
+def test_a_run_ends_once_its_loss_has_turned(losses, turned):
+    steps = [0, 5, 7, 10]
+    rows = [{"step": s, "val_loss": v} for s, v in zip(steps, losses, strict=False)]
+    assert has_turned(rows) is turned
+
+
+def test_a_turn_is_believed_after_twice_the_steps_only():
+    rows = [{"step": s, "val_loss": v} for s, v in ((0, 3.0), (100, 2.0), (113, 2.3), (141, 2.3))]
+    assert not has_turned(rows)
+    assert has_turned([*rows, {"step": 200, "val_loss": 2.3}])
 
 
 def grid_text(train_tokens, seed):
-    return GRID.setup(48, train_tokens, seed).dataset(tested=False)
+    return GRID.setup(48, 1e-3, train_tokens, seed).dataset(tested=False)
 
 
 def test_more_data_of_a_seed_holds_all_of_the_less():
@@ -83,20 +129,52 @@ def test_the_largest_dataset_exists_and_the_held_out_scripts_validate():
     assert not corpus & {document.text for document in lab.load_held_out().documents}
 
 
-def test_a_cell_has_a_row_for_each_evaluation():
-    tiny = replace(GRID, base=GRID.base.replace(max_steps=4, eval_interval=2))
-    rows = tiny.run_cell(GRID.cell(8, 300, 0))
-    assert [row["step"] for row in rows] == [0, 2, 4]
-    assert rows[-1]["tokens_seen"] == 4 * 8 * 64
-    assert rows[0]["params"] == tiny.setup(8, 300, 0).model(1172).n_params
-    assert all(0 <= row["copied"] <= 1 and 0 <= row["parses"] <= 1 for row in rows)
+def test_a_cell_has_a_row_for_each_look_and_every_second_is_sampled():
+    tiny = replace(GRID, base=GRID.base.replace(max_steps=4), first_look=3)
+    rows = tiny.run_cell(GRID.cell(8, 1e-3, 300, 0))
+    assert [row["step"] for row in rows] == [0, 3, 4]
+    assert rows[-1]["epochs"] == pytest.approx(4 * 8 * 64 / 300)
+    assert rows[0]["params"] == tiny.setup(8, 1e-3, 300, 0).model(1172).n_params
+    assert all(0 <= row["copied"] <= 1 and 0 <= row["parses"] <= 1 for row in rows[::2])
+    assert math.isnan(rows[1]["copied"])
 
 
-def test_half_a_run_is_no_result(monkeypatch):
-    class Stopped:
-        state = lab.TrainState(status="interrupted")
+def test_losses_are_strided_and_in_the_bytes_of_their_own_text():
+    setup = GRID.setup(8, 1e-3, 6_000, 0)
+    dataset = setup.dataset(tested=False)
+    model = setup.model(dataset.tokenizer.n_vocab)
+    found = losses(model, dataset)
+    score = lab.text_score(model, dataset.tokenizer, lab.load_held_out().text)
+    assert found["val_bits"] == pytest.approx(score)
+    assert found["val_loss"] == pytest.approx(float(strided_losses(model, dataset.val).mean()))
+    assert found["val_bits"] == pytest.approx(lab.bits_per_byte(found["val_loss"], dataset))
+    assert found["train_loss"] == pytest.approx(
+        float(strided_losses(model, dataset.train).mean()), abs=0.05
+    )
 
-    monkeypatch.setattr(lab.Setup, "train", lambda *_, **__: Stopped)
+
+def test_counting_is_fitted_to_the_texts_of_the_grid():
+    rows = COUNTING.run_cell(COUNTING.cell(1_000, 1))
+    dataset = GRID.setup(8, 1e-3, 1_000, 1).dataset(tested=False)
+    model = lab.NGram(lab.NGramConfig(dataset.tokenizer.n_vocab, 5, 0.9), dataset.train)
+    score = lab.text_score(model, dataset.tokenizer, lab.load_held_out().text)
+    assert rows[0]["val_bits"] == pytest.approx(score)
+
+
+def test_the_crossing_changes_the_settings_or_the_text_and_nothing_else():
+    settings = {cell["phase"]: CROSSING.setup(**cell) for cell in CROSSING.cells()}
+    for phase, setup in settings.items():
+        assert setup.shape == PHASES[phase].setup.shape
+        assert setup.training.max_steps == PHASES[phase].setup.training.max_steps
+    texts = {cell["train_tokens"]: CROSSING.setup(**cell).data for cell in CROSSING.cells()}
+    assert {n: data.n_tokens for n, data in texts.items()} == {900: 900, 4_500: 4_500}
+
+
+def test_ctrl_c_ends_a_cell(monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluations, "fit", stopped)
     with pytest.raises(KeyboardInterrupt):
         GRID.run_cell(GRID.cells()[-1])
 

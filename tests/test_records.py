@@ -14,7 +14,7 @@ import slmlab as lab
 from slmlab.__main__ import main
 from slmlab.engine import runs, training
 from slmlab.study import records
-from slmlab.study.experiments import suspects, tables
+from slmlab.study.experiments import EXPERIMENTS, evaluations, suspects, tables
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.suspects import SUSPECTS, Suspects
 from slmlab.study.experiments.tables import read_rows, read_table, write_table
@@ -25,10 +25,12 @@ pytestmark = pytest.mark.slow
 
 TINY_GRID = replace(
     GRID,
-    widths=(8,),
+    rates=((8, (1e-3,)),),
+    edges=(),
     train_tokens=(300, 600),
     seeds=(0,),
-    base=GRID.base.replace(max_steps=4, eval_interval=2),
+    base=GRID.base.replace(max_steps=4),
+    first_look=3,
 )
 
 
@@ -131,7 +133,7 @@ def test_a_stopped_experiment_goes_on_with_the_missing_cells_only(folder, monkey
         lambda self, cell: made.append(cell) or run_cell(self, cell),
     )
     assert records.record(folder, ("grid",), backend="sequential") == 1
-    assert made == [{"n_embd": 8, "train_tokens": 600, "seed": 0}]
+    assert made == [TINY_GRID.cell(8, 1e-3, 300, 0)]
     again = read_rows(TINY_GRID, folder)
     assert [row | {"seconds": 0} for row in again] == [row | {"seconds": 0} for row in rows]
     assert records.problems_of(folder) == []
@@ -156,7 +158,7 @@ def test_going_on_changes_no_byte_of_the_rows_that_are_there(folder):
     assert (folder / "suspects.csv").read_bytes() == with_all
 
 
-@pytest.mark.parametrize("experiment", [GRID, SUSPECTS], ids=lambda e: e.name)
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
 def test_the_stored_tables_are_written_as_they_were_read(experiment, tmp_path):
     write_table(experiment, tmp_path, read_rows(experiment), [])
     name = f"{experiment.name}.csv"
@@ -296,7 +298,7 @@ def test_what_is_in_the_place_of_the_lock_is_left_alone(tmp_path, kind):
 
 def test_a_cell_stopped_in_this_process_is_not_recorded_by_half(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        stop_after(patch, training, "_evaluate", 5)  # in the second cell of three evaluations
+        stop_after(patch, evaluations, "losses", 5)  # in the second cell of three looks
         with pytest.raises(KeyboardInterrupt):
             records.record(tmp_path, ("grid",), backend="sequential")
     assert len(read_rows(TINY_GRID, tmp_path)) == 3
@@ -313,7 +315,7 @@ def untrained(monkeypatch):
     """Cells that give rows without training: what happens to the rows is tested, not the rows."""
 
     def rows(self, cell):
-        return [dict.fromkeys(self.columns, 0) | cell | {"step": s} for s in self.steps(cell)]
+        return [dict.fromkeys(self.columns, 0) | cell | {"step": s} for s in self.looks]
 
     monkeypatch.setattr(type(TINY_GRID), "run_cell", rows)
 
@@ -358,14 +360,17 @@ from dataclasses import replace
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.tables import add_rows
 from pathlib import Path
-grid = replace(GRID, seeds=tuple(range(200)), widths=(8,), train_tokens=(300,))
+grid = replace(GRID, seeds=tuple(range(200)), rates=((8, (1e-3,)),), edges=(),
+    train_tokens=(300,))
 row = dict.fromkeys(grid.columns, 0)
 for cell in grid.cells():
-    add_rows(grid, Path({str(tmp_path)!r}), [row | cell | {{"step": s}} for s in grid.steps(cell)],
+    add_rows(grid, Path({str(tmp_path)!r}), [row | cell | {{"step": s}} for s in grid.looks],
         {{}})
     print(flush=True)
 """
-    grid = replace(GRID, seeds=tuple(range(200)), widths=(8,), train_tokens=(300,))
+    grid = replace(
+        GRID, seeds=tuple(range(200)), rates=((8, (1e-3,)),), edges=(), train_tokens=(300,)
+    )
     for wait in (3, 7):
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         for _ in range(wait):
@@ -476,7 +481,7 @@ def test_a_loss_that_is_no_number_is_found(folder):
     rows[1]["val_loss"] = float("nan")
     write_table(TINY_GRID, folder, rows, [])
     [problem] = records.problems_of(folder)
-    assert "not a number, at step 2" in problem
+    assert "not a number, at step 3" in problem
 
 
 def test_an_altered_phase_is_found(folder):

@@ -28,10 +28,11 @@ pytestmark = pytest.mark.cluster
 # generator is one for all threads of a process.
 TINY = replace(
     GRID,
-    widths=(8,),
+    rates=((8, (1e-3,)),),
+    edges=(),
     train_tokens=(300, 400),
     seeds=(0, 1),
-    base=GRID.base.replace(max_steps=5, eval_interval=5, dropout=0.1),
+    base=GRID.base.replace(max_steps=5, dropout=0.1),
 )
 
 

@@ -148,11 +148,11 @@ def _facts(threads: int) -> dict[str, Any]:
 
 def _checked(experiment: Experiment, cell: Cell, rows: Rows) -> Rows:
     """The rows with the types of their columns. Raises `ValueError` if they are not as promised."""
-    columns, steps = experiment.columns, list(experiment.steps(cell))
+    columns = experiment.columns
     if any(row.keys() != columns.keys() for row in rows):
         raise ValueError("its rows have other columns than the experiment")
-    if [row["step"] for row in rows] != steps:
-        raise ValueError(f"it gave {len(rows)} of its {len(steps)} evaluations")
+    if not experiment.is_whole(cell, rows):
+        raise ValueError(f"it gave {len(rows)} rows, which are not all of its looks")
     return [{name: kind(row[name]) for name, kind in columns.items()} for row in rows]
 
 
