@@ -360,8 +360,9 @@ from dataclasses import replace
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.tables import add_rows
 from pathlib import Path
-grid = replace(GRID, seeds=tuple(range(200)), rates=((8, (1e-3,)),), edges=(),
-    train_tokens=(300,))
+grid = replace(
+    GRID, seeds=tuple(range(200)), rates=((8, (1e-3,)),), edges=(), train_tokens=(300,)
+)
 row = dict.fromkeys(grid.columns, 0)
 for cell in grid.cells():
     add_rows(grid, Path({str(tmp_path)!r}), [row | cell | {{"step": s}} for s in grid.looks],
@@ -378,7 +379,7 @@ for cell in grid.cells():
         process.kill()
         process.communicate()
         rows = read_rows(grid, tmp_path)
-        steps = len(grid.steps(rows[0]))
+        steps = len(grid.looks)
         assert len(rows) >= wait * steps and len(rows) % steps == 0
         assert len(tables.missing_cells(grid, tmp_path)) == 200 - len(rows) // steps
 
