@@ -1,4 +1,4 @@
-"""The command line: `python -m slmlab check | phases | run | sample | record`."""
+"""The command line: `python -m slmlab check | phases | ladder | run | sample | record`."""
 
 import argparse
 import os
@@ -81,6 +81,36 @@ def _phases(_: argparse.Namespace) -> int:
     return 0
 
 
+def _ladder(_: argparse.Namespace) -> int:
+    from slmlab.study.ladder import ladder_words, read_ladder
+
+    table = read_ladder()
+    shown = pd.DataFrame(
+        {
+            "lesson": table["lesson"],
+            "training tokens": table["train_tokens"].map("{:,}".format),
+            "parameters": table["params"].map("{:,}".format),
+            "step": table["step"],
+            "bits per byte": table["score"].map("{:.3f}".format),
+            "to the number to beat": _differences(table, "to_beat"),
+            "to the 5-gram of its text": _differences(table, "same_text"),
+        }
+    )
+    _say(shown.rename_axis(None).to_string())
+    _say(
+        "\nbits per byte: of the final scripts, mean of the seeds; parameters of counting: its counts"
+        "\nto …: difference in bits per byte, below 0 if the rung is better, with its 95 % interval\n"
+    )
+    _say(ladder_words(table))
+    return 0
+
+
+def _differences(table: pd.DataFrame, column: str) -> list[str]:
+    """Each difference with its interval, as text; "–" for what is not compared with itself."""
+    rows = table[[column, f"{column}_low", f"{column}_high"]].itertuples(index=False)
+    return ["–" if d != d else str(Difference(d, *interval)) for d, *interval in rows]
+
+
 def _run(options: argparse.Namespace) -> int:
     setup, name = _setup(options)
     if options.out:
@@ -155,6 +185,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("phases", help="the five phases, as a table")
     command.set_defaults(command=_phases)
+
+    command = commands.add_parser("ladder", help="every kind of model beside counting, as a table")
+    command.set_defaults(command=_ladder)
 
     command = commands.add_parser("run", help="train a phase as published, or any set-up")
     command.add_argument(

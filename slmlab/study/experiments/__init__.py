@@ -1,7 +1,8 @@
 """The recorded experiments, one file each. A new one is a file here and a line in this list."""
 
 from slmlab.study.experiments.grid import GRID
+from slmlab.study.experiments.ladder import LADDER
 from slmlab.study.experiments.protocol import Experiment
 from slmlab.study.experiments.suspects import SUSPECTS
 
-EXPERIMENTS: tuple[Experiment, ...] = (GRID, SUSPECTS)
+EXPERIMENTS: tuple[Experiment, ...] = (GRID, SUSPECTS, LADDER)
