@@ -91,15 +91,17 @@ def _ladder(_: argparse.Namespace) -> int:
             "training tokens": table["train_tokens"].map("{:,}".format),
             "parameters": table["params"].map("{:,}".format),
             "step": table["step"],
+            "seconds": table["seconds"].map("{:,.1f}".format),
             "bits per byte": table["score"].map("{:.3f}".format),
-            "to the number to beat": _differences(table, "to_beat"),
-            "to the 5-gram of its text": _differences(table, "same_text"),
+            "vs the number to beat": _differences(table, "to_beat"),
+            "vs the 5-gram of its text": _differences(table, "same_text"),
         }
     )
     _say(shown.rename_axis(None).to_string())
     _say(
-        "\nbits per byte: of the final scripts, mean of the seeds; parameters of counting: its counts"
-        "\nto …: difference in bits per byte, below 0 if the rung is better, with its 95 % interval\n"
+        "\nparameters: of counting, the counts it keeps; seconds: of training, on a shared machine"
+        "\nbits per byte: of the final scripts, mean of the seeds"
+        "\nvs …: difference in bits per byte and its 95 % interval; below 0 the rung is better\n"
     )
     _say(ladder_words(table))
     return 0
@@ -107,8 +109,9 @@ def _ladder(_: argparse.Namespace) -> int:
 
 def _differences(table: pd.DataFrame, column: str) -> list[str]:
     """Each difference with its interval, as text; "–" for what is not compared with itself."""
-    rows = table[[column, f"{column}_low", f"{column}_high"]].itertuples(index=False)
-    return ["–" if d != d else str(Difference(d, *interval)) for d, *interval in rows]
+    rows = table[[column, f"{column}_low", f"{column}_high"]].to_numpy()
+    texts = ("–" if d != d else f"{d:+.3f} ({low:+.3f} to {high:+.3f})" for d, low, high in rows)
+    return [text.replace("-", "−") for text in texts]
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -101,13 +101,13 @@ def ladder_words(table: "pd.DataFrame") -> str:
 
 
 def _verdicts(models: "pd.DataFrame", column: str, rival: str) -> list[str]:
-    """Three sentences: which models are better, which are worse, and which it cannot tell."""
+    """Three sentences: which models are better, which are worse, and which are neither."""
     low, high = models[f"{column}_low"], models[f"{column}_high"]
     return [
         f"  {words} {rival}: {', '.join(models.index[which]) or 'none'}."
         for words, which in (
             ("Clearly better than", high < 0),
             ("Clearly worse than", low > 0),
-            ("No clear difference to", (low <= 0) & (high >= 0)),
+            ("No clear difference from", (low <= 0) & (high >= 0)),
         )
     ]
