@@ -323,8 +323,8 @@ def test_a_counting_score_is_paired_with_every_seed():
     [
         ((0.5, -0.5), "mixed", "small", "none"),
         ((-0.5, 0.5), "small", "mixed", "none"),
-        ((0.001, 0.001), "none", "none", "small, mixed"),
-        ((0.5, 0.5), "none", "small, mixed", "none"),
+        ((0.001, 0.001), "none", "none", "small; mixed"),
+        ((0.5, 0.5), "none", "small; mixed", "none"),
     ],
 )
 def test_the_words_fit_the_numbers(shifts, better, worse, unclear):

@@ -83,10 +83,7 @@ def _difference(
 
 
 def ladder_words(table: "pd.DataFrame") -> str:
-    """Where a model beats counting and where it does not, in sentences made from `ladder_table`.
-
-    A difference is clear if its 95 % interval does not include 0.
-    """
+    """Where a model beats counting and where it does not, in sentences made from `ladder_table`."""
     to_beat = table.loc[NUMBER_TO_BEAT, "score"]
     others = table[table["kind"] != "counting"]
     return "\n".join(
@@ -96,6 +93,7 @@ def ladder_words(table: "pd.DataFrame") -> str:
             *_verdicts(others, "to_beat", "the number to beat"),
             "Each model beside the 5-gram over its own training text:",
             *_verdicts(others, "same_text", "the 5-gram over its text"),
+            "A difference is clear if its 95 % interval does not include 0.",
         ]
     )
 
@@ -104,7 +102,7 @@ def _verdicts(models: "pd.DataFrame", column: str, rival: str) -> list[str]:
     """Three sentences: which models are better, which are worse, and which are neither."""
     low, high = models[f"{column}_low"], models[f"{column}_high"]
     return [
-        f"  {words} {rival}: {', '.join(models.index[which]) or 'none'}."
+        f"  {words} {rival}: {'; '.join(models.index[which]) or 'none'}."
         for words, which in (
             ("Clearly better than", high < 0),
             ("Clearly worse than", low > 0),

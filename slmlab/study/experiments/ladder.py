@@ -135,18 +135,19 @@ class Mixed(Trained):
         facts["chosen"] += f", weight {weight:g} on the GPT"
         table = per_file_scores(gpt, dataset.tokenizer, corpus)  # for the bytes
         pairs = zip(*(_losses(m, dataset, corpus) for m in models), strict=True)
-        table["bits"] = [float(mix(*pair, weight).sum()) / math.log(2) for pair in pairs]
+        table["bits"] = [float(mix(a, b, weight).sum()) / math.log(2) for a, b in pairs]
         return table, facts
 
 
-def _counted(dataset: Dataset, order: int | None) -> NGram:
+def _counted(dataset: Dataset, order: int | None) -> Any:
+    """An `NGram`, which goes wherever a `GPT` goes."""
     vocab_size = dataset.tokenizer.n_vocab
     if order is None:
         return choose_ngram(dataset.train, dataset.val, vocab_size)
     return NGram(NGramConfig(vocab_size, order, DISCOUNT), dataset.train)
 
 
-def _losses(model: torch.nn.Module, dataset: Dataset, corpus: Corpus) -> list[Tensor]:
+def _losses(model: Any, dataset: Dataset, corpus: Corpus) -> list[Tensor]:
     """The losses of each file's tokens, each given at least half a context."""
     return [strided_losses(model, encoded(d.entry, dataset.tokenizer)) for d in corpus.documents]
 
