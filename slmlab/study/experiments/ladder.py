@@ -42,7 +42,7 @@ class Rung(ABC):
         name: of the row.
         lesson: the number of its notebook, such as "04".
         setup: shape, text and training; a counting model uses its text only.
-        rival: the name of the counting rung over the same text; a counting rung's own name.
+        rival: the name of the 5-gram over the same text; that 5-gram is its own.
         steps: how long each seed trains, seed 0 first. Counting has no chance: one seed, step 0.
     """
 
