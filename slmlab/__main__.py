@@ -1,4 +1,4 @@
-"""The command line: `python -m slmlab check | phases | run | sample | record`."""
+"""The command line: `python -m slmlab check | phases | ladder | run | sample | record`."""
 
 import argparse
 import os
@@ -81,6 +81,39 @@ def _phases(_: argparse.Namespace) -> int:
     return 0
 
 
+def _ladder(_: argparse.Namespace) -> int:
+    from slmlab.study.ladder import ladder_words, read_ladder
+
+    table = read_ladder()
+    shown = pd.DataFrame(
+        {
+            "lesson": table["lesson"],
+            "training tokens": table["train_tokens"].map("{:,}".format),
+            "parameters": table["params"].map("{:,}".format),
+            "step": table["step"],
+            "seconds": table["seconds"].map("{:,.1f}".format),
+            "bits per byte": table["score"].map("{:.3f}".format),
+            "vs the number to beat": _differences(table, "to_beat"),
+            "vs the 5-gram of its text": _differences(table, "same_text"),
+        }
+    )
+    _say(shown.rename_axis(None).to_string())
+    _say(
+        "\nparameters: of counting, the counts it keeps; seconds: of training, on a shared machine"
+        "\nbits per byte: of the final scripts, mean of the seeds"
+        "\nvs …: difference in bits per byte and its 95 % interval; below 0 the rung is better\n"
+    )
+    _say(ladder_words(table))
+    return 0
+
+
+def _differences(table: pd.DataFrame, column: str) -> list[str]:
+    """Each difference with its interval, as text; "–" for what is not compared with itself."""
+    rows = table[[column, f"{column}_low", f"{column}_high"]].to_numpy()
+    texts = ("–" if d != d else f"{d:+.3f} ({low:+.3f} to {high:+.3f})" for d, low, high in rows)
+    return [text.replace("-", "−") for text in texts]
+
+
 def _run(options: argparse.Namespace) -> int:
     setup, name = _setup(options)
     if options.out:
@@ -155,6 +188,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("phases", help="the five phases, as a table")
     command.set_defaults(command=_phases)
+
+    command = commands.add_parser("ladder", help="every kind of model beside counting, as a table")
+    command.set_defaults(command=_ladder)
 
     command = commands.add_parser("run", help="train a phase as published, or any set-up")
     command.add_argument(

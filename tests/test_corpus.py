@@ -240,6 +240,7 @@ def test_the_final_scripts_are_new_and_at_least_eight(corpus):
 READERS = {
     "slmlab/text/corpus.py",
     "slmlab/__init__.py",
+    "slmlab/study/experiments/ladder.py",
     "slmlab/study/ladder.py",
     "notebooks/05_the_verdict.ipynb",
 }

@@ -264,5 +264,5 @@ def _experiment_problems(experiment: Experiment, folder: Path) -> Iterator[str]:
         n = len(experiment.cells())
         yield f"{experiment.name} has {n - len(missing)} of its {n} runs; record the rest."
     for row in rows:
-        if not math.isfinite(row["train_loss"] + row["val_loss"]):
+        if not all(math.isfinite(row[name]) for name in experiment.losses):
             yield f"{experiment.title(row)} has a loss that is not a number, at step {row['step']}."

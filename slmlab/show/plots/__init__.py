@@ -9,6 +9,7 @@ from slmlab.show.plots.curves import (
     stopping_points,
     two_exams,
 )
+from slmlab.show.plots.ladder import ladder
 from slmlab.show.plots.leaks import loss_against_overlap, suspect_perplexities
 from slmlab.show.plots.sizes import fitted, gap_against, grid_map, parameter_breakdown
 from slmlab.show.plots.spread import correlation_intervals, phase_gaps, seed_spread
@@ -21,6 +22,7 @@ __all__ = [
     "fitted",
     "gap_against",
     "grid_map",
+    "ladder",
     "loss_against_overlap",
     "loss_curves",
     "memory_curves",

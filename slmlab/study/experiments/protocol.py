@@ -24,14 +24,16 @@ class Experiment(ABC):
     Attributes:
         name: of its files, and on the command line.
         keys: the columns that tell cells apart.
-        columns: of the table, in order, with the type of each (int, float or str). `step`,
-            `train_loss` and `val_loss` (nats per token) are among them.
+        columns: of the table, in order, with the type of each (int, float or str). `step` and
+            `losses` are among them.
+        losses: the columns that must hold finite numbers (nats per token, unless said otherwise).
         base: the set-up that the cells vary.
     """
 
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
     columns: ClassVar[dict[str, type]]
+    losses: ClassVar[tuple[str, ...]] = ("train_loss", "val_loss")
     base: Setup
 
     @abstractmethod

@@ -1,0 +1,242 @@
+"""The ladder: what every kind of model scores on the final scripts, in one table.
+
+A rung is a row of it. A lesson adds its best set-up to `RUNGS`, and `python -m slmlab record
+ladder` makes what is missing. Sizes, rates, steps, orders and weights are chosen before, on
+validation text or held-out scripts; nothing is chosen by the final ones.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from slmlab.engine.config import TrainConfig
+from slmlab.engine.evaluation import strided_losses
+from slmlab.engine.model import GPT
+from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
+from slmlab.engine.training import fit
+from slmlab.study.baseline import choose_weight, mix
+from slmlab.study.experiments.protocol import Cell, Experiment, Rows
+from slmlab.study.paired import per_file_scores
+from slmlab.study.setups import Excerpt, Setup, Shape, preset
+from slmlab.text.corpus import Corpus, load_final, load_held_out
+from slmlab.text.dataset import Dataset, encoded
+from slmlab.text.files import sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ORDER, DISCOUNT = 5, 0.9  # of the number to beat
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rung(ABC):
+    """A row of the ladder: what is trained, on which text, and for which lesson.
+
+    Attributes:
+        name: of the row.
+        lesson: the number of its notebook, such as "04".
+        setup: shape, text and training; a counting model uses its text only.
+        rival: the name of the 5-gram over the same text; that 5-gram is its own.
+        steps: how long each seed trains, seed 0 first. Counting has no chance: one seed, step 0.
+    """
+
+    kind: ClassVar[str]
+    name: str
+    lesson: str
+    setup: Setup
+    rival: str
+    steps: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """What tells the rung's set-up from another's, apart from seed and step."""
+        return str(self.setup)
+
+    def dataset(self, seed: int) -> Dataset:
+        """The text of a seed, which decides the order of the files where they are shuffled."""
+        order = None if self.setup.data.order is None else seed
+        return self.setup.replace(order=order).dataset(tested=False)
+
+    @abstractmethod
+    def scores(self, seed: int, corpus: Corpus) -> tuple["pd.DataFrame", Facts]:
+        """Train one seed: its bits and bytes of each file of a corpus, and the facts of it.
+
+        The facts are its params, step, seconds and what was chosen for it.
+        """
+
+
+@dataclass(frozen=True)
+class Counting(Rung):
+    """An n-gram. Without an `order`, the held-out scripts choose its order and discount."""
+
+    kind = "counting"
+    steps: tuple[int, ...] = (0,)
+    order: int | None = ORDER
+
+    def __str__(self) -> str:
+        return f"{self.order or 'n'}-gram of {self.setup}"
+
+    def scores(self, seed: int, corpus: Corpus) -> tuple["pd.DataFrame", Facts]:
+        dataset, begin = self.dataset(seed), perf_counter()
+        model = _counted(dataset, self.order)
+        facts = {
+            "params": model.n_params,
+            "step": 0,
+            "seconds": perf_counter() - begin,
+            "chosen": f"order {model.config.order}, discount {model.config.discount:g}",
+        }
+        return per_file_scores(model, dataset.tokenizer, corpus), facts
+
+
+@dataclass(frozen=True)
+class Trained(Rung):
+    """A GPT at the steps that the held-out scripts chose."""
+
+    kind = "GPT"
+
+    def scores(self, seed: int, corpus: Corpus) -> tuple["pd.DataFrame", Facts]:
+        dataset = self.dataset(seed)
+        model, facts = self.train(seed, dataset)
+        return per_file_scores(model, dataset.tokenizer, corpus), facts
+
+    def train(self, seed: int, dataset: Dataset) -> tuple[GPT, Facts]:
+        """The model of a seed at its step, as it was in the full run; and its facts."""
+        setup = self.setup.replace(seed=seed)
+        model = setup.model(dataset.tokenizer.n_vocab)
+        for now in fit(model, dataset, setup.training):
+            if now.step == self.steps[seed]:
+                break
+        facts = {"step": now.step, "seconds": now.seconds, "chosen": f"step {now.step}"}
+        return model, {"params": model.n_params} | facts
+
+
+@dataclass(frozen=True)
+class Mixed(Trained):
+    """A GPT and the 5-gram of its own text; the held-out scripts choose one weight for a seed."""
+
+    kind = "GPT + counting"
+
+    def __str__(self) -> str:
+        return f"{self.setup} + {ORDER}-gram"
+
+    def scores(self, seed: int, corpus: Corpus) -> tuple["pd.DataFrame", Facts]:
+        dataset = self.dataset(seed)
+        gpt, facts = self.train(seed, dataset)
+        begin = perf_counter()
+        models = gpt, _counted(dataset, ORDER)
+        weight = choose_weight(*(torch.cat(_losses(m, dataset, load_held_out())) for m in models))
+        facts["params"] += models[1].n_params
+        facts["seconds"] += perf_counter() - begin
+        facts["chosen"] += f", weight {weight:g} on the GPT"
+        table = per_file_scores(gpt, dataset.tokenizer, corpus)  # for the bytes
+        pairs = zip(*(_losses(m, dataset, corpus) for m in models), strict=True)
+        table["bits"] = [float(mix(a, b, weight).sum()) / math.log(2) for a, b in pairs]
+        return table, facts
+
+
+def _counted(dataset: Dataset, order: int | None) -> Any:
+    """An `NGram`, which goes wherever a `GPT` goes."""
+    vocab_size = dataset.tokenizer.n_vocab
+    if order is None:
+        return choose_ngram(dataset.train, dataset.val, vocab_size)
+    return NGram(NGramConfig(vocab_size, order, DISCOUNT), dataset.train)
+
+
+def _losses(model: Any, dataset: Dataset, corpus: Corpus) -> list[Tensor]:
+    """The losses of each file's tokens, each given at least half a context."""
+    return [strided_losses(model, encoded(d.entry, dataset.tokenizer)) for d in corpus.documents]
+
+
+NUMBER_TO_BEAT = "5-gram (the number to beat)"
+WHOLE = preset(4).replace(validation="held-out")  # 23,000 tokens, all of them to train on
+# The size, learning rate and step that the grid's held-out scripts chose for 23,000 tokens.
+BEST = Setup(
+    Shape(n_layer=3, n_head=4, n_embd=96, block_size=64),
+    Excerpt(23_000, order=0, validation="held-out"),
+    TrainConfig(8, 1e-3, max_steps=453),
+)
+BEST_STEPS = (BEST.training.max_steps,) * 3
+# The steps of the recorded right-sized runs with the lowest held-out loss, a seed each. Phase 0's
+# is its first look, and Phase 1's with seed 1 its last, so another step may be better still.
+PHASE_STEPS = (
+    (50, 50, 50),
+    (300, 500, 400),
+    (600, 600, 500),
+    (750, 600, 600),
+    (1800, 1600, 1600),
+)
+
+
+def _phase_text(number: int) -> str:
+    """The name of the counting rung over a phase's text; Phase 0 reads what Phase 1 reads."""
+    return f"5-gram, text of Phase {max(1, number)}"
+
+
+RUNGS: tuple[Rung, ...] = (
+    *(
+        Counting(_phase_text(number), f"{number:02}", preset(number), _phase_text(number))
+        for number in (1, 2, 3, 4)
+    ),
+    Counting(NUMBER_TO_BEAT, "00", WHOLE, NUMBER_TO_BEAT),
+    Counting("counting, order chosen", "05", WHOLE, NUMBER_TO_BEAT, order=None),
+    *(
+        Trained(f"Phase {number}", f"{number:02}", preset(number), _phase_text(number), steps)
+        for number, steps in enumerate(PHASE_STEPS)
+    ),
+    Trained("GPT, best of the grid", "05", BEST, NUMBER_TO_BEAT, BEST_STEPS),
+    Mixed("GPT and counting, mixed", "05", BEST, NUMBER_TO_BEAT, BEST_STEPS),
+)
+
+
+@dataclass(frozen=True)
+class Ladder(Experiment):
+    """Each seed of each rung, with a row for each final script.
+
+    Rungs may be added to a recorded ladder, so each row names its own set-up, and only what all
+    rungs share is a setting.
+    """
+
+    name: ClassVar[str] = "ladder"
+    keys: ClassVar[tuple[str, ...]] = ("rung", "setup", "seed")
+    columns: ClassVar[dict[str, type]] = {
+        **dict.fromkeys(("rung", "lesson", "setup"), str),
+        **dict.fromkeys(("params", "train_tokens", "seed", "step"), int),
+        "seconds": float,
+        "chosen": str,
+        "file": str,
+        "bits": float,
+        "bytes": int,
+    }
+    losses: ClassVar[tuple[str, ...]] = ("bits",)
+    base: Setup = BEST
+    rungs: tuple[Rung, ...] = RUNGS
+
+    def cells(self) -> list[Cell]:
+        rungs = self.rungs[::-1]  # the slow ones are the last
+        return [self.cell(r.name, str(r), seed) for r in rungs for seed in range(len(r.steps))]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"final_sha256": sha256(load_final().text.encode())}
+
+    def rung(self, cell: Cell) -> Rung:
+        return next(rung for rung in self.rungs if rung.name == cell["rung"])
+
+    def run_cell(self, cell: Cell) -> Rows:
+        rung, seed = self.rung(cell), cell["seed"]
+        table, facts = rung.scores(seed, load_final())
+        facts |= {"lesson": rung.lesson, "train_tokens": len(rung.dataset(seed).train)}
+        return [cell | facts | scores for scores in table.to_dict("records")]
+
+    def is_whole(self, cell: Cell, rows: Rows) -> bool:
+        """Whether there is a row at the cell's step for each final script."""
+        step = self.rung(cell).steps[cell["seed"]]
+        return [row["step"] for row in rows] == [step] * len(load_final().documents)
+
+
+LADDER = Ladder()
