@@ -3,13 +3,17 @@
 import math
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import slmlab as lab
-from slmlab.study.experiments.grid import NEAR, last_and_best, read_grid
+from slmlab.study.experiments.counting import read_counting
+from slmlab.study.experiments.grid import GRID, best_looks, read_grid, size_table
 from slmlab.study.forecast import (
+    _travel,
     forecast,
     machine_factor,
     measured_steps,
@@ -18,6 +22,8 @@ from slmlab.study.forecast import (
     step_costs,
     step_demands,
 )
+from slmlab.study.phases import PHASES
+from slmlab.study.recommendation import _beside_counting
 from slmlab.study.setups import Setup, preset
 from slmlab.text.files import DataError
 
@@ -71,22 +77,21 @@ def test_this_machine_is_measured_once():
 
 def test_the_nearest_cell_has_a_row_for_each_seed():
     table = read_grid()
-    cell = table[(table["n_embd"] == 48) & (table["train_tokens"] == 4_800) & (table["step"] > 0)]
-    row = cell.iloc[5]
-    config = Setup.parse("phase-2 n_layer=3 n_embd=48 block_size=64").shape.config(1172)
-    assert config.n_params == row["params"]
-    rows, distance = nearest(config, int(row["train_tokens"]), row["epochs"])
-    assert distance == pytest.approx(0)
+    row = table.query("n_embd == 48 and learning_rate == 0.001 and train_tokens == 4800").iloc[9]
+    setup = GRID.setup(48, 1e-3, 4_800, 0).replace(max_steps=int(row["step"]))
+    rows, distance = nearest(setup)
+    assert distance == pytest.approx(0, abs=1e-4)
     assert sorted(rows["seed"]) == [0, 1, 2]
     assert set(rows["step"]) == {row["step"]}
 
 
-def test_the_band_is_that_of_the_recorded_runs():
+def test_what_is_foreseen_is_what_the_nearest_runs_had_beside_counting():
     setup = Setup.parse("phase-2 n_embd=48 block_size=64 n_tokens=5333")
+    rows, _ = nearest(setup)
     ahead = forecast(setup, factor=1.0)
-    rows, _ = nearest(ahead.config, ahead.train_tokens, ahead.epochs)
-    assert f"gap {rows['gap'].mean():+.1f} ± " in ahead.like
-    assert "held-out scripts" in ahead.like
+    assert f"had {rows['val_bits'].mean():.2f} ± " in ahead.like
+    counted = read_counting().query("train_tokens == 4800")["val_bits"].mean()
+    assert f"a 5-gram on those texts has {counted:.2f}" in ahead.like
 
 
 def test_far_from_everything_recorded_it_says_so():
@@ -104,7 +109,11 @@ def test_warnings_are_in_words():
         Setup.parse("phase-4 n_embd=384 n_layer=8 vocabulary=gpt2 n_tokens=10000"), factor=1.0
     )
     text = " ".join(ahead.warnings)
-    for words in ("right-size it", "parameters for each training token", "will be read 683 times"):
+    for words in (
+        "right-size it",
+        "parameters for each training token",
+        "This trains for 3,000 steps",
+    ):
         assert words in text
     assert forecast(Setup.parse("phase-1 n_embd=2 n_layer=1 n_tokens=23000")).warnings == ()
 
@@ -119,14 +128,41 @@ def test_more_memory_than_is_free_is_said():
     assert any("MB are free" in warning for warning in ahead.warnings)
 
 
-@pytest.mark.parametrize("n_tokens", [1_000, 2_200, 4_800, 10_500, 23_000])
+@pytest.mark.parametrize("n_tokens", GRID.train_tokens)
 def test_within_the_grid_the_recommended_size_is_near_the_best(n_tokens):
     advice = lab.recommend(n_tokens, 1172)
-    runs = last_and_best(read_grid()).query("train_tokens == @n_tokens")
-    means = runs.groupby("params")["best_val_loss"].mean()
-    assert means[advice.config.n_params] <= means.min() + NEAR
-    own = runs[runs["params"] == advice.config.n_params]  # whatever was best for another shape
-    assert advice.epochs == pytest.approx(own["best_epochs"].mean())
+    sizes = size_table(best_looks(read_grid())).loc[n_tokens]
+    own = sizes.loc[advice.config.n_embd]
+    assert own["near"] and not sizes.loc[: advice.config.n_embd - 1, "near"].any()
+    assert advice.epochs == pytest.approx(own["epochs"])
+    assert advice.learning_rate == own["learning_rate"]
+    assert any("5-gram" in reason for reason in advice.reasons)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "least", "words"),
+    [
+        (0.2, 0.1, "was 0.20 bits per byte better than a 5-gram"),
+        (0.1, -0.1, "no better than a 5-gram with every text"),
+        (-0.3, -0.4, "was 0.30 bits per byte worse than a 5-gram"),
+    ],
+)
+def test_a_recommendation_says_where_counting_would_do(ahead, least, words):
+    decision = pd.Series({"ahead": ahead, "ahead_least": least})
+    assert words in _beside_counting(decision, 1_000)
+
+
+def test_phases_2_to_4_were_best_within_a_factor_of_two_of_the_grids_rule():
+    """Steps × learning rate × width, which forecasts use, on runs that it was not made from."""
+    travel = _travel()
+    for number in (2, 3, 4):
+        setup = preset(number)
+        found = np.interp(np.log(setup.data.n_tokens * 0.9), np.log(travel.index), travel)
+        for seed in range(3):
+            history = PHASES[number].recorded("right-sized", seed).history
+            best = history.loc[history["test_loss"].idxmin(), "step"]
+            own = best * setup.training.learning_rate * setup.shape.n_embd
+            assert 0.5 < own / found < 2
 
 
 def test_beyond_the_grid_a_recommendation_says_that_it_guesses():

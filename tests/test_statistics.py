@@ -1,5 +1,7 @@
 """The statistics of many runs, on tables whose answers are known."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -61,6 +63,17 @@ def test_rank_correlation(table):
     rows = rank_correlations(table, ["x"], ["y"], ["run"])
     assert rows["low"][0] < rows["high"][0]
     assert rows["correlation"][0] == pytest.approx(rows["low"][0], abs=0.05)
+
+
+def test_a_partial_rank_correlation_leaves_out_what_a_third_column_explains():
+    generator = np.random.default_rng(1)
+    third, noise = generator.normal(size=(2, 400))
+    table = pd.DataFrame({"z": third, "x": third + noise, "y": third - noise})
+    assert abs(rank_correlation(table, "x", "y")) < 0.2
+    assert rank_correlation(table, "x", "y", "z") < -0.8
+    table["y"] = third
+    assert math.isnan(rank_correlation(table, "x", "y", "z"))
+    assert math.isnan(rank_correlation(table.assign(z=1), "x", "y", "z"))
 
 
 def test_mean_and_range_as_text():

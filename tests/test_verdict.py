@@ -7,24 +7,38 @@ import pytest
 import slmlab as lab
 from slmlab.study import verdict
 from slmlab.study.diagnosis import MAX_USEFUL_RATIO
-from slmlab.study.experiments.grid import decision_table, last_and_best, read_grid
+from slmlab.study.experiments.counting import read_counting
+from slmlab.study.experiments.grid import (
+    GRID,
+    NEAR,
+    at_best_rates,
+    best_looks,
+    decision_table,
+    read_grid,
+    size_table,
+)
 
 
 @pytest.mark.slow
-def test_a_gap_that_follows_epochs_is_put_down_to_epochs():
+def test_a_gap_that_follows_epochs_is_put_down_to_epochs_for_each_amount_of_text():
     rows = [
-        {"n_embd": w, "train_tokens": d, "seed": s, "step": e, "params": w * 100, "epochs": e / d}
+        {"n_embd": w, "learning_rate": r, "train_tokens": d, "seed": s, "step": e}
+        | {"params": w * 100, "epochs": e / d}
         for w in (8, 16, 32)
-        for d in (100, 200, 400)
+        for r in (1e-3, 3e-3)
+        for d in (100, 200)
         for s in (0, 1)
         for e in (100, 200, 400)
     ]
     made = pd.DataFrame(rows)
-    made["gap"] = 0.7 * np.log2(made["epochs"]) + 0.1 * np.log2(made["params"])
-    effects = verdict.gap_per_doubling(made)
-    assert effects.loc["epochs", "effect"] == pytest.approx(0.7)
-    assert effects.loc["params", "effect"] == pytest.approx(0.1)
-    assert effects.loc["train_tokens", "effect"] == pytest.approx(0, abs=1e-6)
+    by_epochs = np.where(made["train_tokens"] == 100, 0.9, 0.4)
+    made["gap"] = by_epochs * np.log2(made["epochs"]) + 0.1 * np.log2(made["params"])
+    effects = verdict.gap_per_doubling(made)["effect"]
+    assert effects.loc[100, "epochs"] == pytest.approx(0.9)
+    assert effects.loc[200, "epochs"] == pytest.approx(0.4)
+    for tokens in (100, 200):
+        assert effects.loc[tokens, "params"] == pytest.approx(0.1)
+        assert effects.loc[tokens, "learning_rate"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_published_ratios_follow_from_the_published_counts():
@@ -60,33 +74,77 @@ def test_the_held_out_files_overlap_less_than_phase_2s_own_exam():
     assert table["held_out"].is_monotonic_increasing
 
 
-def test_no_size_that_did_best_is_warned_of():
-    table = decision_table(read_grid())
-    ratios = table["best_params"] / table.index
-    assert ratios.max() < MAX_USEFUL_RATIO < 1.2 * ratios.max()
+@pytest.fixture(scope="module")
+def runs():
+    return best_looks(read_grid())
 
 
-def test_the_rule_is_tried_at_equal_text_and_seed():
-    rows = [(100, 0, 5, 3.0), (100, 0, 50, 2.5), (100, 0, 60, 2.7), (100, 0, 500, 2.5)]
-    rows += [(200, 0, 10, 2.0), (200, 0, 9, 2.0)]
-    columns = ["train_tokens", "seed", "params_per_token", "best_val_loss"]
-    table = verdict.around_the_rule(pd.DataFrame(rows, columns=columns)).set_index("train_tokens")
-    assert table["10 to 100"].tolist() == pytest.approx([2.6, 2.0])
-    assert table["below 10"].tolist() == pytest.approx([0.4, 0.0])
-    assert table.loc[100, "above 100"] == pytest.approx(-0.1)
-    assert np.isnan(table.loc[200, "above 100"])
-    assert table["ranges_overlap"].tolist() == [False, True]
+def grid_rows(cells):
+    """Looks of made-up runs: {(width, rate, tokens, seed): bits at steps 0, 5, 10 …}."""
+    columns = {"params": 1, "epochs": 1.0, "gap": 0.5}
+    return pd.DataFrame(
+        dict(zip(GRID.keys, key, strict=True)) | columns | {"step": 5 * i, "val_bits": bits}
+        for key, looks in cells.items()
+        for i, bits in enumerate(looks)
+    )
 
 
-def test_in_the_grid_10_is_a_floor_and_100_nothing():
-    table = verdict.around_the_rule(last_and_best(read_grid()))
-    assert (table["below 10"].dropna() > 0.2).all()
-    assert not table["ranges_overlap"].any()
-    assert (table["above 100"].dropna().abs() < 0.2).all()
+def test_the_best_look_and_whether_it_may_not_be_the_best():
+    table = grid_rows(
+        {
+            (8, 1e-3, 100, 0): [8, 3, 2, 4],
+            (8, 1e-3, 100, 1): [8, 3, 4, 5],
+            (8, 1e-3, 100, 2): [8, 4, 3, 2],
+        }
+    )
+    runs = best_looks(table)
+    assert runs["step"].tolist() == [10, 5, 15]
+    assert runs["last_val_bits"].tolist() == [4, 5, 2]
+    assert runs["censored"].tolist() == [False, True, True]
 
 
-def test_sizes_near_the_best_are_compared_on_the_same_texts():
-    guide = decision_table(read_grid())
-    assert guide["near"].str.contains("454,368").all()
-    assert not guide["near"].str.contains("20,508").any()
-    assert (guide["first_look"] <= guide["stop_at_epochs"]).all()
+def test_each_width_has_its_own_best_rate_and_one_seed_alone_does_not_choose_it():
+    table = grid_rows(
+        {(8, 1e-3, 100, s): [8, 3 + s, 9] for s in (0, 1)}
+        | {(8, 3e-3, 100, s): [8, 2 + 3 * s, 9] for s in (0, 1)}
+        | {(16, 3e-4, 100, s): [8, 2.97 + s, 9] for s in (0, 1)}
+        | {(16, 1e-4, 100, 0): [8, 1, 9]}
+    )
+    sizes = size_table(best_looks(table)).loc[100]
+    assert sizes["learning_rate"].tolist() == [1e-3, 3e-4]
+    assert sizes["bits"].tolist() == pytest.approx([3.5, 3.47])
+    assert sizes["behind"].tolist() == pytest.approx([0.03, 0])
+    assert sizes["near"].all()
+    counting = pd.DataFrame({"train_tokens": 100, "seed": [0, 1], "val_bits": [3.0, 3.9]})
+    decision = decision_table(best_looks(table), counting).loc[100]
+    assert decision["n_embd"] == 16 and decision["near"] == "8, 16"
+    assert decision["ahead"] == pytest.approx(-0.02)
+    assert decision["ahead_least"] == pytest.approx(-0.07)
+
+
+def test_few_runs_of_the_grid_are_best_at_their_first_or_last_look(runs):
+    assert runs["censored"].mean() < 1 / 20
+    assert not at_best_rates(runs)["censored"].any()
+
+
+@pytest.mark.slow
+def test_the_best_rate_of_a_width_is_not_at_the_edge_of_those_tried(runs):
+    """With the seed that tried them all."""
+    of_one = runs[(runs["seed"] == GRID.seeds[0]) & (runs["n_embd"] <= max(dict(GRID.rates)))]
+    for _, group in of_one.groupby(["train_tokens", "n_embd"]):
+        best = group.loc[group["val_bits"].idxmin(), "learning_rate"]
+        assert group["learning_rate"].min() < best < group["learning_rate"].max()
+
+
+def test_no_size_that_did_best_is_warned_of(runs):
+    sizes = size_table(runs).query("near").reset_index()
+    assert (sizes["params"] / sizes["train_tokens"]).max() < MAX_USEFUL_RATIO
+
+
+def test_sizes_near_the_best_are_compared_at_their_own_best_rates(runs):
+    guide, sizes = decision_table(runs, read_counting()), size_table(runs)
+    assert guide.index.tolist() == list(GRID.train_tokens)
+    for tokens, row in guide.iterrows():
+        near = sizes.loc[tokens].index[sizes.loc[tokens, "behind"] <= NEAR]
+        assert row["near"] == ", ".join(map(str, near))
+        assert row["bits"] == sizes.loc[tokens, "bits"].min()

@@ -35,8 +35,8 @@ GAP_BANDS = (
 )
 
 
-# Nats per token. Before training a model knows neither text, yet of the 90 recorded right-sized
-# runs all but one had a gap of up to this size at step 0: the two texts differ by that much.
+# Nats per token. Before training a model knows neither text, yet of the 15 recorded right-sized
+# phases all but one had a gap of up to this size at step 0: the two texts differ by that much.
 GAP_NOISE = 0.07
 
 
