@@ -46,7 +46,7 @@ def sign(gap: Any, suspect: Any, reason: Any) -> None:
         {
             "A": "Run A's validation loss is below a training loss that was taken with dropout on. "
             "Read its note: compare losses which were taken in the same way.",
-            "C": "Run C knows its own text far better than its exam, so there is no reason to doubt "
+            "C": "Run C knows its own text far better than its exam. That is no reason to doubt "
             "that exam. Look for one that is too easy.",
         },
     )
