@@ -25,7 +25,14 @@ from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
 from slmlab.engine.runs import Run, train
 from slmlab.engine.training import fit
-from slmlab.study.diagnosis import GAP_BANDS, advice, early_stop, gap_band, size_advice
+from slmlab.study.diagnosis import (
+    GAP_BANDS,
+    advice,
+    early_stop,
+    gap_band,
+    losses_per_byte,
+    size_advice,
+)
 from slmlab.study.domain import PROMPTS
 from slmlab.study.memorisation import copy_rate, line_completions, longest_match, overlap_losses
 from slmlab.study.paired import paired_difference, per_file_scores
@@ -85,6 +92,7 @@ __all__ = [
     "load_held_out",
     "longest_match",
     "loss_curves",
+    "losses_per_byte",
     "mean_loss",
     "model_card",
     "next_distribution",

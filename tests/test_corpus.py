@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import slmlab as lab
 from slmlab import DataError, Dataset
 from slmlab.text.corpus import Corpus, Document
+from slmlab.text.dataset import ngrams
 from slmlab.text.families import FAMILY
 from slmlab.text.files import data_path, sha256
 from slmlab.text.tokenizer import gpt2_tokenizer
@@ -228,6 +230,22 @@ def test_the_readme_of_the_final_scripts_has_their_figures(corpus):
     assert f"| held-out scripts | {held_out.overlap(corpus):.0%} |".replace("%", " %") in readme
     assert f"a Jaccard of {most:.2f}, and families begin above {FAMILY}" in readme
     assert f"{len(gpt2_tokenizer().encode(final.text)):,} GPT-2 tokens" in readme
+
+
+@pytest.mark.slow
+def test_the_readmes_of_corpus_and_held_out_scripts_have_their_figures(corpus):
+    ids = gpt2_tokenizer().encode(corpus.text)
+    counts = Counter(ngrams(ids, 8))
+    again = sum(n for n in counts.values() if n > 1) / counts.total()
+    readme = data_path("corpus", "README.md").read_text("utf-8")
+    assert f"{100 * again:.0f} % of the whole corpus's 8-token sequences" in readme
+    held_out = lab.load_held_out()
+    tokenizer = lab.PHASES[4].dataset("right-sized").tokenizer
+    ids, theirs = (torch.tensor(tokenizer.encode(c.text)) for c in (corpus, held_out))
+    readme = data_path("held_out", "README.md").read_text("utf-8")
+    assert f"into {len(theirs):,} tokens" in readme
+    assert f"GPT-2's into {len(gpt2_tokenizer().encode(held_out.text)):,}" in readme
+    assert f"{100 * Dataset(ids, theirs, tokenizer).overlap():.0f} % for\nthe whole" in readme
 
 
 def test_the_final_scripts_are_new_and_at_least_eight(corpus):

@@ -52,6 +52,30 @@ def test_bands_are_the_published_ones(gap, name):
     assert gap_band(gap).name == name
 
 
+def test_a_band_says_how_many_times_the_perplexity_is():
+    for band in lab.GAP_BANDS[1:]:
+        for border in (band.low, band.high):
+            if 0 < border < math.inf:
+                times = math.exp(border)
+                assert f"{times:.0f}" in band.meaning or f"{times:.1f}" in band.meaning
+
+
+@pytest.mark.slow
+def test_losses_per_byte_are_those_of_each_text():
+    run = lab.PHASES[1].recorded("right-sized")
+    table, history, data = lab.losses_per_byte(run), run.history.set_index("step"), run.dataset
+    assert list(table.columns) == ["training", "validation", "held-out"]
+    for name, column, ids in (
+        ("training", "train_loss", data.train),
+        ("validation", "val_loss", data.val),
+        ("held-out", "test_loss", data.test),
+    ):
+        expected = lab.bits_per_byte(history.loc[500, column], data, ids)
+        assert table.loc[500, name] == pytest.approx(expected)
+    without = lab.losses_per_byte(lab.PHASES[1].recorded())
+    assert list(without.columns) == ["training", "validation"]
+
+
 def test_bands_touch_without_overlap():
     for below, above in pairwise(lab.GAP_BANDS):
         assert below.high == above.low

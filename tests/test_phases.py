@@ -99,3 +99,29 @@ def test_the_table_of_settings_has_a_column_for_each_phase():
     assert list(table.columns) == ["Phase 2: Tiny config", "Phase 3: Small config"]
     assert table.loc["times the text is read"].tolist() == ["57", "114"]
     assert table.loc["parameters", "Phase 3: Small config"] == "5,278,368"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_best_step_that_is_not_the_curves_lowest_is_shown_beside_it(number):
+    phase = lab.PHASES[number]
+    table = phase.compare(phase.recorded("right-sized"))
+    lowest = phase.curve.loc[phase.curve["val_loss"].idxmin()]
+    reported = phase.published["best_val_loss"], phase.published["best_val_step"]
+    shown = table["published"]
+    assert shown["best validation loss, as reported"] == f"{reported[0]:.2f}"
+    assert shown["best step, as reported"] == f"{reported[1]:,}"
+    assert shown["lowest on the curve"] == f"{lowest['val_loss']:.2f}"
+    assert shown["step of the lowest"] == f"{lowest['step']:,.0f}"
+    ours = table["ours"]
+    assert ours["best validation loss, as reported"] == ours["lowest on the curve"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1, 4])
+def test_a_best_step_that_is_the_curves_lowest_is_shown_once(number):
+    table = lab.PHASES[number].compare(lab.PHASES[number].recorded("right-sized"))
+    assert "lowest on the curve" not in table.index
+    assert (
+        table.loc["best step", "published"] == f"{lab.PHASES[number].published['best_val_step']:,}"
+    )

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import slmlab as lab
+
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -19,6 +21,15 @@ def test_the_first_example_runs(capsys, monkeypatch, tmp_path):
     shorter = re.sub(r"seconds=\d+", "seconds=3", example)
     exec(compile(shorter, README.name, "exec"), {})
     assert "gap (validation − training)" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", lab.PHASES, ids=lambda phase: phase.title)
+def test_counting_beats_each_recorded_run_of_the_table(phase):
+    run = phase.recorded()
+    data = run.dataset
+    counts = lab.NGram(lab.NGramConfig(data.tokenizer.n_vocab), data.train)
+    assert lab.mean_loss(counts, data.val) < run.last.val_loss
 
 
 def test_the_tree_names_every_file_of_the_package():

@@ -46,7 +46,7 @@ def sign(gap: Any, suspect: Any, reason: Any) -> None:
         {
             "A": "Run A's validation loss is below a training loss that was taken with dropout on. "
             "Read its note: compare losses which were taken in the same way.",
-            "C": "Run C has memorised a lot, and its exam shows it, so there is no reason to doubt "
+            "C": "Run C knows its own text far better than its exam. That is no reason to doubt "
             "that exam. Look for one that is too easy.",
         },
     )
@@ -312,7 +312,7 @@ def _check_cut(text: str, share: float, at: int) -> None:
 # Task 5
 
 TWINS = 0.8  # share of the lines that two scripts have in common, in the same order
-MOST_OVERLAP = 0.4  # as the course's own held-out scripts have with the whole corpus
+MOST_OVERLAP = 0.4  # as the held-out scripts have with the whole corpus, in right-sized tokens
 
 
 def look_at(exam: Iterable[str]) -> None:
@@ -358,7 +358,7 @@ def exam(names: Iterable[str]) -> None:
     )
     right(
         f"{size:.0%} of the tokens, {overlap:.0%} of the sequences studied, no near-copy left: as "
-        "fair as the held-out scripts."
+        "little overlap as the held-out scripts have."
     )
 
 

@@ -301,8 +301,8 @@ def steps(for_new_scripts: Any, for_retyping: Any, for_sharing: Any) -> None:
     step = _step(for_new_scripts, "for_new_scripts")
     require(
         step != val.idxmin(),
-        "That step has the lowest validation loss; but half of this exam was studied, so gains on "
-        "the known half pay for losses on the new one. Which exam holds only new scripts?",
+        "That step has the lowest validation loss; but half of this text was studied, so gains on "
+        "the known half may hide losses on the new one. Which exam holds only new scripts?",
     )
     require(
         test[step] <= test.min() + 0.02,

@@ -1,10 +1,11 @@
-"""What a run's losses mean: bands of the gap, early stopping, warnings in words."""
+"""What a run's losses mean: in one unit, bands of the gap, early stopping, warnings in words."""
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from slmlab.engine.evaluation import bits_per_byte
 from slmlab.engine.model import GPTConfig
 from slmlab.engine.runs import Run
 from slmlab.engine.training import far_too_wide
@@ -12,11 +13,14 @@ from slmlab.study.memorisation import COPY_NGRAM
 from slmlab.text.dataset import Dataset
 from slmlab.validation import instance, real_number, whole_number
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 MAX_USEFUL_RATIO = 500  # parameters per training token; the grid's best sizes had 20 to 454
 
 
 class GapBand(NamedTuple):
-    """A band of the gap, val − train, in nats per token: `low` ≤ gap < `high`."""
+    """A published band of the gap, val − train, in nats per token: `low` ≤ gap < `high`."""
 
     low: float
     high: float
@@ -24,14 +28,18 @@ class GapBand(NamedTuple):
     meaning: str
 
 
-# The bands that the experiment published; "suspicious" is this course's reading of a gap below 0.
+# The borders and names are the published ones; "suspicious" is this course's name for a gap below
+# 0. A meaning says what the number itself says: e to the gap is how many times the training
+# perplexity the validation perplexity is. Whether that is good or bad it does not say.
 GAP_BANDS = (
     GapBand(-math.inf, 0.0, "suspicious", "validation is easier than training: look for leakage"),
-    GapBand(0.0, 0.5, "good", "what was learnt carries over to the validation text"),
-    GapBand(0.5, 1.0, "acceptable", "some of it is memory"),
-    GapBand(1.0, 3.0, "moderate", "much of it is memory; 1 to 2 can serve a single domain"),
-    GapBand(3.0, 5.0, "severe", "nearly all of it is memory"),
-    GapBand(5.0, math.inf, "catastrophic", "the training text is known by heart, and little else"),
+    GapBand(0.0, 0.5, "good", "published band; validation perplexity up to 1.6 × training's"),
+    GapBand(
+        0.5, 1.0, "acceptable", "published band; validation perplexity 1.6 to 2.7 × training's"
+    ),
+    GapBand(1.0, 3.0, "moderate", "published band; validation perplexity 2.7 to 20 × training's"),
+    GapBand(3.0, 5.0, "severe", "published band; validation perplexity 20 to 148 × training's"),
+    GapBand(5.0, math.inf, "catastrophic", "published band; more than 148 × training's perplexity"),
 )
 
 
@@ -41,7 +49,7 @@ GAP_NOISE = 0.07
 
 
 def gap_band(gap: float) -> GapBand:
-    """The band of a signed gap (validation − training loss, nats per token).
+    """The published band of a signed gap (validation − training loss, nats per token).
 
     A gap below 0 by less than `GAP_NOISE` counts as 0. Raises `ValueError` if the gap is no finite
     number, as in a run that diverged.
@@ -52,6 +60,31 @@ def gap_band(gap: float) -> GapBand:
     if -GAP_NOISE < gap < 0:
         gap = 0.0
     return next(band for band in GAP_BANDS if band.low <= gap < band.high)
+
+
+def losses_per_byte(run: Run) -> "pd.DataFrame":
+    """A run's losses in bits per byte of the text that each was measured on, one row per step.
+
+    Columns `training`, `validation` and, for a run with a test text, `held-out`. Nats per token
+    of two texts may be two units, since a right-sized tokenizer cuts unknown words into bytes.
+    """
+    import pandas as pd
+
+    instance("run", run, Run, "what lab.train(…) returns")
+    data = run.dataset
+    texts = {
+        "training": ("train_loss", data.train),  # taken from windows all over this text
+        "validation": ("val_loss", data.val),
+        "held-out": ("test_loss", data.test),
+    }
+    history = run.history.set_index("step")
+    return pd.DataFrame(
+        {
+            name: history[column] * bits_per_byte(1.0, data, ids)
+            for name, (column, ids) in texts.items()
+            if ids is not None
+        }
+    )
 
 
 def early_stop(run: Run, patience: int) -> dict[str, float]:
@@ -115,7 +148,7 @@ def advice(run: Run) -> list[str]:
     if last.train_loss < last.val_loss / 2:
         found.append(
             f"The training loss ({last.train_loss:.2f}) is below half the validation loss "
-            f"({last.val_loss:.2f}): the model memorises."
+            f"({last.val_loss:.2f}): it knows its training text far better than that text."
         )
     if run.gap <= -GAP_NOISE:
         shared = run.dataset.overlap()

@@ -70,27 +70,41 @@ class Phase:
     def compare(self, run: Run) -> "pd.DataFrame":
         """The published figures of this phase beside those of a run, as text for a table.
 
-        The gap is signed, validation − training; losses are in nats per token.
+        The gap is signed, validation − training; losses are in nats per token. Where the reported
+        best step is not the lowest of the published curve, the curve's lowest has rows of its own.
         """
         import pandas as pd
 
         instance("run", run, Run, "what phase.run(…) returns")
         last, state = run.last, run.state
         theirs = self.published
+        lowest = min(self.losses, key=lambda row: row["val_loss"])
+        best = [
+            (
+                "best validation loss",
+                f"{theirs['best_val_loss']:.2f}",
+                f"{state.best_val_loss:.2f}",
+            ),
+            ("best step", f"{theirs['best_val_step']:,}", f"{state.best_step:,}"),
+        ]
+        if lowest["step"] != theirs["best_val_step"]:
+            best = [(f"{name}, as reported", *values) for name, *values in best] + [
+                ("lowest on the curve", f"{lowest['val_loss']:.2f}", best[0][2]),
+                ("step of the lowest", f"{lowest['step']:,}", best[1][2]),
+            ]
         losses = [
             ("final training loss", theirs["final_train_loss"], last.train_loss),
             ("final validation loss", theirs["final_val_loss"], last.val_loss),
             ("gap", theirs["final_val_loss"] - theirs["final_train_loss"], run.gap),
-            ("best validation loss", theirs["best_val_loss"], state.best_val_loss),
         ]
         counts = [
-            ("best step", theirs["best_val_step"], state.best_step),
             ("parameters", theirs["parameters"], run.model.n_params),
             ("training tokens", theirs["train_tokens"], len(run.dataset.train)),
             ("validation tokens", theirs["val_tokens"], len(run.dataset.val)),
             ("seconds of training", theirs["seconds"], round(state.seconds)),
         ]
         rows = [(name, f"{a:.2f}", f"{b:.2f}") for name, a, b in losses]
+        rows += best
         rows += [(name, f"{a:,}", f"{b:,}") for name, a, b in counts]
         table = pd.DataFrame(rows, columns=["measure", "published", "ours"])
         return table.set_index("measure")
