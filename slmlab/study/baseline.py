@@ -15,6 +15,7 @@ from torch import Tensor
 from slmlab.engine.evaluation import bits_per_byte, strided_losses
 from slmlab.engine.model import GPT
 from slmlab.engine.ngram import NGram, NGramConfig
+from slmlab.engine.runs import Run
 from slmlab.text.dataset import Dataset
 from slmlab.validation import instance, real_number, shown
 
@@ -42,17 +43,59 @@ class Baseline:
         return f"{said}, {self.test_bits:.2f} on the held-out text"
 
 
+@dataclass(frozen=True)
+class Standing:
+    """A run's last evaluation beside the number to beat, in bits per byte of the same text."""
+
+    text: str
+    score: float
+    number: float
+
+    def __str__(self) -> str:
+        """Which of the two is better, and by how much."""
+        here = f"bits per byte on the {self.text}, lower is better; this run has"
+        if not math.isfinite(self.score):
+            return f"{here} no finite loss there"
+        lead = f"{abs(self.score - self.number):.2f}"
+        if lead == "0.00":
+            return f"{here} {self.score:.2f}: neither is better"
+        better = "this run" if self.score < self.number else "the 5-gram"
+        return f"{here} {self.score:.2f}: {better} is better by {lead}"
+
+
+def beside_counting(run: Run) -> Standing:
+    """How a run stands to the number to beat: held out if it was tested, else on validation.
+
+    Its losses are those of its training (`mean_loss`). Raises `ValueError` for a run that was not
+    trained, and as `number_to_beat` does.
+    """
+    instance("run", run, Run, "what lab.train(…) returns")
+    last, data, number = run.last, run.dataset, number_to_beat(run.dataset)
+    if last.test_loss is None or number.test_bits is None:
+        score = bits_per_byte(last.val_loss, data)
+        return Standing("validation text", score, number.val_bits)
+    score = bits_per_byte(last.test_loss, data, data.test)
+    held_out = "scripts" if data.source.get("kind") == "corpus" else "text"
+    return Standing(f"held-out {held_out}", score, number.test_bits)
+
+
 def number_to_beat(dataset: Dataset) -> Baseline:
     """What counting scores on a dataset; a second at most for the course's texts, then known.
 
-    Every token but a text's first is predicted from up to four before it. Raises `ValueError` for
-    something else than a dataset, or one with a text of fewer than two tokens.
+    A million training tokens take about 20 seconds. Every token but a text's first is predicted
+    from up to four before it. Raises `ValueError` for something else than a dataset, or one with a
+    text of fewer than two tokens.
     """
     instance("dataset", dataset, Dataset, "lab.corpus_dataset(1_000)")
-    texts = {"val": dataset.val, "test": dataset.test}
-    texts = {name: ids for name, ids in texts.items() if ids is not None}
-    if short := [name for name, ids in texts.items() if len(ids) < 2]:
-        raise ValueError(f"dataset.{short[0]} has fewer than 2 tokens, so nothing is predicted.")
+    for name, ids in _texts(dataset).items():
+        if len(ids) < 2:
+            raise ValueError(f"dataset.{name} has fewer than 2 tokens, so nothing is predicted.")
+    return _baseline(dataset)
+
+
+@lru_cache(maxsize=32)  # by identity: a panel asks again at every picture
+def _baseline(dataset: Dataset) -> Baseline:
+    texts = _texts(dataset)
     every = [_as_bytes(ids) for ids in texts.values()]
     losses = _losses(_as_bytes(dataset.train), tuple(every), dataset.tokenizer.n_vocab)
     found = dict.fromkeys(("test_loss", "test_bits"))
@@ -60,6 +103,11 @@ def number_to_beat(dataset: Dataset) -> Baseline:
         found[f"{name}_loss"] = loss
         found[f"{name}_bits"] = bits_per_byte(loss, dataset, ids)
     return Baseline(**found)
+
+
+def _texts(dataset: Dataset) -> dict[str, Tensor]:
+    """The texts that nothing was trained on."""
+    return {"val": dataset.val} | ({} if dataset.test is None else {"test": dataset.test})
 
 
 @lru_cache(maxsize=32)  # the course's phases, in two vocabularies, and a learner's own texts
