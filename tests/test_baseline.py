@@ -12,7 +12,7 @@ import slmlab as lab
 from slmlab.engine.evaluation import strided_losses
 from slmlab.engine.ngram import NGram, NGramConfig
 from slmlab.study import baseline
-from slmlab.study.baseline import choose_weight, mix, mixture_losses
+from slmlab.study.baseline import Standing, beside_counting, choose_weight, mix, mixture_losses
 
 losses = st.lists(st.floats(1e-6, 30), min_size=1, max_size=20)
 
@@ -64,6 +64,30 @@ def test_equal_texts_are_counted_once(dataset, monkeypatch):
 def test_what_cannot_be_scored_gets_a_sentence(dataset, make, sentence):
     with pytest.raises(ValueError, match=sentence):
         lab.number_to_beat(make(dataset))
+
+
+@pytest.mark.parametrize(
+    ("score", "end"),
+    [
+        (2.454, "this run has 2.45: the 5-gram is better by 0.29"),  # 2.45 − 2.16, as it is read
+        (2.0, "this run has 2.00: this run is better by 0.16"),
+        (2.161, "this run has 2.16: neither is better"),
+        (math.nan, "this run has no finite loss there"),
+    ],
+)
+def test_a_standing_says_which_of_the_two_is_better(score, end):
+    said = str(Standing("held-out scripts", score, 2.164))
+    assert said == f"bits per byte on the held-out scripts, lower is better; {end}"
+
+
+def test_a_run_is_scored_on_the_held_out_text_if_there_is_one(finished):
+    assert beside_counting(finished).text == "validation text"
+    run = lab.PHASES[4].recorded("right-sized")
+    standing = beside_counting(run)
+    assert standing.text == "held-out scripts"
+    assert (standing.score, standing.number) == pytest.approx((1.923, 1.733), abs=0.001)
+    with pytest.raises(ValueError, match="run is None; it must be a Run"):
+        beside_counting(None)
 
 
 # Measured once, with right-sized vocabularies.

@@ -56,11 +56,11 @@ class Standing:
         here = f"bits per byte on the {self.text}, lower is better; this run has"
         if not math.isfinite(self.score):
             return f"{here} no finite loss there"
-        lead = f"{abs(self.score - self.number):.2f}"
-        if lead == "0.00":
+        lead = round(self.score, 2) - round(self.number, 2)  # of the two figures that are read
+        if not lead:
             return f"{here} {self.score:.2f}: neither is better"
         better = "this run" if self.score < self.number else "the 5-gram"
-        return f"{here} {self.score:.2f}: {better} is better by {lead}"
+        return f"{here} {self.score:.2f}: {better} is better by {abs(lead):.2f}"
 
 
 def beside_counting(run: Run) -> Standing:
