@@ -25,6 +25,7 @@ from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
 from slmlab.engine.runs import Run, train
 from slmlab.engine.training import fit
+from slmlab.study.baseline import number_to_beat
 from slmlab.study.diagnosis import (
     GAP_BANDS,
     advice,
@@ -96,6 +97,7 @@ __all__ = [
     "mean_loss",
     "model_card",
     "next_distribution",
+    "number_to_beat",
     "overlap_losses",
     "paired_difference",
     "parameter_breakdown",

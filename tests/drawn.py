@@ -13,6 +13,13 @@ def points(axes):
     return [(line.get_xdata()[0], line.get_ydata()[0]) for line in found]
 
 
+def across(axes):
+    """Dashed lines from side to side: (y, colour)."""
+    found = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
+    drawn = [line for line in found if len(line.get_ydata())]  # the legend's own has no data
+    return [(line.get_ydata()[0], line.get_color()) for line in drawn]
+
+
 def legend(axes):
     return axes.get_legend_handles_labels()[1]
 

@@ -17,11 +17,10 @@ import slmlab as lab
 from slmlab.__main__ import main
 from slmlab.show import plots
 from slmlab.study import ladder, records
-from slmlab.study.baseline import WEIGHTS, choose_weight, mix
+from slmlab.study.baseline import NUMBER_TO_BEAT
 from slmlab.study.experiments import ladder as rungs
 from slmlab.study.experiments.ladder import (
     BEST,
-    NUMBER_TO_BEAT,
     PHASE_STEPS,
     RUNGS,
     WHOLE,
@@ -252,45 +251,7 @@ def test_the_mixture_is_between_its_parts_or_better(stand_in):
     ngram = lab.per_file_scores(counting, dataset.tokenizer, stand_in)
     assert mixed["bytes"].tolist() == gpt["bytes"].tolist() == ngram["bytes"].tolist()
     assert (mixed["bits"] < np.maximum(gpt["bits"], ngram["bits"])).all()
-    assert "on the GPT" in facts["chosen"]
-
-
-# Mixing.
-
-
-def test_a_mixture_has_the_weighted_probability():
-    a, b = -torch.tensor([0.5, 0.1]).log(), -torch.tensor([0.1, 0.8]).log()
-    assert mix(a, b, 0.25).exp().tolist() == pytest.approx([1 / 0.2, 1 / 0.625])
-    same = mix(a, a, 0.7)
-    assert same.tolist() == pytest.approx(a.tolist())
-
-
-def test_losses_of_any_size_can_be_mixed():
-    huge = torch.tensor([1e4, 0.0])
-    assert mix(huge, torch.zeros(2), 0.5).tolist() == pytest.approx([math.log(2), 0])
-    assert mix(huge, huge, 0.5).tolist() == pytest.approx([1e4, 0])
-
-
-def test_the_weight_is_the_one_with_the_lowest_mean_loss():
-    generator = torch.Generator().manual_seed(0)
-    a, b = (torch.rand(50, generator=generator) * 4 for _ in range(2))
-    best = choose_weight(a, b)
-    assert best in WEIGHTS and (WEIGHTS[0], WEIGHTS[-1]) == (0.02, 0.98)
-    assert all(mix(a, b, best).mean() <= mix(a, b, other).mean() for other in WEIGHTS)
-    assert choose_weight(torch.zeros(3), torch.ones(3)) == 0.98
-    assert choose_weight(torch.ones(3), torch.zeros(3)) == 0.02
-
-
-@pytest.mark.parametrize("weight", [0, 1, -0.1, math.nan, "half", True])
-def test_a_weight_is_between_0_and_1(weight):
-    with pytest.raises(ValueError, match=r"weight is .*; it must be a number above 0 and below 1"):
-        mix(torch.ones(3), torch.ones(3), weight)
-
-
-def test_losses_of_other_tokens_are_refused():
-    for function in (choose_weight, lambda a, b: mix(a, b, 0.5)):
-        with pytest.raises(ValueError, match="of 3 and of 4 tokens"):
-            function(torch.ones(3), torch.ones(4))
+    assert "of counting" in facts["chosen"]
 
 
 # The table, its words and its figure.

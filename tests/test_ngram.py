@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import slmlab as lab
 from slmlab.engine.evaluation import strided_losses
-from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
+from slmlab.engine.ngram import DISCOUNTS, ORDERS, NGram, NGramConfig, choose_ngram
 from slmlab.text.tokenizer import Tokenizer
 
 texts = st.lists(st.integers(0, 6), min_size=2, max_size=60)
@@ -104,6 +104,27 @@ def test_order_and_discount_are_chosen_on_the_validation_text(dataset):
     assert best.config.order in (2, 4)
     chosen = losses[best.config.order][best.config.discount]
     assert chosen <= min(min(row.values()) for row in losses.values()) + 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 3, 4])
+def test_what_is_chosen_for_a_phase_lies_between_the_ends_of_what_is_looked_at(number):
+    data = lab.PHASES[number].dataset("right-sized")
+    best = choose_ngram(data.train, data.val, data.tokenizer.n_vocab).config
+    assert min(ORDERS) < best.order < max(ORDERS)
+    assert min(DISCOUNTS) < best.discount < max(DISCOUNTS)
+
+
+def test_an_order_beyond_use_gets_a_sentence():
+    with pytest.raises(ValueError, match=r"order is 1000000; .* from 1 to 100 \(longer contexts"):
+        NGramConfig(8, 10**6)
+
+
+def test_strided_losses_cut_off_nothing_that_the_longest_order_looks_at(dataset):
+    model = NGram(NGramConfig(dataset.tokenizer.n_vocab, 100), dataset.train[:300])
+    ids = torch.cat([dataset.train[:300], dataset.val, dataset.train])[:1200]
+    exact = [-math.log(model.probability(ids[:i].tolist(), int(ids[i]))) for i in range(1, 1200)]
+    assert strided_losses(model, ids).tolist() == pytest.approx(exact, abs=1e-4)
 
 
 @pytest.mark.parametrize(

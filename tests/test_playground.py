@@ -5,11 +5,15 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from drawn import across
 
 import slmlab as lab
+from slmlab.show.plots.chart import HELD_OUT
+from slmlab.show.plots.curves import two_exams
 from slmlab.show.widgets import playground
 from slmlab.show.widgets.worker import Worker
 from slmlab.study import setups
+from slmlab.study.baseline import beside_counting
 from slmlab.study.setups import Setup, preset
 
 pytestmark = pytest.mark.slow
@@ -140,13 +144,41 @@ def test_the_code_is_shown_on_demand_and_follows_the_controls(panel):
 
 def test_training_shows_curves_a_sample_and_the_result(panel):
     blank = panel.curves.value
+    assert panel.headline.value == ""
     train(panel)
+    standing = beside_counting(panel.run)
+    assert standing.text == "held-out scripts"
+    assert f"5-gram (the number to beat): {standing.number:.2f}<" in panel.headline.value
+    assert f"{standing} at step 20." in panel.headline.value
     assert panel.curves.value != blank
     assert "step 20" in panel.sample.value
     assert "Finished at step 20" in panel.status.value
     assert panel.bar.value == 1
     assert panel.run.state.step == 20
     assert not panel.start.disabled and panel.stop.disabled
+
+
+def test_the_chart_draws_the_held_out_loss_and_the_number_to_beat(panel, monkeypatch):
+    drawn = []
+
+    def kept(*arguments, **options):
+        drawn.append(two_exams(*arguments, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(playground, "two_exams", kept)
+    train(panel)
+    [axes] = drawn[-1].axes
+    found = {line.get_label(): line for line in axes.get_lines()}
+    losses = panel.run.history["test_loss"].tolist()
+    assert list(found["held-out scripts"].get_ydata()) == losses
+    assert across(axes)[1] == (lab.number_to_beat(panel.run.dataset).test_loss, HELD_OUT)
+    assert axes.get_title() == "Training, validation and held-out loss"
+
+
+def test_a_set_up_that_is_validated_on_the_held_out_scripts_draws_them_once(panel):
+    train(panel, "phase-1 max_steps=20 validation=held-out")
+    assert panel.run.dataset.test is None
+    assert "bits per byte on the" in panel.headline.value
 
 
 def test_the_panel_trains_what_it_says(panel):
@@ -276,6 +308,7 @@ def test_pinned_runs_lie_side_by_side(panel):
         panel.pin.click()  # twice is once
     assert panel.comparison.value.count("<tr>") == 3
     assert "seed=1" in panel.comparison.value
+    assert panel.comparison.value.count("2.66") == 2  # the 5-gram's score, beside each run's
     assert bytes(panel.overlay.value).startswith(b"\x89PNG")
     panel.unpin.click()
     assert "Nothing is pinned" in panel.comparison.value

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn import is_a_picture, legend, lines, points
+from drawn import across, is_a_picture, legend, lines, points
 
 import slmlab as lab
 from slmlab.show import plots
-from slmlab.show.plots.chart import GUESS, HELD_OUT, MUTED, SERIES, TRAIN, VAL
+from slmlab.show.plots.chart import BITS, GUESS, HELD_OUT, MUTED, SERIES, TRAIN, VAL
 from slmlab.study.diagnosis import early_stop
 
 NATS = "(nats per token)"
@@ -71,6 +71,8 @@ def test_loss_curves(runs, finished):
         "validation (published)",
         "training (this run)",
         "validation (this run)",
+        "5-gram (the number to beat)",
+        f"best: step {runs[0].state.best_step}",
         "your guess: gap +1.5",
     ]
     [bar] = [line for line in axes.get_lines() if line.get_color() == GUESS]
@@ -78,7 +80,7 @@ def test_loss_curves(runs, finished):
     assert list(bar.get_xdata()) == [6, 6]
     assert list(bar.get_ydata()) == [last, last + 1.5]
     assert points(axes) == [(runs[0].state.best_step, runs[0].state.best_val_loss)]
-    assert [t.get_text() for t in axes.texts] == [f"best: step {runs[0].state.best_step}"]
+    assert across(axes) == [(lab.number_to_beat(runs[0].dataset).val_loss, VAL)]
     [mark] = [line for line in axes.get_lines() if line.get_color() == MUTED]
     assert list(mark.get_xdata()) == [4, 4]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", f"loss {NATS}")
@@ -92,20 +94,39 @@ def test_one_evaluation_is_seen_as_two_dots(runs):
     first = replace(runs[0].state, history=runs[0].state.history[:1], step=0)
     [axes] = lab.loss_curves(replace(runs[0], state=first)).axes
     pair = [line for line in axes.get_lines() if not line.get_label().startswith("_")]
-    assert [line.get_marker() for line in pair] == ["o", "o"]
+    assert [line.get_marker() for line in pair[:2]] == ["o", "o"]
 
 
 def test_compared(runs):
+    """In bits per byte, so that vocabularies and texts can differ."""
     chart = plots.compared(runs)
     [axes] = chart.axes
-    assert legend(axes) == ["1", "2", "3"]
+    assert legend(axes) == ["1", "2", "3", "5-gram (the number to beat)"]
+    data = runs[0].dataset
     expected = [
-        (run.history["step"].tolist(), run.history[column].tolist(), colour)
+        (run.history[column], lab.bits_per_byte(1.0, data, ids), colour)
         for run, colour in zip(runs, SERIES, strict=False)
-        for column in ("val_loss", "train_loss")
+        for column, ids in (("test_loss", data.test), ("train_loss", data.train))
     ]
-    assert lines(axes) == expected
+    for (_, y, colour), (losses, unit, own) in zip(lines(axes), expected, strict=True):
+        assert (y, colour) == (pytest.approx((losses * unit).tolist()), own)
+    assert across(axes) == [(lab.number_to_beat(data).test_bits, MUTED)]
+    assert axes.get_ylabel() == BITS
+    assert axes.get_title() == "Held-out loss (thick) and training loss (thin)"
     assert is_a_picture(chart)
+
+
+def test_runs_that_were_not_all_tested_are_compared_on_their_validation_texts(runs, untested):
+    [axes] = plots.compared([runs[0], untested]).axes
+    assert axes.get_title() == "Validation loss (thick) and training loss (thin)"
+    for run, (_, losses, _) in zip((runs[0], untested), lines(axes)[::2], strict=True):
+        assert losses[-1] == pytest.approx(lab.bits_per_byte(run.last.val_loss, run.dataset))
+    other = lab.PHASES[1].recorded()
+    [axes] = plots.compared([untested, other]).axes
+    assert across(axes) == [
+        (lab.number_to_beat(run.dataset).val_bits, colour)
+        for run, colour in zip((untested, other), SERIES, strict=False)
+    ]
 
 
 @pytest.mark.parametrize("number", [0, 7])
@@ -117,17 +138,24 @@ def test_more_runs_than_colours_or_none_get_a_sentence(runs, number):
 def test_two_exams(runs):
     chart = plots.two_exams(runs)
     [axes] = chart.axes
-    assert legend(axes) == ["training", "validation", "held-out scripts"]
+    mean = np.mean([run.history["test_loss"] for run in runs], axis=0)
+    assert legend(axes) == [
+        "training",
+        "validation",
+        "held-out scripts",
+        f"lowest: step {2 * mean.argmin()}",
+        "5-gram (the number to beat)",
+    ]
+    number = lab.number_to_beat(runs[0].dataset)
+    assert across(axes) == [(number.val_loss, VAL), (number.test_loss, HELD_OUT)]
     expected = [
         (run.history["step"].tolist(), run.history[column].tolist(), colour)
         for column, colour in (("train_loss", TRAIN), ("val_loss", VAL), ("test_loss", HELD_OUT))
         for run in runs
     ]
     assert lines(axes) == expected
-    mean = np.mean([run.history["test_loss"] for run in runs], axis=0)
     [(step, loss)] = points(axes)
     assert (step, loss) == (2 * mean.argmin(), pytest.approx(mean.min()))
-    assert [t.get_text() for t in axes.texts] == [f"lowest: step {step}"]
     assert axes.get_title() == "Training, validation and held-out loss (3 runs)"
     assert plots.two_exams(runs[:1]).axes[0].get_title().endswith("(one run)")
     assert plots.two_exams(runs, title="Two").axes[0].get_title() == "Two"
@@ -142,14 +170,16 @@ def test_exam_curves(runs):
     done = [0, 100 / 3, 200 / 3, 100]
     colours = [SERIES[0], SERIES[0], SERIES[1]]
     drawn = lines(axes)
-    for (x, y, colour), run, expected in zip(drawn, runs, colours, strict=True):
+    data = runs[0].dataset
+    bits = [run.history["test_loss"] * lab.bits_per_byte(1.0, data, data.test) for run in runs]
+    for (x, y, colour), losses, expected in zip(drawn, bits, colours, strict=True):
         assert x == pytest.approx(done)
-        assert (y, colour) == (run.history["test_loss"].tolist(), expected)
-    for dot, ring, run in zip(points(axes)[::2], points(axes)[1::2], runs, strict=True):
-        losses = run.history["test_loss"]
+        assert (y, colour) == (losses.tolist(), expected)
+    for dot, ring, losses in zip(points(axes)[::2], points(axes)[1::2], bits, strict=True):
         assert dot == (100, losses.iloc[-1])
         assert ring == (pytest.approx(done[losses.argmin()]), losses.min())
-    assert axes.get_ylabel() == f"loss on the held-out scripts {NATS}"
+    assert across(axes) == [(lab.number_to_beat(data).test_bits, MUTED)]  # both groups share it
+    assert axes.get_ylabel() == f"held-out {BITS}"
     assert axes.get_title() == "Held-out loss (3 runs)"
     assert plots.exam_curves({"a": runs}, title="All").axes[0].get_title() == "All"
     assert is_a_picture(chart)
@@ -165,8 +195,11 @@ def test_memory_curves(runs):
     histories = [lab.scorecard_history(run) for run in runs]
     chart = plots.memory_curves(histories)
     losses, copied, names = chart.axes
-    assert [len(axes.lines) for axes in chart.axes] == [9, 3, 3]
-    assert legend(losses) == ["training", "validation", "held-out scripts"]
+    assert [len(lines(axes)) for axes in chart.axes] == [9, 3, 3]
+    names_of_losses = ["training", "validation", "held-out scripts"]
+    assert legend(losses) == [*names_of_losses, "5-gram (the number to beat)"]
+    number = lab.number_to_beat(runs[0].dataset)
+    assert across(losses) == [(number.val_loss, VAL), (number.test_loss, HELD_OUT)]
     steps = [0, 2, 4, 6]
     assert lines(losses)[3] == (steps, histories[0]["val_loss"].tolist(), VAL)
     assert lines(copied)[1] == (steps, (100 * histories[1]["copied"]).tolist(), SERIES[3])
@@ -181,7 +214,8 @@ def test_memory_curves(runs):
 
 def test_memory_without_a_test_text_does_not_name_one():
     chart = plots.memory_curves([lab.scorecard_history(lab.PHASES[1].recorded())])
-    assert legend(chart.axes[0]) == ["training", "validation"]
+    assert legend(chart.axes[0]) == ["training", "validation", "5-gram (the number to beat)"]
+    assert len(across(chart.axes[0])) == 1
 
 
 @pytest.mark.parametrize("draw", [plots.two_exams, plots.memory_curves])
@@ -209,9 +243,11 @@ def test_stopping_points(runs):
         assert thick.get_xdata()[-1] == stop["stops"] == 3 < faint.get_xdata()[-1]
         best = runs[0].history.set_index("step")[column][stop["best step"]]
         assert points(axes)[0] == (stop["best step"], best)
-        lowest = min(run.history[column].min() for run in runs)
-        assert axes.get_ylim() == pytest.approx((lowest - 0.1, lowest + 1))
-    assert legend(above) == [run.name for run in runs]
+        lowest = [run.history[column].min() for run in runs]
+        number = getattr(lab.number_to_beat(runs[0].dataset), column)
+        assert across(axes) == [(number, MUTED)]
+        assert axes.get_ylim() == pytest.approx((min(*lowest, number) - 0.1, max(lowest) + 1))
+    assert legend(above) == [*(run.name for run in runs), "5-gram (the number to beat)"]
     assert [axes.get_ylabel() for axes in chart.axes] == [
         f"validation\n{NATS}",
         f"held-out scripts\n{NATS}",
@@ -225,7 +261,35 @@ def test_without_a_test_text_only_the_validation_loss_is_drawn():
     assert len(plots.stopping_points([lab.PHASES[1].recorded()], patience=2).axes) == 1
 
 
+def test_stopping_points_of_several_texts_are_in_bits_per_byte(untested):
+    runs = [untested, lab.PHASES[1].recorded()]
+    [axes] = plots.stopping_points(runs, patience=2).axes
+    assert axes.get_ylabel() == "validation\n(bits per byte)"
+    numbers = [lab.number_to_beat(run.dataset).val_bits for run in runs]
+    assert [loss for loss, _ in across(axes)] == pytest.approx(numbers)
+    bits = [lab.bits_per_byte(run.last.val_loss, run.dataset) for run in runs]
+    drawn = [y[-1] for _, y, _ in lines(axes)]
+    assert drawn[0] == pytest.approx(bits[0])
+    assert drawn[-2] == pytest.approx(bits[1])
+
+
 # What no figure may do
+
+
+def test_no_words_lie_on_the_curves(runs):
+    """Names and steps are in the legend, beside the axes."""
+    for chart in (
+        lab.loss_curves(runs[0], recorded=runs[1], guess=1),
+        plots.two_exams(runs),
+        plots.compared(runs),
+        plots.exam_curves({"a": runs}),
+        plots.stopping_points(runs, 2),
+        plots.memory_curves([lab.scorecard_history(run) for run in runs]),
+    ):
+        assert [len(axes.texts) for axes in chart.axes] == [0] * len(chart.axes)
+        chart.draw_without_rendering()
+        legend_box = chart.axes[0].get_legend().get_window_extent()
+        assert legend_box.x0 >= chart.axes[0].get_window_extent().x1
 
 
 @pytest.mark.slow
@@ -240,7 +304,7 @@ def test_any_name_of_a_run_can_be_drawn(runs, name):
         plots.seed_spread({name: [1.0]}),
     ):
         assert is_a_picture(chart)
-    [label] = legend(plots.stopping_points([named], 2).axes[0])
+    label, _ = legend(plots.stopping_points([named], 2).axes[0])
     assert label.replace("\u200b", "").replace(r"\$", "$").startswith(name[:60])
 
 

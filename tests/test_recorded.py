@@ -53,6 +53,31 @@ def test_on_the_fair_exam_more_text_wins(phases):
         assert groups.max()[better] < groups.min()[worse]
 
 
+def test_no_phase_beats_counting_on_the_held_out_scripts(phases):
+    """Not even at its lowest held-out loss, which is picked on that very text."""
+    table = phases["right-sized"]
+    assert (table["lowest_held_out_bits"] > table["five_gram_bits"] + 0.05).all()
+
+
+def test_bits_per_byte_are_those_of_the_losses(phases):
+    table = phases["right-sized"]
+    data = lab.Setup.parse("phase-4").dataset()
+    for row in table.itertuples():
+        assert row.held_out_bits == pytest.approx(lab.bits_per_byte(row.test_loss, data, data.test))
+        assert row.lowest_held_out_bits <= row.held_out_bits
+    means = table.groupby("phase")[["held_out_bits", "five_gram_bits"]].mean().round(2)
+    assert means["five_gram_bits"].tolist() == [2.66, 2.66, 2.16, 1.95, 1.73]
+    assert means["held_out_bits"].tolist() == pytest.approx(
+        [4.58, 3.04, 2.48, 2.35, 1.93], abs=0.02
+    )
+
+
+def test_with_the_vocabulary_of_gpt2_the_phases_were_not_tested_but_counting_can_be(phases):
+    table = phases["gpt2"]
+    assert table[["held_out_bits", "lowest_held_out_bits"]].isna().all(axis=None)
+    assert (table["five_gram_bits"] < 2.5).all()
+
+
 def test_more_text_lowers_the_held_out_loss_at_every_size(grid):
     means = grid["bits"].unstack("train_tokens")
     assert (means.diff(axis=1).iloc[:, 1:] < 0).all(axis=None)

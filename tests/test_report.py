@@ -40,6 +40,30 @@ def test_the_report_prints_its_measures(finished):
         assert f"! {warning}" in text
 
 
+def test_the_report_begins_with_the_number_to_beat(finished, text, dataset, tiny):
+    number = lab.number_to_beat(finished.dataset).val_bits
+    first = lab.report(finished).measures.iloc[0]
+    assert (first.name, first.value) == ("5-gram (the number to beat)", f"{number:.2f}")
+    own = lab.bits_per_byte(finished.last.val_loss, finished.dataset)
+    assert number < own
+    assert first.reading == (
+        f"bits per byte on the validation text, lower is better; this run has {own:.2f}: the "
+        f"5-gram is better by {round(own, 2) - round(number, 2):.2f}"
+    )
+    config = lab.TrainConfig(4, 3e-3, max_steps=2)
+    tested = lab.train(tiny(), dataset.with_test(text[:400]), config, progress=False)
+    assert "on the held-out text, lower" in lab.report(tested).measures["reading"].iloc[0]
+
+
+def test_of_a_phase_the_report_speaks_of_the_held_out_scripts():
+    first = lab.report(lab.PHASES[1].recorded("right-sized")).measures.iloc[0]
+    assert first.value == "2.66"
+    assert first.reading == (
+        "bits per byte on the held-out scripts, lower is better; this run has 3.08: the 5-gram is "
+        "better by 0.42"
+    )
+
+
 def test_copying_and_parsing_are_those_of_the_scorecard(finished):
     card, measures = lab.scorecard(finished), lab.report(finished).measures
     assert measures.loc["copied", "value"] == f"{card['copied'].mean():.0%}"

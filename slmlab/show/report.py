@@ -11,6 +11,7 @@ from slmlab.show.harmless import in_terminal
 from slmlab.show.plots.chart import Chart
 from slmlab.show.plots.curves import loss_curves
 from slmlab.show.runs import evaluated
+from slmlab.study.baseline import NUMBER_TO_BEAT, beside_counting
 from slmlab.study.diagnosis import advice, gap_band
 from slmlab.study.domain import domain_names
 from slmlab.study.memorisation import COPY_NGRAM
@@ -77,14 +78,20 @@ def report(
     published: Phase | None = None,
     guess: float | None = None,
 ) -> Report:
-    """The report of a run: curves, signed gap and its band, sizes, memorisation, samples, advice.
+    """The report of a run: the number to beat, curves, gap, sizes, memorisation, samples, advice.
 
     `recorded`, `published` and `guess` are drawn into the curves (see `plots.loss_curves`).
-    All losses are in nats per token. A run without samples has no rows on copying and parsing.
-    Raises `ValueError` for a run that was not trained, or whose losses are not finite.
+    All losses are in nats per token but where it says bits per byte. A run without samples has no
+    rows on copying and parsing. Raises `ValueError` for a run that was not trained, or whose losses
+    are not finite.
     """
     with evaluated(run).state.lock:  # another thread may be training this model
-        measures = [*_measures_of_losses(run), *_measures_of_sizes(run), *_measures_of_samples(run)]
+        measures = [
+            _number_to_beat(run),
+            *_measures_of_losses(run),
+            *_measures_of_sizes(run),
+            *_measures_of_samples(run),
+        ]
         step = max((sample["step"] for sample in run.samples), default=0)
         samples = [sample for sample in run.samples if sample["step"] == step]
         first = samples[0] if samples else {"prompt": "", "text": ""}
@@ -97,6 +104,11 @@ def report(
             sample=first["text"],
             chart=loss_curves(run, recorded=recorded, published=published, guess=guess),
         )
+
+
+def _number_to_beat(run: Run) -> Measure:
+    standing = beside_counting(run)
+    return NUMBER_TO_BEAT, f"{standing.number:.2f}", str(standing)
 
 
 def _measures_of_losses(run: Run) -> list[Measure]:

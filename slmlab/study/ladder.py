@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slmlab.study.experiments.ladder import LADDER, NUMBER_TO_BEAT, RUNGS, Rung
+from slmlab.study.baseline import NUMBER_TO_BEAT
+from slmlab.study.experiments.ladder import LADDER, RUNGS, Rung
 from slmlab.study.experiments.tables import missing_cells, read_table
 from slmlab.study.paired import Difference, paired_difference
 from slmlab.text.corpus import load_final

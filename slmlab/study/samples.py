@@ -8,6 +8,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from slmlab.engine.runs import Run
+from slmlab.study.baseline import number_to_beat
 from slmlab.study.domain import domain_names
 from slmlab.study.memorisation import copy_rate, longest_match
 from slmlab.text.dataset import ngrams
@@ -87,13 +88,17 @@ def scorecard_history(run: Run) -> "pd.DataFrame":
     """The scorecard over training: one row per step that has samples, and the losses there.
 
     Columns: `train_loss`, `val_loss` and `test_loss` (nats per token; NaN without a test text),
-    then those of `scorecard`, each the mean over the prompts.
+    then those of `scorecard`, each the mean over the prompts. `attrs["number_to_beat"]` is what
+    counting scores on the same texts.
     """
     import pandas as pd
 
     instance("run", run, Run, EXAMPLE)
     steps = sorted({sample["step"] for sample in run.samples})
-    cards = {step: scorecard(run, step).astype(float).mean() for step in steps}
+    means = {step: scorecard(run, step).astype(float).mean() for step in steps}
     columns = ["train_loss", "val_loss", "test_loss"]
     losses = run.history.set_index("step").reindex(columns=columns)
-    return losses.astype(float).join(pd.DataFrame.from_dict(cards, orient="index"), how="inner")
+    cards = pd.DataFrame.from_dict(means, orient="index")
+    table = losses.astype(float).join(cards, how="inner")
+    table.attrs["number_to_beat"] = number_to_beat(run.dataset)
+    return table

@@ -14,7 +14,7 @@ GUESS = HELD_OUT  # no figure draws both
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # For the five kinds of parameters, in the order of `GPTConfig.parameter_counts`.
 PARAMETER_COLOURS = ("#0072B2", "#56B4E9", "#E69F00", "#009E73", "#999999")
-LOSS = "loss (nats per token)"
+LOSS, BITS = "loss (nats per token)", "loss (bits per byte)"
 
 Thing = TypeVar("Thing")
 

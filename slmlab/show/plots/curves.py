@@ -1,14 +1,16 @@
 """Curves: what happens to losses, and to what a model writes, while it is trained."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
+from slmlab.engine.evaluation import bits_per_byte
 from slmlab.engine.runs import Run
 from slmlab.show.plots.chart import (
+    BITS,
     GUESS,
     HELD_OUT,
     LOSS,
@@ -22,6 +24,7 @@ from slmlab.show.plots.chart import (
     literal,
 )
 from slmlab.show.runs import evaluated, short
+from slmlab.study.baseline import NUMBER_TO_BEAT, Baseline, number_to_beat
 from slmlab.study.diagnosis import early_stop
 from slmlab.study.phases import Phase
 from slmlab.validation import real_number, shown, whole_number
@@ -44,10 +47,11 @@ def loss_curves(
 ) -> Chart:
     """Training and validation loss against the step, the gap between them shaded.
 
-    `recorded` adds a stored full run (thin lines), `published` the experiment's curves (dots);
-    `guess` marks a predicted final gap as a bar at the right edge, on top of the training loss;
-    `marked` draws a line at a step. Raises `ValueError` for a run that was not trained, or a guess
-    that is no number.
+    Dashed: what counting scores on the validation text, the number to beat. `recorded` adds a
+    stored full run (thin lines), `published` the experiment's curves (dots); `guess` marks a
+    predicted final gap as a bar at the right edge, on top of the training loss; `marked` draws a
+    line at a step. Raises `ValueError` for a run that was not trained, or a guess that is no
+    number.
     """
     if guess is not None:
         guess = real_number("guess", guess)
@@ -64,7 +68,7 @@ def loss_curves(
     if published is not None:
         _curve_pair(axes, published.curve, " (published)", linestyle=":", linewidth=1.6, alpha=0.7)
     _curve_pair(axes, own, " (this run)" if recorded is not None else "", linewidth=3)
-
+    _draw_numbers(axes, [(number_to_beat(full.dataset).val_loss, VAL)])
     if math.isfinite(full.state.best_val_loss):
         _mark_best(axes, full)
     last = table.iloc[-1]
@@ -93,19 +97,32 @@ def _curve_pair(axes: Axes, table: pd.DataFrame, suffix: str, **style: Any) -> N
 
 
 def _mark_best(axes: Axes, run: Run) -> None:
-    """A ring at the lowest validation loss, and its step in words on the side with more room."""
+    """A ring at the lowest validation loss; its step is in the legend, where it covers no curve."""
     best = run.state.best_step, run.state.best_val_loss
-    late = best[0] > run.state.history[-1].step / 2
-    axes.plot(*best, "o", color=VAL, markersize=8, fillstyle="none")
-    axes.annotate(
-        f"best: step {best[0]:,}",
-        best,
-        xytext=(-8 if late else 8, 10),  # beside and above the ring
-        textcoords="offset points",
-        ha="right" if late else "left",
-        color=VAL,
-        bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
-    )
+    _ring(axes, *best, VAL, label=f"best: step {best[0]:,}")
+
+
+def _ring(axes: Axes, x: float, y: float, colour: str, **style: Any) -> None:
+    style = {"linestyle": "", "markersize": 8, "fillstyle": "none"} | style
+    axes.plot(x, y, marker="o", color=colour, **style)
+
+
+def _draw_numbers(axes: Axes, numbers: Iterable[tuple[float, str]]) -> None:
+    """Dashed lines across: numbers to beat, each in its colour, or grey where several share it."""
+    colours: dict[float, str] = {}
+    for loss, colour in numbers:
+        colours[loss] = colour if colours.get(loss, colour) == colour else MUTED
+    style = {"linestyle": "--", "linewidth": 1.4}
+    for loss, colour in colours.items():
+        axes.axhline(loss, color=colour, zorder=1, **style)
+    [*others, last] = set(colours.values())
+    axes.plot([], [], color=MUTED if others else last, label=NUMBER_TO_BEAT, **style)
+
+
+def _draw_both_numbers(axes: Axes, every: Iterable[Baseline]) -> None:
+    """The numbers to beat in nats per token, in the colours of validation and held-out losses."""
+    pairs = [pair for n in every for pair in ((n.val_loss, VAL), (n.test_loss, HELD_OUT))]
+    _draw_numbers(axes, [(loss, colour) for loss, colour in pairs if loss is not None])
 
 
 def _losses_over_steps(axes: Axes) -> None:
@@ -115,40 +132,56 @@ def _losses_over_steps(axes: Axes) -> None:
 
 
 def compared(runs: Sequence[Run]) -> Chart:
-    """Validation loss (thick) and training loss (thin) of one to six runs, in nats per token.
+    """Losses of one to six runs in bits per byte: on unseen text (thick) and in training (thin).
 
-    Each run has a colour and, in the legend, its number.
+    The unseen text is the held-out one if all were tested on one, else each run's validation text.
+    Each run has a colour and, in the legend, its number. Dashed: the number that each has to beat.
+    Training losses, of a sample, are spread over the mean bytes of a training token.
     """
     chart = Chart()
     axes = chart.subplots()
-    for number, (run, colour) in enumerate(coloured(runs), 1):
-        table = evaluated(run).history
-        axes.plot(table["step"], table["val_loss"], color=colour, linewidth=2.2, label=f"{number}")
-        axes.plot(table["step"], table["train_loss"], color=colour, linewidth=1)
+    pairs = list(coloured(runs))
+    kind = "test" if all(_is_tested(evaluated(run)) for run in runs) else "val"
+    numbers = []
+    for number, (run, colour) in enumerate(pairs, 1):
+        table, data = run.history, run.dataset
+        unseen = table[f"{kind}_loss"] * _bits_per_nat(run, kind)
+        training = table["train_loss"] * _bits_per_nat(run, "train")
+        axes.plot(table["step"], unseen, color=colour, linewidth=2.2, label=f"{number}")
+        axes.plot(table["step"], training, color=colour, linewidth=1)
+        numbers.append((getattr(number_to_beat(data), f"{kind}_bits"), colour))
+    _draw_numbers(axes, numbers)
     _losses_over_steps(axes)
-    axes.set_title("Validation loss (thick) and training loss (thin)")
+    axes.set_ylabel(BITS)
+    where = "Held-out" if kind == "test" else "Validation"
+    axes.set_title(f"{where} loss (thick) and training loss (thin)")
     return finished(chart, axes)
+
+
+def _is_tested(run: Run) -> bool:
+    return run.state.history[-1].test_loss is not None
+
+
+def _bits_per_nat(run: Run, kind: str) -> float:
+    """What turns a run's nats per token into bits per byte, on its "train", "val" or "test" ids."""
+    return bits_per_byte(1.0, run.dataset, getattr(run.dataset, kind))
 
 
 def two_exams(runs: Sequence[Run], title: str = "") -> Chart:
     """Training, validation and held-out loss of one set-up against the step; a line per run.
 
-    The lowest mean of the held-out losses is marked. Raises `ValueError` for a run without them.
+    The lowest mean of the held-out losses is marked. Dashed: the number to beat on the validation
+    text and on the held-out one. Raises `ValueError` for a run without them.
     """
     chart = Chart()
     axes = chart.subplots()
     tables = [_tested(run).history.set_index("step") for run in _some(runs)]
     _three_losses(axes, tables)
     mean = pd.concat(tables).groupby("step")["test_loss"].mean()
-    axes.plot(mean.idxmin(), mean.min(), "o", color=HELD_OUT, markersize=8, fillstyle="none")
-    axes.annotate(
-        f"lowest: step {mean.idxmin():,}",
-        (mean.idxmin(), mean.min()),
-        xytext=(0, 12),  # above the ring
-        textcoords="offset points",
-        ha="center",
-        color=HELD_OUT,
-    )
+    if mean.notna().any():  # a run that diverged at once has no lowest
+        lowest = mean.idxmin()
+        _ring(axes, lowest, mean[lowest], HELD_OUT, label=f"lowest: step {lowest:,}")
+    _draw_both_numbers(axes, [number_to_beat(run.dataset) for run in runs])
     _losses_over_steps(axes)
     axes.set_title(title or f"Training, validation and held-out loss ({_counted(runs)})")
     return finished(chart, axes)
@@ -159,32 +192,37 @@ def _three_losses(axes: Axes, tables: Sequence[pd.DataFrame]) -> None:
     for column, name, colour in LOSSES:
         label = name if any(table[column].notna().any() for table in tables) else None
         for table in tables:
-            axes.plot(table.index, table[column], color=colour, linewidth=1.4, label=label)
+            marker = "o" if len(table) == 1 else ""  # a line of one point is not seen
+            style = {"color": colour, "linewidth": 1.4, "marker": marker}
+            axes.plot(table.index, table[column], label=label, **style)
             label = None
 
 
 def exam_curves(runs: dict[str, Sequence[Run]], title: str = "") -> Chart:
-    """Held-out loss against the share of training done; one colour per group of runs.
+    """Held-out loss in bits per byte against the share of training done; a colour for each group.
 
-    Every run is a thin line; a ring marks its lowest evaluation, a dot its last one. Raises
-    `ValueError` for a run without held-out losses, and for more than six groups.
+    Every run is a thin line; a ring marks its lowest evaluation, a dot its last one. Dashed: the
+    number that the group has to beat, as counted in its training text. Raises `ValueError` for a
+    run without held-out losses, and for more than six groups.
     """
     chart = Chart()
     axes = chart.subplots()
+    numbers = []
     for (name, group), colour in coloured(runs.items()):
         label: str | None = literal(name)
         for run in group:
             table = _tested(run).history
             done = 100 * table["step"] / max(1, table["step"].max())
-            losses = table["test_loss"]
+            losses = table["test_loss"] * _bits_per_nat(run, "test")
             axes.plot(done, losses, color=colour, linewidth=1.3, label=label)
             axes.plot(done.iloc[-1], losses.iloc[-1], "o", color=colour, markersize=5)
             lowest = losses.idxmin()
-            ring: dict[str, Any] = {"color": colour, "markersize": 8, "fillstyle": "none"}
-            axes.plot(done[lowest], losses[lowest], "o", **ring)
+            _ring(axes, done[lowest], losses[lowest], colour)
+            numbers.append((number_to_beat(run.dataset).test_bits, colour))
             label = None
+    _draw_numbers(axes, numbers)
     axes.set_xlabel("share of the training done (%)")
-    axes.set_ylabel("loss on the held-out scripts (nats per token)")
+    axes.set_ylabel(f"held-out {BITS}")
     every = [run for group in runs.values() for run in group]
     axes.set_title(title or f"Held-out loss ({_counted(every)})")
     return finished(chart, axes)
@@ -193,7 +231,8 @@ def exam_curves(runs: dict[str, Sequence[Run]], title: str = "") -> Chart:
 def memory_curves(histories: Sequence[pd.DataFrame], title: str = "") -> Chart:
     """Losses, copying and domain names over the steps of training; a line per run.
 
-    `histories` are what `scorecard_history` gives. Losses in nats per token.
+    `histories` are what `scorecard_history` gives. Losses in nats per token; dashed: the number to
+    beat on each text.
     """
     chart = Chart(height=6.4)
     # The losses need more room: their three lines cross.
@@ -202,6 +241,7 @@ def memory_curves(histories: Sequence[pd.DataFrame], title: str = "") -> Chart:
     for table in histories:
         copied.plot(table.index, 100 * table["copied"], color=SERIES[3], linewidth=1.4)
         names.plot(table.index, table["domain names"], color=SERIES[5], linewidth=1.4)
+    _draw_both_numbers(losses, [table.attrs["number_to_beat"] for table in histories])
     losses.set_ylabel(LOSS)
     losses.set_title(title or f"Losses, copying and domain names ({_counted(histories)})")
     copied.set_ylabel("copied (%)")
@@ -219,27 +259,34 @@ def memory_curves(histories: Sequence[pd.DataFrame], title: str = "") -> Chart:
 def stopping_points(runs: Sequence[Run], patience: int) -> Chart:
     """Where early stopping would have ended finished runs: one line per run, of one to six.
 
-    Above the validation loss, below (if all runs have one) the held-out loss, in nats per token; a
-    ring at the lowest validation loss before the stop, faint lines after the stop. Only losses up
-    to 1 nat above the lowest are shown: the first steps would flatten all the rest.
+    Above the validation loss, below (if all runs have one) the held-out loss; a ring at the lowest
+    validation loss before the stop, faint lines after the stop; dashed the number to beat. Losses
+    are in nats per token, or in bits per byte if the runs are not all of one text and vocabulary.
+    Only those up to 1 above each run's lowest are shown: the first steps would flatten the rest.
     """
     patience = whole_number("patience", patience, least=1)
-    kinds = {"val_loss": "validation"}
-    if all(evaluated(run).state.history[-1].test_loss is not None for run in _some(runs)):
-        kinds["test_loss"] = "held-out scripts"
+    kinds = {"val": "validation"}
+    if all(_is_tested(evaluated(run)) for run in _some(runs)):
+        kinds["test"] = "held-out scripts"
+    of_one_text = len({number_to_beat(run.dataset) for run in runs}) == 1
     chart = Chart(height=1.0 + 2.4 * len(kinds))
     rows = chart.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (column, kind) in zip(rows, kinds.items(), strict=True):
+    for axes, (kind, name) in zip(rows, kinds.items(), strict=True):
+        numbers, lowest = [], []
         for run, colour in coloured(runs):
-            stop, losses = early_stop(run, patience), run.history.set_index("step")[column]
-            until = losses.loc[: stop["stops"]]
+            unit = 1.0 if of_one_text else _bits_per_nat(run, kind)
+            stop = early_stop(run, patience)
+            losses = unit * run.history.set_index("step")[f"{kind}_loss"]
             axes.plot(losses, color=colour, linewidth=1, alpha=0.5)
-            axes.plot(until, color=colour, linewidth=2.2, label=literal(run.name))
-            best = stop["best step"]
-            axes.plot(best, losses[best], "o", color=colour, markersize=9, fillstyle="none")
-        lowest = min(run.history[column].min() for run in runs)
-        axes.set_ylim(lowest - 0.1, lowest + 1)  # 0.1: room for the ring
-        axes.set_ylabel(f"{kind}\n(nats per token)")
+            label = literal(run.name)
+            axes.plot(losses.loc[: stop["stops"]], color=colour, linewidth=2.2, label=label)
+            _ring(axes, stop["best step"], losses[stop["best step"]], colour)
+            numbers.append((unit * getattr(number_to_beat(run.dataset), f"{kind}_loss"), colour))
+            lowest.append(losses.min())
+        _draw_numbers(axes, numbers)
+        # 0.1: room for the ring.
+        axes.set_ylim(min(*lowest, *(loss for loss, _ in numbers)) - 0.1, max(lowest) + 1)
+        axes.set_ylabel(f"{name}\n({'nats per token' if of_one_text else 'bits per byte'})")
         finished(chart, axes, legend=axes is rows[0])
     rows[-1].set_xlabel("step")
     rows[0].set_title(f"Early stopping with patience {patience}")

@@ -14,7 +14,7 @@ from slmlab.engine.config import Progress
 from slmlab.engine.runs import Run
 from slmlab.engine.training import resolve_device
 from slmlab.show.plots.chart import SERIES
-from slmlab.show.plots.curves import compared, loss_curves
+from slmlab.show.plots.curves import compared, loss_curves, two_exams
 from slmlab.show.runs import evaluated
 from slmlab.show.widgets import readout
 from slmlab.show.widgets.controls import (
@@ -33,6 +33,7 @@ from slmlab.study.phases import PHASES
 from slmlab.study.setups import Setup, preset
 from slmlab.text.files import DataError
 
+LOSSES = "Training, validation and held-out loss"
 UNCHOSEN = ""  # of a list without a choice: with None a browser shows an empty line
 MAX_PINS = len(SERIES)  # each has its own colour
 REFRESH = 0.2  # seconds between two updates of the progress bar
@@ -120,6 +121,7 @@ class Playground(Panel):
             options=PROMPTS, description="prompt", style=LABEL, layout=filling("420px")
         )
         self.sample = _text("sample", height="150px")
+        self.headline = _text("headline")
         self.curves = _picture(readout.no_curves())
         self.curves.add_class("slm-curves")
         self.comparison = _text("comparison")
@@ -165,6 +167,7 @@ class Playground(Panel):
             row(left, right),
             self.show_code,
             self.code,
+            self.headline,
             self.curves,
             self.prompt,
             self.sample,
@@ -317,13 +320,14 @@ class Playground(Panel):
 
     def _draw(self, run: Run) -> None:
         with self._drawing:
-            chart = loss_curves(run)
+            tested = run.dataset.test is not None
+            chart = two_exams([run], title=LOSSES) if tested else loss_curves(run)
             [axes] = chart.axes
             planned = run.state.planned_steps or max(1, run.state.step)
-            # As long as the training is to be, so that the axis stands still; with room on top
-            # for what is written beside the first point.
-            axes.set(xlim=(-planned / 25, planned * 1.04), ylim=(0, 1.1 * axes.get_ylim()[1]))
+            # As long as the training is to be, so that the axis stands still.
+            axes.set_xlim(-planned / 25, planned * 1.04)
             self.curves.value = chart._repr_png_()
+            self.headline.value = readout.headline(run)
         self._show_sample()
 
     def _show_sample(self) -> None:

@@ -7,6 +7,7 @@ from slmlab.engine.runs import Run
 from slmlab.show.plots.chart import LOSS, PARAMETER_COLOURS, Chart
 from slmlab.show.runs import short
 from slmlab.show.widgets.parts import problem_html, table_html
+from slmlab.study.baseline import NUMBER_TO_BEAT, beside_counting
 from slmlab.study.diagnosis import gap_band
 from slmlab.study.forecast import Forecast
 
@@ -80,10 +81,19 @@ def ended(run: Run) -> str:
     )
 
 
+def headline(run: Run) -> str:
+    """The score of the latest evaluation, beside the number to beat."""
+    standing = beside_counting(run)
+    return (
+        f"<b>{escape(NUMBER_TO_BEAT)}: {standing.number:.2f}</b> {escape(str(standing))} at step "
+        f"{run.state.history[-1].step:,}."
+    )
+
+
 def comparison(runs: list[Run]) -> str:
     """A table with a row for each run."""
-    losses = ["training", "validation", "gap", "held-out"]
-    header = ["run", "parameters", "steps", "read", *losses, "best step"]
+    losses = ["training", "validation", "gap", "best step", "held-out", "5-gram"]
+    header = ["run", "parameters", "steps", "read", *losses]
     rows = []
     for number, run in enumerate(runs, start=1):
         last = run.state.history[-1]
@@ -96,11 +106,22 @@ def comparison(runs: list[Run]) -> str:
                 f"{last.train_loss:.2f}",
                 f"{last.val_loss:.2f}",
                 f"{run.gap:+.2f}",
-                "" if last.test_loss is None else f"{last.test_loss:.2f}",
                 f"{run.state.best_step:,}",
+                *_held_out(run),
             ]
         )
-    return table_html(header, rows) + "<p>Losses are in nats per token.</p>"
+    return table_html(header, rows) + (
+        "<p>Training, validation and gap are in nats per token. Held-out loss and the number to "
+        "beat, the 5-gram's, are in bits per byte; compare runs by these.</p>"
+    )
+
+
+def _held_out(run: Run) -> list[str]:
+    """The last held-out loss and the number to beat there; nothing for a run without a test."""
+    if run.state.history[-1].test_loss is None:
+        return ["", ""]
+    standing = beside_counting(run)
+    return [f"{standing.score:.2f}", f"{standing.number:.2f}"]
 
 
 def no_curves() -> bytes:

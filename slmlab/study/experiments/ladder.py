@@ -11,19 +11,16 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
-
 from slmlab.engine.config import TrainConfig
 from slmlab.engine.evaluation import strided_losses
 from slmlab.engine.model import GPT
 from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
 from slmlab.engine.training import fit
-from slmlab.study.baseline import choose_weight, mix
+from slmlab.study.baseline import NUMBER_TO_BEAT, choose_weight, mixture_losses
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows
 from slmlab.study.paired import per_file_scores
 from slmlab.study.setups import Excerpt, Setup, Shape, preset
-from slmlab.text.corpus import Corpus, load_final, load_held_out
+from slmlab.text.corpus import Corpus, load_final
 from slmlab.text.dataset import Dataset, encoded
 from slmlab.text.files import sha256
 
@@ -129,13 +126,14 @@ class Mixed(Trained):
         gpt, facts = self.train(seed, dataset)
         begin = perf_counter()
         models = gpt, _counted(dataset, ORDER)
-        weight = choose_weight(*(torch.cat(_losses(m, dataset, load_held_out())) for m in models))
+        weight = choose_weight(*(strided_losses(model, dataset.val) for model in models))
         facts["params"] += models[1].n_params
         facts["seconds"] += perf_counter() - begin
-        facts["chosen"] += f", weight {weight:g} on the GPT"
+        facts["chosen"] += f", weight {weight:g} of counting"
         table = per_file_scores(gpt, dataset.tokenizer, corpus)  # for the bytes
-        pairs = zip(*(_losses(m, dataset, corpus) for m in models), strict=True)
-        table["bits"] = [float(mix(a, b, weight).sum()) / math.log(2) for a, b in pairs]
+        texts = [encoded(document.entry, dataset.tokenizer) for document in corpus.documents]
+        nats = [mixture_losses(*models, ids, weight).sum() for ids in texts]
+        table["bits"] = [float(loss) / math.log(2) for loss in nats]
         return table, facts
 
 
@@ -147,12 +145,6 @@ def _counted(dataset: Dataset, order: int | None) -> Any:
     return NGram(NGramConfig(vocab_size, order, DISCOUNT), dataset.train)
 
 
-def _losses(model: Any, dataset: Dataset, corpus: Corpus) -> list[Tensor]:
-    """The losses of each file's tokens, each given at least half a context."""
-    return [strided_losses(model, encoded(d.entry, dataset.tokenizer)) for d in corpus.documents]
-
-
-NUMBER_TO_BEAT = "5-gram (the number to beat)"
 WHOLE = preset(4).replace(validation="held-out")  # 23,000 tokens, all of them to train on
 # The size, learning rate and step that the grid's held-out scripts chose for 23,000 tokens.
 BEST = Setup(
