@@ -176,6 +176,7 @@ RUNGS: tuple[Rung, ...] = (
     ),
     Counting(NUMBER_TO_BEAT, "00", WHOLE, NUMBER_TO_BEAT),
     Counting("counting, order chosen", "05", WHOLE, NUMBER_TO_BEAT, order=None),
+    Counting("5-gram, GPT-2's tokens", "05", WHOLE.replace(vocabulary="gpt2"), NUMBER_TO_BEAT),
     *(
         Trained(f"Phase {number}", f"{number:02}", preset(number), _phase_text(number), steps)
         for number, steps in enumerate(PHASE_STEPS)
