@@ -145,6 +145,7 @@ def _counted(dataset: Dataset, order: int | None) -> Any:
     return NGram(NGramConfig(vocab_size, order, DISCOUNT), dataset.train)
 
 
+GPT2_TOKENS = "5-gram, GPT-2's tokens"
 WHOLE = preset(4).replace(validation="held-out")  # 23,000 tokens, all of them to train on
 # The size, learning rate and step that the grid's held-out scripts chose for 23,000 tokens.
 BEST = Setup(
@@ -176,7 +177,7 @@ RUNGS: tuple[Rung, ...] = (
     ),
     Counting(NUMBER_TO_BEAT, "00", WHOLE, NUMBER_TO_BEAT),
     Counting("counting, order chosen", "05", WHOLE, NUMBER_TO_BEAT, order=None),
-    Counting("5-gram, GPT-2's tokens", "05", WHOLE.replace(vocabulary="gpt2"), NUMBER_TO_BEAT),
+    Counting(GPT2_TOKENS, "05", WHOLE.replace(vocabulary="gpt2"), GPT2_TOKENS),
     *(
         Trained(f"Phase {number}", f"{number:02}", preset(number), _phase_text(number), steps)
         for number, steps in enumerate(PHASE_STEPS)
