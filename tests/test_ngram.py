@@ -112,7 +112,7 @@ def test_order_and_discount_are_chosen_on_the_validation_text(dataset):
         ([], "at least 2 tokens; got 0"),
         ([1], "got 1"),
         ([1, 9], "has 0 to 7"),
-        ([-1, 2], "from -1"),
+        ([-1, 2], "a list of token ids"),
     ],
 )
 def test_a_text_that_cannot_be_counted_gets_a_sentence(ids, sentence):

@@ -20,7 +20,7 @@ def to_huggingface(model: GPT) -> "transformers.GPT2LMHeadModel":
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    instance("model", model, GPT, "GPT(GPTConfig(…))")
+    instance("model", model, GPT)
     if model.exchanged_parts:
         raise ValueError(
             f"A model with {', '.join(model.exchanged_parts)} is no GPT-2, so Hugging Face's "

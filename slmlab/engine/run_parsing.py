@@ -21,7 +21,7 @@ from slmlab.engine.config import Progress, TrainConfig, TrainState
 from slmlab.engine.model import GPTConfig
 from slmlab.text.dataset import Dataset
 from slmlab.text.tokenizer import tokenizer_from_spec
-from slmlab.validation import real_number, shown, whole_number, whole_text
+from slmlab.validation import listed, real_number, shown, whole_number, whole_text
 
 STATUSES = ("running", "finished", "stopped early", "interrupted", "diverged")
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -48,8 +48,7 @@ def checked_name(name: Any) -> str:
 
 def checked_prompts(prompts: Any) -> tuple[str, ...]:
     """What samples begin with. Raises `ValueError` for what is no list of texts."""
-    if isinstance(prompts, str | bytes | dict) or not isinstance(prompts, Iterable):
-        raise ValueError(f"prompts is {shown(prompts)}; it must be a list of texts.")
+    prompts = listed("prompts", prompts, "texts")
     return tuple(whole_text("A prompt", prompt) for prompt in prompts)
 
 

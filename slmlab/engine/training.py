@@ -39,8 +39,8 @@ def fit(
         ValueError: if the dataset does not fit the model (ids beyond the vocabulary, a context
             longer than the training text), or if there is no such device.
     """
-    instance("config", config, TrainConfig, "TrainConfig(max_steps=100)")
-    state = TrainState() if state is None else instance("state", state, TrainState, "run.state")
+    instance("config", config, TrainConfig)
+    state = TrainState() if state is None else instance("state", state, TrainState)
     _prepare(model, dataset, config, state)
     pace = Pace(config, state)
 
@@ -192,8 +192,8 @@ def far_too_wide(vocab: int, distinct: int) -> bool:
 
 def check_fit(model: GPT, dataset: Dataset) -> None:
     """Refuse, or warn about, a model and a dataset that do not go together (see `fit`)."""
-    instance("model", model, GPT, "GPT(GPTConfig(…))")
-    instance("dataset", dataset, Dataset, "lab.corpus_dataset(1_000)")
+    instance("model", model, GPT)
+    instance("dataset", dataset, Dataset)
     vocab, block = model.config.vocab_size, model.config.block_size
     ids = torch.cat([dataset.train, dataset.val])
     if min(len(dataset.train), len(dataset.val)) < 2:

@@ -20,7 +20,7 @@ from slmlab.study.experiments.grid import decision_table, read_grid
 from slmlab.study.phases import PHASES
 from slmlab.study.setups import Setup, preset
 from slmlab.text.files import read_json
-from slmlab.validation import real_number, shown
+from slmlab.validation import instance, real_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,10 +66,7 @@ def forecast(setup: Setup, factor: float | None = None) -> Forecast:
     `factor` is how slow this machine is (default: `machine_factor`, measured once). Raises
     `ValueError` if the set-up cannot be trained, or the factor is not a positive number.
     """
-    if not isinstance(setup, Setup):
-        raise ValueError(
-            f'setup is {shown(setup)}; it must be a Setup, such as lab.Setup.parse("phase-2").'
-        )
+    instance("setup", setup, Setup)
     factor = machine_factor() if factor is None else real_number("factor", factor, above=0)
     dataset = setup.dataset()
     training = setup.training

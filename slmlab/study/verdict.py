@@ -13,6 +13,7 @@ from slmlab.study.phases import PHASES
 from slmlab.study.statistics import bootstrap
 from slmlab.text.corpus import load_corpus, load_held_out
 from slmlab.text.dataset import ngrams
+from slmlab.validation import instance, table_with, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,8 @@ def around_the_rule(runs: "pd.DataFrame") -> "pd.DataFrame":
     (nats per token; NaN where there is none). `ranges_overlap`: whether a model below 10 is as
     good as one inside.
     """
+    columns = ["params_per_token", "train_tokens", "seed", "best_val_loss"]
+    table_with("The table", runs, columns, "what lab.last_and_best(lab.read_grid()) returns")
     ratio = runs["params_per_token"]
     band = np.select([ratio < 10, ratio <= 100], ["below 10", "10 to 100"], "above 100")
     groups = runs.groupby(["train_tokens", "seed", band])["best_val_loss"]
@@ -75,6 +78,7 @@ def gap_per_doubling(table: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     names = ["epochs", "params", "train_tokens"]
+    table_with("The table", table, ["step", "gap", *names, *GRID.keys])
     rows = table[table["step"] > 0]
 
     def effects(sample: "pd.DataFrame") -> np.ndarray:
@@ -118,6 +122,10 @@ def segment_losses(run: Run, length: int | None = None, n: int = 8) -> "pd.DataF
     """
     import pandas as pd
 
+    instance("run", run, Run)
+    n = whole_number("n", n, least=1)
+    if length is not None:
+        length = whole_number("length", length, least=max(2, n))
     if not run.has_weights:
         raise ValueError(f"{run.name} was kept without weights; train it again to examine it.")
     ids = torch.tensor(run.dataset.tokenizer.encode(load_corpus().text))

@@ -24,7 +24,7 @@ from slmlab.show.plots.chart import (
 from slmlab.show.runs import evaluated, short
 from slmlab.study.diagnosis import early_stop
 from slmlab.study.phases import Phase
-from slmlab.validation import real_number, shown, whole_number
+from slmlab.validation import instance, listed, real_number, table_with, whole_number
 
 # The columns of a history, what they are called in a legend, and their colours.
 LOSSES = (
@@ -51,12 +51,14 @@ def loss_curves(
     """
     if guess is not None:
         guess = real_number("guess", guess)
-    if not isinstance(published, Phase | None):
-        raise ValueError(f"published is {shown(published)}; give a phase, such as lab.PHASES[0].")
+    if published is not None:
+        instance("published", published, Phase)
+    if marked is not None:
+        marked = whole_number("marked", marked)
     chart = Chart()
     axes = chart.subplots()
     own = evaluated(run).history
-    full = evaluated(recorded or run)  # the run whose end is spoken of
+    full = evaluated(run if recorded is None else recorded)  # the run whose end is spoken of
     table = full.history
     axes.fill_between(table["step"], table["train_loss"], table["val_loss"], color=VAL, alpha=0.10)
     if recorded is not None:
@@ -121,7 +123,7 @@ def compared(runs: Sequence[Run]) -> Chart:
     """
     chart = Chart()
     axes = chart.subplots()
-    for number, (run, colour) in enumerate(coloured(runs), 1):
+    for number, (run, colour) in enumerate(coloured(listed("runs", runs, "runs")), 1):
         table = evaluated(run).history
         axes.plot(table["step"], table["val_loss"], color=colour, linewidth=2.2, label=f"{number}")
         axes.plot(table["step"], table["train_loss"], color=colour, linewidth=1)
@@ -137,7 +139,7 @@ def two_exams(runs: Sequence[Run], title: str = "") -> Chart:
     """
     chart = Chart()
     axes = chart.subplots()
-    tables = [_tested(run).history.set_index("step") for run in _some(runs)]
+    tables = [_tested(run).history.set_index("step") for run in _some("runs", runs)]
     _three_losses(axes, tables)
     mean = pd.concat(tables).groupby("step")["test_loss"].mean()
     axes.plot(mean.idxmin(), mean.min(), "o", color=HELD_OUT, markersize=8, fillstyle="none")
@@ -169,6 +171,8 @@ def exam_curves(runs: dict[str, Sequence[Run]], title: str = "") -> Chart:
     Every run is a thin line; a ring marks its lowest evaluation, a dot its last one. Raises
     `ValueError` for a run without held-out losses, and for more than six groups.
     """
+    instance("runs", runs, dict, '{"GPT-2": [run]}')
+    runs = {name: _some("A group of runs", group) for name, group in runs.items()}
     chart = Chart()
     axes = chart.subplots()
     for (name, group), colour in coloured(runs.items()):
@@ -195,10 +199,13 @@ def memory_curves(histories: Sequence[pd.DataFrame], title: str = "") -> Chart:
 
     `histories` are what `scorecard_history` gives. Losses in nats per token.
     """
+    columns = [*(column for column, _, _ in LOSSES), "copied", "domain names"]
+    for table in _some("histories", histories):
+        table_with("A history", table, columns, "what lab.scorecard_history(run) returns")
     chart = Chart(height=6.4)
     # The losses need more room: their three lines cross.
     losses, copied, names = chart.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
-    _three_losses(losses, _some(histories))
+    _three_losses(losses, histories)
     for table in histories:
         copied.plot(table.index, 100 * table["copied"], color=SERIES[3], linewidth=1.4)
         names.plot(table.index, table["domain names"], color=SERIES[5], linewidth=1.4)
@@ -225,7 +232,7 @@ def stopping_points(runs: Sequence[Run], patience: int) -> Chart:
     """
     patience = whole_number("patience", patience, least=1)
     kinds = {"val_loss": "validation"}
-    if all(evaluated(run).state.history[-1].test_loss is not None for run in _some(runs)):
+    if all(evaluated(run).state.history[-1].test_loss is not None for run in _some("runs", runs)):
         kinds["test_loss"] = "held-out scripts"
     chart = Chart(height=1.0 + 2.4 * len(kinds))
     rows = chart.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
@@ -256,10 +263,11 @@ def _tested(run: Run) -> Run:
     return run
 
 
-def _some(things: Sequence[Any]) -> Sequence[Any]:
-    if not len(things):
+def _some(name: str, values: Any) -> list[Any]:
+    """A list of runs, or of their histories. Raises `ValueError` if it is none, or empty."""
+    if not (some := listed(name, values, "runs, or of their histories")):
         raise ValueError("There is nothing to draw; give a list of at least one run.")
-    return things
+    return some
 
 
 def _counted(runs: Sequence[Any]) -> str:

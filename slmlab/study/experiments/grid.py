@@ -9,10 +9,12 @@ from slmlab.study.experiments.evaluations import COLUMNS, evaluation_rows
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows
 from slmlab.study.experiments.tables import read_table
 from slmlab.study.setups import Excerpt, Setup, Shape
+from slmlab.validation import table_with
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MEASURED = ("step", "epochs", "params", "val_loss", "gap")  # at each evaluation
 NEAR = 0.1  # nats per token: sizes this close to the best one count as near it
 
 
@@ -72,6 +74,7 @@ def last_and_best(table: "pd.DataFrame") -> "pd.DataFrame":
     Best is the lowest held-out loss: `best_val_loss`, `best_step`, `best_epochs`, `best_gap`.
     """
     keys = list(GRID.keys)
+    table_with("The table", table, [*keys, *MEASURED])
     last = table.loc[table.groupby(keys)["step"].idxmax()].set_index(keys)
     best = table.loc[table.groupby(keys)["val_loss"].idxmin()].set_index(keys)
     for column in ("val_loss", "step", "epochs", "gap"):
