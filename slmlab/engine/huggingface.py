@@ -56,7 +56,7 @@ def from_huggingface(theirs: "transformers.GPT2LMHeadModel") -> GPT:
         ValueError: if `theirs` is not the architecture of `GPT` (another activation, an untied
             head, another MLP width, unequal dropout rates).
     """
-    if not hasattr(theirs, "config"):
+    if not hasattr(getattr(theirs, "config", None), "activation_function"):
         raise ValueError(f"theirs is {shown(theirs)}; it must be a GPT2LMHeadModel.")
     c = theirs.config
     differences = {

@@ -11,6 +11,7 @@ import torch.nn as nn
 
 from slmlab.engine.config import Losses, Progress, TrainConfig, TrainState
 from slmlab.engine.evaluation import mean_loss, train_sample_starts
+from slmlab.engine.memory import require_memory
 from slmlab.engine.model import GPT
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.pace import Pace
@@ -37,7 +38,7 @@ def fit(
 
     Raises:
         ValueError: if the dataset does not fit the model (ids beyond the vocabulary, a context
-            longer than the training text), or if there is no such device.
+            longer than the training text), if there is no such device, or too little memory.
     """
     instance("config", config, TrainConfig)
     state = TrainState() if state is None else instance("state", state, TrainState)
@@ -73,6 +74,8 @@ def _prepare(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainStat
     """Check that all goes together, and make the state one that training can begin from."""
     check_fit(model, dataset)
     device = resolve_device(config.device)
+    if device.type == "cpu":
+        require_memory(model.config, config.batch_size)
     model.to(device).train()
     state.optimizer = state.optimizer or AdamW(model, config.weight_decay)
     state.optimizer.weight_decay = config.weight_decay  # a resumed run may have another

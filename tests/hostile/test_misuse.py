@@ -4,6 +4,7 @@ import inspect
 import signal
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -190,12 +191,18 @@ WRONG_VALUES = {
     "a context": (lambda r: lab.GPTConfig(10, 10**5, 1, 1, 1), "block_size"),
     "a long name": (lambda r: lab.recorded("x" * 3000), "no recorded run"),
     "a vocabulary": (lambda r: lab.phase_runs("bpe-500"), "No phase was recorded"),
+    "a batch": (
+        lambda r: lab.train(r.model, r.dataset, replace(r.config, batch_size=10**6)),
+        r"1,000,000 windows of 16 tokens needs about [\d,]+ MB of memory, and 10 MB are free; make",
+    ),
     "a device": (lambda r: lab.train(r.model, r.dataset, replace(r.config, device="hpu")), "hpu"),
 }
 
 
 @pytest.mark.parametrize(("call", "part"), WRONG_VALUES.values(), ids=WRONG_VALUES)
-def test_what_cannot_be_worked_with_gets_a_sentence(run, call, part):
+def test_what_cannot_be_worked_with_gets_a_sentence(run, call, part, monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10**7))
+    monkeypatch.setattr("psutil.swap_memory", lambda: SimpleNamespace(free=0))
     with pytest.raises((ValueError, lab.DataError), match=part):
         call(run)
 
