@@ -2,7 +2,28 @@
 
 import math
 import operator
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXAMPLES = {  # how to come by what functions ask for
+    "Corpus": "lab.load_corpus()",
+    "Dataset": "lab.corpus_dataset(1_000)",
+    "Decoding": "lab.Decoding(temperature=0.8)",
+    "Event": "threading.Event()",
+    "GPT": "lab.GPT(config)",
+    "GPTConfig": "lab.GPTConfig(1_000, 64, 2, 2, 32)",
+    "Module": "lab.GPT(config)",
+    "NGramConfig": "lab.NGramConfig(1_000)",
+    "Phase": "lab.PHASES[2]",
+    "Run": "what lab.train(…) returns",
+    "Setup": 'lab.Setup.parse("phase-2")',
+    "Tokenizer": "lab.gpt2_tokenizer()",
+    "TrainConfig": "lab.TrainConfig(8, 1e-3, max_steps=100)",
+    "TrainState": "run.state",
+}
 
 
 def whole_number(
@@ -61,12 +82,42 @@ def real_number(
     raise ValueError(f"{name} is {shown(value)}; it must be a {kind} {bounds}".rstrip() + ".")
 
 
-def instance(name: str, value: Any, kind: type, example: str) -> Any:
+def instance(name: str, value: Any, kind: type, example: str = "") -> Any:
     """`value`, if it is of a kind. Raises `ValueError`, with an example, for anything else."""
     if not isinstance(value, kind):
+        example = example or EXAMPLES[kind.__name__]
         raise ValueError(
             f"{name} is {shown(value)}; it must be a {kind.__name__}, such as {example}."
         )
+    return value
+
+
+def listed(name: str, values: Any, things: str) -> list[Any]:
+    """`values` as a list. Raises `ValueError` for what cannot be a list of such things."""
+    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
+        raise ValueError(f"{name} is {shown(values)}; it must be a list of {things}.")
+    return list(values)
+
+
+def instances(name: str, values: Any, kind: type) -> list[Any]:
+    """`values` as a list, if each is of a kind. Raises `ValueError` for anything else."""
+    values = listed(name, values, f"{kind.__name__}s, each such as {EXAMPLES[kind.__name__]}")
+    return [instance(f"{name}[{i}]", value, kind) for i, value in enumerate(values)]
+
+
+def table_with(
+    name: str, value: Any, columns: Iterable[Any], example: str = "what lab.read_grid() returns"
+) -> "pd.DataFrame":
+    """`value`, if it is a table with rows and these columns. Raises `ValueError` if it is not."""
+    import pandas as pd
+
+    instance(name, value, pd.DataFrame, example)
+    columns = listed("The columns", columns, "names of columns")
+    named = [column if isinstance(column, str) else shown(column) for column in columns]
+    if missing := [column for column in named if column not in value]:
+        raise ValueError(f"{name} lacks {', '.join(missing)}; it needs {', '.join(named)}.")
+    if value.empty:
+        raise ValueError(f"{name} has no rows; give one with rows, such as {example}.")
     return value
 
 

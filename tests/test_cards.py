@@ -191,3 +191,9 @@ def test_a_card_shows_titles_and_prompts_as_they_are(evil, run, own):
 def test_a_title_is_no_formula(title, harmless):
     assert in_spreadsheet(title) == harmless
     assert in_spreadsheet(harmless) == harmless
+
+
+@pytest.mark.parametrize("formula", [r"\(x\)", r"\[x\]", r"\\(x\\)"])
+def test_a_backslash_begins_no_formula(formula):
+    assert "\\(" not in in_markdown(formula).replace(r"\[", "")
+    assert in_markdown(formula).count("&#92;") == formula.count("\\")

@@ -133,7 +133,7 @@ def test_strided_losses_cut_off_nothing_that_the_longest_order_looks_at(dataset)
         ([], "at least 2 tokens; got 0"),
         ([1], "got 1"),
         ([1, 9], "has 0 to 7"),
-        ([-1, 2], "from -1"),
+        ([-1, 2], "a list of token ids"),
     ],
 )
 def test_a_text_that_cannot_be_counted_gets_a_sentence(ids, sentence):

@@ -31,7 +31,7 @@ def test_parameter_breakdown(finished):
     ]
     assert axes.get_title() == f"Where the {finished.model.n_params:,} parameters sit"
     assert is_a_picture(chart)
-    with pytest.raises(ValueError, match="A Run is no model; give a GPT"):
+    with pytest.raises(ValueError, match="it must be a GPT, such as"):
         lab.parameter_breakdown(finished)
 
 

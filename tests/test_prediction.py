@@ -354,7 +354,7 @@ def test_numbers_of_numpy_are_numbers():
 @pytest.mark.parametrize("run", [None, "run", 5])
 def test_what_is_no_run_cannot_be_revealed(run):
     card = PredictionCard("Phase 2")
-    with pytest.raises(ValueError, match="is no run; give what"):
+    with pytest.raises(ValueError, match="must be a Run, such as what"):
         card.reveal(run)
     assert guesses.SESSION["Phase 2"].open
 

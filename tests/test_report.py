@@ -133,7 +133,7 @@ def test_losses_that_are_not_finite_get_a_sentence(finished):
 @pytest.mark.parametrize("run", [None, "run", 5, lab.PHASES])
 def test_what_is_no_run_gets_a_sentence(run):
     for show in (lab.report, lab.loss_curves):
-        with pytest.raises(ValueError, match=r"is no run; give what lab\.train\(…\) returned"):
+        with pytest.raises(ValueError, match=r"must be a Run, such as what lab\.train"):
             show(run)
 
 
@@ -142,8 +142,8 @@ def test_what_is_no_run_gets_a_sentence(run):
     [
         ({"guess": "1"}, "guess is '1'; it must be a number"),
         ({"guess": math.nan}, "guess is nan; it must be a number"),
-        ({"published": 1}, "published is 1; give a phase"),
-        ({"recorded": "phase-1"}, "'phase-1' is no run"),
+        ({"published": 1}, "published is 1; it must be a Phase"),
+        ({"recorded": "phase-1"}, "'phase-1'; it must be a Run"),
     ],
 )
 def test_what_cannot_be_drawn_gets_a_sentence(finished, options, sentence):

@@ -14,6 +14,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from slmlab.validation import instance
+
 
 def progress_bar(title: str, shown: bool, step: int) -> tqdm:
     """A bar of text, which is still readable in a stored notebook; there stderr is red."""
@@ -60,6 +62,7 @@ def warn(sentence: str) -> None:
 @contextmanager
 def deferred_interrupt(event: threading.Event) -> Iterator[threading.Event]:
     """Let the first Ctrl-C set the event, so that a step is never cut in two."""
+    instance("stop", event, threading.Event)
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals reach the main thread only
         return

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from slmlab.validation import real_number, shown, whole_number
+from slmlab.validation import instance, real_number, shown, whole_number
 
 # Below this a float32 tells no difference any more: all but the likeliest token have probability 0.
 SMALLEST_TEMPERATURE = 1e-30
@@ -77,7 +77,13 @@ def next_distribution(
     """Probabilities of the next token, (V,), from logits (V,) and the ids so far.
 
     In this order: the repetition penalty, the temperature, top-k, top-p.
+    Raises `ValueError` for other logits, or where they leave no distribution.
     """
+    instance("decoding", decoding, Decoding)
+    if not isinstance(logits, Tensor) or logits.dim() != 1 or not logits.is_floating_point():
+        raise ValueError(
+            f"logits is {shown(logits)}; it must be a 1-D tensor with a number for each token."
+        )
     logits = penalise(logits, ids, decoding.repetition_penalty)
     if decoding.temperature == 0:
         return F.one_hot(logits.argmax(), len(logits)).to(logits.dtype)

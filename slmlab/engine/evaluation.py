@@ -12,7 +12,7 @@ from torch import Tensor
 from slmlab.engine.model import GPT
 from slmlab.text.dataset import Dataset, encoded
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import instance, shown
+from slmlab.validation import instance, listed, real_number, shown, whole_number
 
 BATCH_TOKENS = 512  # in one batch of an evaluation: faster than 256 or 2,048 on two cores
 LOGITS_TOKENS = 256  # where all logits are needed, so that 50,257 of them fit into 51 MB
@@ -129,20 +129,19 @@ def strided_bits(model: GPT, tokenizer: Tokenizer, ids: Tensor) -> tuple[float, 
 
 def perplexity(loss: float) -> float:
     """e to the loss: among how many equally likely tokens the model hesitates."""
-    return math.exp(min(loss, 700.0))  # beyond, a float overflows
+    return math.exp(min(_checked_loss(loss), 700.0))  # beyond, a float overflows
 
 
 def bits_per_byte(loss: float, dataset: Dataset, ids: Tensor | None = None) -> float:
     """A loss on the validation text (or `ids`) in bits per byte: comparable across vocabularies.
 
-    Raises `ValueError` if there are fewer than two ids.
+    Raises `ValueError` if there are fewer than two ids, or for a loss that is no number.
     """
-    instance("dataset", dataset, Dataset, "lab.corpus_dataset(1_000)")
+    instance("dataset", dataset, Dataset)
     ids = dataset.val if ids is None else ids
-    if len(ids) < 2:
-        raise ValueError(f"A loss needs at least 2 tokens; got {len(ids)}.")
+    _require_text(ids)
     n_bytes = sum(len(dataset.tokenizer.token_bytes(i)) for i in ids[1:].tolist())
-    return loss * (len(ids) - 1) / math.log(2) / n_bytes
+    return _checked_loss(loss) * (len(ids) - 1) / math.log(2) / n_bytes
 
 
 def loss_windows(
@@ -154,12 +153,12 @@ def loss_windows(
     The last window may be shorter than `block`, so a text shorter than the context works.
     Raises `ValueError` if there are fewer than two ids.
     """
-    if not isinstance(ids, Tensor) or ids.dtype != torch.int64 or ids.dim() != 1:
-        raise ValueError(f"The text is {shown(ids)}; it must be a 1-D int64 tensor of token ids.")
-    if len(ids) < 2:
-        raise ValueError(f"A loss needs at least 2 tokens; got {len(ids)}.")
+    _require_text(ids)
     if starts is None:
         starts = list(range(0, len(ids) - 1, block))
+    else:
+        places = listed("starts", starts, "places in the text")
+        starts = [whole_number("A place in starts", i, most=len(ids) - 2) for i in places]
     if not starts:
         raise ValueError("There are no windows to look at; give some places in `starts`.")
     windows = [ids[start : start + block + 1] for start in starts]
@@ -173,9 +172,22 @@ def loss_windows(
             yield window[None, :-1], window[None, 1:]
 
 
+def _require_text(ids: Tensor) -> None:
+    """Raise `ValueError` for something else than token ids, or fewer than two."""
+    if not isinstance(ids, Tensor) or ids.dtype != torch.int64 or ids.dim() != 1:
+        raise ValueError(f"The text is {shown(ids)}; it must be a 1-D int64 tensor of token ids.")
+    if len(ids) < 2:
+        raise ValueError(f"A loss needs at least 2 tokens; got {len(ids)}.")
+
+
+def _checked_loss(loss: float) -> float:
+    """A loss, which may be infinite or NaN where a run diverged, but must be a number."""
+    return loss if isinstance(loss, float) else real_number("The loss", loss)
+
+
 def _require_fit(model: GPT, ids: Tensor) -> None:
     """Raise `ValueError` for something else than a model, or an id that it has no row for."""
-    instance("model", model, nn.Module, "GPT(GPTConfig(…))")
+    instance("model", model, nn.Module)
     rows = model.config.vocab_size
     if isinstance(ids, Tensor) and len(ids) and int(ids.max()) >= rows:
         raise ValueError(

@@ -36,7 +36,7 @@ def generate(
 
 def encoded_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """The prompt's token ids. Raises `ValueError` if it is no text, or empty."""
-    instance("tokenizer", tokenizer, Tokenizer, "lab.gpt2_tokenizer()")
+    instance("tokenizer", tokenizer, Tokenizer)
     if not isinstance(prompt, str) or not prompt:
         raise ValueError(f"The prompt is {prompt!r}; give at least one character to continue from.")
     return tokenizer.encode(prompt)
@@ -85,7 +85,7 @@ def generate_tokens(
     Raises:
         ValueError: for no ids to continue, or one that the model has no row for.
     """
-    instance("decoding", decoding, Decoding, "Decoding(temperature=0.8)")
+    instance("decoding", decoding, Decoding)
     text = checked_ids(model, ids)
     count = whole_number("max_new_tokens", max_new_tokens, least=1)
     block, device = model.config.block_size, model.device
@@ -121,7 +121,7 @@ def next_logits(model: GPT, text: Sequence[int], cache: list[KVCache]) -> Tensor
 
 def checked_ids(model: GPT, ids: Sequence[int]) -> list[int]:
     """The ids as a list. Raises `ValueError`, with a sentence, for what cannot be continued."""
-    instance("model", model, nn.Module, "GPT(GPTConfig(…))")
+    instance("model", model, nn.Module)
     if isinstance(ids, str) or not isinstance(ids, Sequence | Tensor):
         raise ValueError(f"ids is {shown(ids)}; it must be a list of token ids.")
     if not len(ids):

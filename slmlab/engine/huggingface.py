@@ -20,7 +20,7 @@ def to_huggingface(model: GPT) -> "transformers.GPT2LMHeadModel":
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    instance("model", model, GPT, "GPT(GPTConfig(…))")
+    instance("model", model, GPT)
     if model.exchanged_parts:
         raise ValueError(
             f"A model with {', '.join(model.exchanged_parts)} is no GPT-2, so Hugging Face's "
@@ -56,7 +56,7 @@ def from_huggingface(theirs: "transformers.GPT2LMHeadModel") -> GPT:
         ValueError: if `theirs` is not the architecture of `GPT` (another activation, an untied
             head, another MLP width, unequal dropout rates).
     """
-    if not hasattr(theirs, "config"):
+    if not hasattr(getattr(theirs, "config", None), "activation_function"):
         raise ValueError(f"theirs is {shown(theirs)}; it must be a GPT2LMHeadModel.")
     c = theirs.config
     differences = {

@@ -180,7 +180,7 @@ class GPT(nn.Module):
         self, config: GPTConfig, seed: int = 0, *, attention: Part = Attention, mlp: Part = MLP
     ) -> None:
         super().__init__()
-        self.config = instance("config", config, GPTConfig, "GPTConfig(1_000, 64, 2, 2, 32)")
+        self.config = instance("config", config, GPTConfig)
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)  # also the output head
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
         self.blocks = nn.ModuleList(Block(config, attention, mlp) for _ in range(config.n_layer))

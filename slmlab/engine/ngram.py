@@ -15,7 +15,8 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from slmlab.validation import real_number, whole_number
+from slmlab.text.dataset import listed_ids
+from slmlab.validation import instance, listed, real_number, whole_number
 
 WINDOW = 512  # tokens; 50,257 log-probabilities after each take 100 MB
 MAX_ORDER = 100  # 23,000 tokens are counted in ten seconds; half a window is still longer
@@ -77,11 +78,11 @@ class NGram(nn.Module):
             ValueError: for a text of fewer than two tokens, or an id beyond the vocabulary.
         """
         super().__init__()
-        self.config = config
-        ids = [int(i) for i in ids]
+        self.config = instance("config", config, NGramConfig)
+        ids = listed_ids("ids", ids)
         if len(ids) < 2:
             raise ValueError(f"Counting needs at least 2 tokens; got {len(ids)}.")
-        if not 0 <= min(ids) <= max(ids) < config.vocab_size:
+        if max(ids) >= config.vocab_size:
             raise ValueError(
                 f"The text has token ids from {min(ids)} to {max(ids)}; a vocabulary of "
                 f"{config.vocab_size} has 0 to {config.vocab_size - 1}."
@@ -161,10 +162,11 @@ def choose_ngram(
     discounts: Sequence[float] = DISCOUNTS,
 ) -> NGram:
     """The counting model of `train` whose order and discount do best on the text `val`."""
+    val = torch.tensor(listed_ids("val", val))
     best, chosen, lowest = None, None, math.inf
-    for order in orders:
+    for order in listed("orders", orders, "whole numbers"):
         model = NGram(NGramConfig(vocab_size, order), train)
-        for discount in discounts:
+        for discount in listed("discounts", discounts, "numbers"):
             model.config = replace(model.config, discount=discount)  # the counts stay the same
             loss = float(model.loss(val[None, :-1], val[None, 1:]))
             if loss < lowest:

@@ -21,7 +21,7 @@ from slmlab.engine.config import Progress, TrainConfig, TrainState
 from slmlab.engine.model import GPTConfig
 from slmlab.text.dataset import Dataset
 from slmlab.text.tokenizer import tokenizer_from_spec
-from slmlab.validation import real_number, shown, whole_number, whole_text
+from slmlab.validation import listed, real_number, shown, whole_number, whole_text
 
 STATUSES = ("running", "finished", "stopped early", "interrupted", "diverged")
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -48,8 +48,7 @@ def checked_name(name: Any) -> str:
 
 def checked_prompts(prompts: Any) -> tuple[str, ...]:
     """What samples begin with. Raises `ValueError` for what is no list of texts."""
-    if isinstance(prompts, str | bytes | dict) or not isinstance(prompts, Iterable):
-        raise ValueError(f"prompts is {shown(prompts)}; it must be a list of texts.")
+    prompts = listed("prompts", prompts, "texts")
     return tuple(whole_text("A prompt", prompt) for prompt in prompts)
 
 
@@ -110,6 +109,7 @@ def parse_samples(
     content: bytes, n_rows: int, last_step: int, with_ids: bool
 ) -> list[dict[str, Any]]:
     """The samples; `n_rows` is how many tokens the model can write."""
+    _require_outline(content)
     samples = parse_json(content, list)
     for sample in samples:
         _of(dict, "a sample", sample)
@@ -124,6 +124,21 @@ def parse_samples(
             for i in ids:
                 whole_number("a sample's token id", i, most=n_rows - 1)
     return samples
+
+
+def _require_outline(content: bytes) -> None:
+    """Refuse what can be no samples before it is parsed: `{}` takes thirty times its bytes.
+
+    Every sample has a step, five texts or more between quotes, and no dictionary or list inside
+    but its ids.
+    """
+    text = content.replace(b"\\\\", b"").replace(b'\\"', b"")
+    n, quotes = text.count(b'"step":'), text.count(b'"')
+    if 10 * n <= quotes <= 24 * n:
+        outside = b"".join(text.split(b'"')[::2])
+        if outside.count(b"{") <= n and outside.count(b"[") <= n + 1:
+            return
+    raise ValueError("samples.json does not hold samples only")
 
 
 def parse_dataset(tokens: bytes, spec: bytes, source: dict[str, Any]) -> Dataset:

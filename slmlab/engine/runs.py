@@ -219,7 +219,7 @@ def _train_and_sample(
     try:
         with (
             progress_bar(run.name, progress, state.step) as bar,
-            deferred_interrupt(stop or threading.Event()) as interrupted,
+            deferred_interrupt(threading.Event() if stop is None else stop) as interrupted,
         ):
             steps: Iterable[Progress] = fit(run.model, run.dataset, run.config, state)
             if sample_each_evaluation and _was_cut_short(run):

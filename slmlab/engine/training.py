@@ -11,6 +11,7 @@ import torch.nn as nn
 
 from slmlab.engine.config import Losses, Progress, TrainConfig, TrainState
 from slmlab.engine.evaluation import mean_loss, train_sample_starts
+from slmlab.engine.memory import require_memory
 from slmlab.engine.model import GPT
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.pace import Pace
@@ -37,10 +38,10 @@ def fit(
 
     Raises:
         ValueError: if the dataset does not fit the model (ids beyond the vocabulary, a context
-            longer than the training text), or if there is no such device.
+            longer than the training text), if there is no such device, or too little memory.
     """
-    instance("config", config, TrainConfig, "TrainConfig(max_steps=100)")
-    state = TrainState() if state is None else instance("state", state, TrainState, "run.state")
+    instance("config", config, TrainConfig)
+    state = TrainState() if state is None else instance("state", state, TrainState)
     _prepare(model, dataset, config, state)
     pace = Pace(config, state)
 
@@ -73,6 +74,8 @@ def _prepare(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainStat
     """Check that all goes together, and make the state one that training can begin from."""
     check_fit(model, dataset)
     device = resolve_device(config.device)
+    if device.type == "cpu":
+        require_memory(model.config, config.batch_size)
     model.to(device).train()
     state.optimizer = state.optimizer or AdamW(model, config.weight_decay)
     state.optimizer.weight_decay = config.weight_decay  # a resumed run may have another
@@ -192,8 +195,8 @@ def far_too_wide(vocab: int, distinct: int) -> bool:
 
 def check_fit(model: GPT, dataset: Dataset) -> None:
     """Refuse, or warn about, a model and a dataset that do not go together (see `fit`)."""
-    instance("model", model, GPT, "GPT(GPTConfig(…))")
-    instance("dataset", dataset, Dataset, "lab.corpus_dataset(1_000)")
+    instance("model", model, GPT)
+    instance("dataset", dataset, Dataset)
     vocab, block = model.config.vocab_size, model.config.block_size
     ids = torch.cat([dataset.train, dataset.val])
     if min(len(dataset.train), len(dataset.val)) < 2:

@@ -3,23 +3,14 @@
 from typing import Any
 
 from slmlab.engine.runs import Run
-from slmlab.validation import shown
+from slmlab.validation import instance
 
 LONGEST_NAME = 60  # letters of a name in a picture: more would leave no room for the curves
 
 
-def any_run(value: Any) -> Run:
-    """The run itself. Raises `ValueError` for anything else."""
-    if not isinstance(value, Run):
-        raise ValueError(
-            f"{shown(value)} is no run; give what lab.train(…) returned, or lab.Run.load(…)."
-        )
-    return value
-
-
 def evaluated(value: Any) -> Run:
     """A run that was evaluated at least once. Raises `ValueError` for anything else."""
-    run = any_run(value)
+    run = instance("run", value, Run)
     if not run.state.history:
         raise ValueError(f"{short(run.name)} was not trained yet, so there are no losses to show.")
     return run

@@ -96,7 +96,7 @@ def early_stop(run: Run, patience: int) -> dict[str, float]:
     and, where there is one, the held-out loss `at best` and `at the end` of the full run, in nats
     per token. Raises `ValueError` for a patience below 1.
     """
-    instance("run", run, Run, "what lab.train(…) returns")
+    instance("run", run, Run)
     patience = whole_number("patience", patience, least=1)
     end, history = run.last, run.state.history
     best = stop = history[0]
@@ -118,8 +118,8 @@ def early_stop(run: Run, patience: int) -> dict[str, float]:
 
 def size_advice(config: GPTConfig, dataset: Dataset) -> list[str]:
     """Warnings in words about a model's size for its data, before any training."""
-    instance("config", config, GPTConfig, "GPTConfig(1_000, 64, 2, 2, 32)")
-    instance("dataset", dataset, Dataset, "lab.corpus_dataset(1_000)")
+    instance("config", config, GPTConfig)
+    instance("dataset", dataset, Dataset)
     found = []
     distinct = len(torch.cat([dataset.train, dataset.val]).unique())
     if far_too_wide(config.vocab_size, distinct):
@@ -140,7 +140,7 @@ def size_advice(config: GPTConfig, dataset: Dataset) -> list[str]:
 
 def advice(run: Run) -> list[str]:
     """Warnings in words about a run; an empty list if nothing stands out."""
-    instance("run", run, Run, "what lab.train(…) returns")
+    instance("run", run, Run)
     found = size_advice(run.model.config, run.dataset)
     last = run.last
     if last.step == 0:

@@ -13,7 +13,7 @@ import psutil
 
 from slmlab.engine.config import TrainConfig
 from slmlab.engine.evaluation import bits_per_byte
-from slmlab.engine.fused_loss import HEAD_CHUNK
+from slmlab.engine.memory import activation_bytes, training_megabytes
 from slmlab.engine.model import GPTConfig
 from slmlab.engine.training import VocabularyWarning, check_context, fit
 from slmlab.study.diagnosis import size_advice
@@ -22,7 +22,7 @@ from slmlab.study.experiments.grid import best_looks, read_grid, size_table
 from slmlab.study.phases import PHASES
 from slmlab.study.setups import Setup, preset
 from slmlab.text.files import read_json
-from slmlab.validation import real_number, shown
+from slmlab.validation import instance, real_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,10 +68,7 @@ def forecast(setup: Setup, factor: float | None = None) -> Forecast:
     `factor` is how slow this machine is (default: `machine_factor`, measured once). Raises
     `ValueError` if the set-up cannot be trained, or the factor is not a positive number.
     """
-    if not isinstance(setup, Setup):
-        raise ValueError(
-            f'setup is {shown(setup)}; it must be a Setup, such as lab.Setup.parse("phase-2").'
-        )
+    instance("setup", setup, Setup)
     factor = machine_factor() if factor is None else real_number("factor", factor, above=0)
     dataset = setup.dataset()
     training = setup.training
@@ -81,7 +78,7 @@ def forecast(setup: Setup, factor: float | None = None) -> Forecast:
     per_step = factor * reference_ms(config, training.batch_size) / 1000
     steps, seconds = _plan(training, per_step)
     epochs = steps * training.batch_size * config.block_size / n_train
-    megabytes = _megabytes(config, training.batch_size)
+    megabytes = BASE_MB + training_megabytes(config, training.batch_size)
     planned = setup.replace(max_steps=steps)
     found = [*size_advice(config, dataset), *_reading_advice(planned, n_train)]
     free = psutil.virtual_memory().available / 1e6
@@ -181,22 +178,7 @@ def step_demands(config: GPTConfig, batch_size: int) -> tuple[float, ...]:
     tokens = batch_size * block
     # As in benchmarks/README.md: 6 for every weight and token, and attention (Chowdhery et al.).
     operations = 6 * tokens * (12 * L * C**2 + V * C) + 12 * L * block * C * tokens
-    return 1 + L, operations / 1e9, _activations(config, batch_size) / 1e6, tokens * V / 1e6
-
-
-def _activations(config: GPTConfig, batch_size: int) -> float:
-    """What the backward pass reads again: per token and layer about 34 widths, and the attention
-    scores, in bytes of numbers of 16 bits (Korthikanti et al. 2022, arXiv:2205.05198)."""
-    c = config
-    per_token = c.n_layer * (34 * c.n_embd + 5 * c.block_size * c.n_head)
-    return batch_size * c.block_size * per_token
-
-
-def _megabytes(config: GPTConfig, batch_size: int) -> float:
-    """Weights, gradients, AdamW's two moments, the best weights; activations; a chunk of logits."""
-    activations = _activations(config, batch_size) / 2  # two bytes a number
-    numbers = 5 * config.n_params + activations + HEAD_CHUNK * config.vocab_size
-    return BASE_MB + 4 * numbers / 1e6
+    return 1 + L, operations / 1e9, activation_bytes(config, batch_size) / 1e6, tokens * V / 1e6
 
 
 def nearest(setup: Setup) -> "tuple[pd.DataFrame, float]":

@@ -6,11 +6,12 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn as nn
 
 from slmlab.engine.evaluation import evaluating, token_losses
 from slmlab.engine.model import GPT
-from slmlab.text.dataset import Dataset, ngrams
-from slmlab.validation import whole_number
+from slmlab.text.dataset import Dataset, listed_ids, ngrams
+from slmlab.validation import instance, whole_number, whole_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,14 +22,14 @@ COPY_NGRAM = 8  # tokens in a row that count as copied: a line of code, more or 
 def copy_rate(ids: list[int], training: list[int], n: int = COPY_NGRAM) -> float:
     """Share of the n-token sequences of `ids` that stand in the training text (NaN if none)."""
     n = whole_number("n", n, least=1)
-    seen = set(ngrams(training, n))
-    found = [gram in seen for gram in ngrams(ids, n)]
+    seen = set(ngrams(listed_ids("training", training), n))
+    found = [gram in seen for gram in ngrams(listed_ids("ids", ids), n)]
     return sum(found) / len(found) if found else math.nan
 
 
 def longest_match(ids: list[int], training: list[int]) -> int:
     """Length of the longest run of `ids` that stands, token for token, in the training text."""
-    text, source = _as_text(ids), _as_text(training)
+    text, source = _as_text("ids", ids), _as_text("training", training)
     longest = 0
     for start in range(len(text)):
         while start + longest < len(text) and text[start : start + longest + 1] in source:
@@ -45,6 +46,8 @@ def overlap_losses(model: GPT, dataset: Dataset, n: int = COPY_NGRAM) -> "pd.Dat
     """
     import pandas as pd
 
+    instance("model", model, nn.Module)
+    instance("dataset", dataset, Dataset)
     n = whole_number("n", n, least=2)
     if len(dataset.val) < n:
         raise ValueError(f"The validation text has {len(dataset.val)} tokens; it needs {n}.")
@@ -72,6 +75,9 @@ def line_completions(model: GPT, dataset: Dataset, text: str) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    instance("model", model, nn.Module)
+    instance("dataset", dataset, Dataset)
+    whole_text("text", text)
     tokenizer, block = dataset.tokenizer, model.config.block_size
     seen = set(tokenizer.decode(dataset.train.tolist()).split("\n"))
     ids = tokenizer.encode(text)
@@ -96,5 +102,7 @@ def line_completions(model: GPT, dataset: Dataset, text: str) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=["line", "known", "exact"])
 
 
-def _as_text(ids: list[int]) -> str:
-    return "".join(map(chr, ids))  # one character per id, so that `in` searches for tokens
+def _as_text(name: str, ids: list[int]) -> str:
+    return "".join(
+        map(chr, listed_ids(name, ids))
+    )  # one character per id, so that `in` searches for tokens

@@ -11,7 +11,7 @@ from slmlab.engine.model import GPT
 from slmlab.study.statistics import RESAMPLES
 from slmlab.text.corpus import Corpus
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import shown
+from slmlab.validation import instance, shown, table_with
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,7 @@ def per_file_scores(model: GPT, tokenizer: Tokenizer, corpus: Corpus) -> "pd.Dat
     """
     import pandas as pd
 
+    instance("corpus", corpus, Corpus)
     rows = [(d.name, *text_bits(model, tokenizer, d.entry)) for d in corpus.documents]
     return pd.DataFrame(rows, columns=["file", "bits", "bytes"])
 
@@ -65,9 +66,7 @@ def paired_difference(
     Raises `ValueError` if a column is missing, a file is in two families, all files are of one, or
     unless both models have each file with each seed once, with the same bytes.
     """
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise ValueError(f"The table lacks {', '.join(missing)}; it needs {', '.join(COLUMNS)}.")
+    table_with("The table", table, COLUMNS, "what lab.per_file_scores(…) returns")
     first, second = (_bits_and_bytes(table, model) for model in (a, b))
     if not first["bytes"].equals(second["bytes"]):
         raise ValueError(

@@ -10,7 +10,7 @@ from slmlab.engine.runs import Run
 from slmlab.study.setups import Setup, published_setups
 from slmlab.text.dataset import Dataset
 from slmlab.text.files import DataError, data_path, read_published
-from slmlab.validation import instance, shown
+from slmlab.validation import instance, instances, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ class Phase:
         """
         import pandas as pd
 
-        instance("run", run, Run, "what phase.run(…) returns")
+        instance("run", run, Run)
         last, state = run.last, run.state
         theirs = self.published
         lowest = min(self.losses, key=lambda row: row["val_loss"])
@@ -126,7 +126,7 @@ def settings_table(phases: Sequence[Phase]) -> "pd.DataFrame":
     import pandas as pd
 
     columns = {}
-    for phase in phases:
+    for phase in instances("phases", phases, Phase):
         shape, training = phase.setup.shape, phase.setup.training
         tokens = phase.published["train_tokens"]
         read = training.max_steps * training.batch_size * shape.block_size
@@ -182,7 +182,15 @@ class _Phases(Sequence[Phase]):
         return _load_phases()
 
     def __getitem__(self, index: Any) -> Any:
-        return self._phases[index]
+        try:
+            return self._phases[index]
+        except (IndexError, TypeError) as error:
+            # An `IndexError` is what ends a loop over the phases.
+            kind = IndexError if isinstance(error, IndexError) else ValueError
+            raise kind(
+                f"There is no phase {shown(index)}; the phases are 0 to {len(self) - 1}, such as "
+                "lab.PHASES[2]."
+            ) from None
 
     def __len__(self) -> int:
         return len(self._phases)

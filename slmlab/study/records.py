@@ -221,6 +221,7 @@ def _sweep(experiment: Experiment, folder: Path, workers: Workers) -> Iterator[O
 
 def problems_of(folder: Path) -> list[str]:
     """What is wrong with the records in a folder, one sentence each; empty if nothing is."""
+    folder = user_path(folder)
     problems = [p for entry in PHASE_RECORDS for p in _phase_problems(entry, folder)]
     return problems + [p for e in EXPERIMENTS for p in _experiment_problems(e, folder)]
 

@@ -17,7 +17,6 @@ from slmlab.validation import instance
 if TYPE_CHECKING:
     import pandas as pd
 
-EXAMPLE = "what lab.train(…) returns"
 REPEAT_NGRAM = 4  # as in seq-rep-4 (Welleck et al. 2020, arXiv:1908.04319)
 
 
@@ -66,7 +65,7 @@ def scorecard(
     """
     import pandas as pd
 
-    instance("run", run, Run, EXAMPLE)
+    instance("run", run, Run)
     training = run.dataset.train.tolist()
     names = domain_names(run.dataset) if names is None else names
     if step is None:
@@ -93,7 +92,7 @@ def scorecard_history(run: Run) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    instance("run", run, Run, EXAMPLE)
+    instance("run", run, Run)
     steps = sorted({sample["step"] for sample in run.samples})
     means = {step: scorecard(run, step).astype(float).mean() for step in steps}
     columns = ["train_loss", "val_loss", "test_loss"]

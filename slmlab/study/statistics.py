@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slmlab.validation import instance, listed, table_with
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -29,6 +31,9 @@ def mean_and_range(
         mean, low, high = (f"{n:{formats[values.name]}}".replace("-", "−") for n in numbers)
         return mean if low == high else f"{mean} ({low} to {high})"
 
+    keys = [by] if isinstance(by, str) else listed("by", by, "columns")
+    instance("formats", formats, dict, '{"val_loss": ".2f"}')
+    table_with("The table", table, [*keys, *formats])
     return table.groupby(by, sort=False)[list(formats)].agg(spread)
 
 
@@ -43,7 +48,9 @@ def bootstrap(
     the evaluations of one run, which resemble each other, stay together. Returns (low, high), or
     a column of them for each of the statistic's values: (2, k).
     """
-    runs = list(table.groupby(list(by)).indices.values())
+    by = listed("by", by, "columns")
+    table_with("The table", table, by)
+    runs = list(table.groupby(by).indices.values())
     generator = np.random.default_rng(0)
     values = []
     for _ in range(RESAMPLES):
@@ -77,6 +84,7 @@ def fit_power_law(table: "pd.DataFrame", x: str, y: str, by: Sequence[str]) -> P
     The interval holds the scatter of the runs only, not the doubt whether a power law is the
     right curve. Raises `ValueError` if a value is not above 0 or x does not vary.
     """
+    table_with("The table", table, [x, y])
     if (table[[x, y]] <= 0).any(axis=None) or table[x].nunique() < 2:
         raise ValueError(f"A power law of {y} in {x} needs positive values and at least two {x}.")
 
@@ -98,6 +106,7 @@ def rank_correlation(table: "pd.DataFrame", x: str, y: str, given: str | None = 
     of them fully.
     """
     names = [x, y] if given is None else [x, y, given]
+    table_with("The table", table, names)
     if any(table[name].nunique() < 2 for name in names):
         return float("nan")
     ranks = np.corrcoef(table[names].rank().to_numpy().T)
@@ -121,6 +130,9 @@ def rank_correlations(
     """
     import pandas as pd
 
+    by, predictors = listed("by", by, "columns"), listed("predictors", predictors, "columns")
+    outcomes = listed("outcomes", outcomes, "columns")
+    table_with("The table", table, [*by, *predictors, *outcomes, *([given] if given else [])])
     rows = []
     for outcome in outcomes:
         for predictor in predictors:

@@ -13,6 +13,7 @@ from slmlab.study.phases import PHASES
 from slmlab.study.statistics import bootstrap
 from slmlab.text.corpus import load_corpus, load_held_out
 from slmlab.text.dataset import ngrams
+from slmlab.validation import instance, table_with, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +56,7 @@ def gap_per_doubling(table: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     names = ["epochs", "params", "learning_rate"]
+    table_with("The table", table, ["step", "gap", *names, *GRID.keys])
 
     def effects(sample: "pd.DataFrame") -> np.ndarray:
         x = np.column_stack([np.log2(sample[names]), np.ones(len(sample))])
@@ -101,6 +103,10 @@ def segment_losses(run: Run, length: int | None = None, n: int = 8) -> "pd.DataF
     """
     import pandas as pd
 
+    instance("run", run, Run)
+    n = whole_number("n", n, least=1)
+    if length is not None:
+        length = whole_number("length", length, least=max(2, n))
     if not run.has_weights:
         raise ValueError(f"{run.name} was kept without weights; train it again to examine it.")
     ids = torch.tensor(run.dataset.tokenizer.encode(load_corpus().text))

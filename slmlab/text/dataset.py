@@ -1,6 +1,7 @@
 """Token ids to train on, to validate on, and to be tested on."""
 
 from dataclasses import dataclass, field, replace
+from operator import index
 from typing import Any
 
 import torch
@@ -8,8 +9,9 @@ from torch import Tensor
 
 from slmlab.text.files import sha256
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import instance, real_number, shown, whole_number, whole_text
+from slmlab.validation import instance, listed, real_number, shown, whole_number, whole_text
 
+LARGEST_ID = 1_114_111  # as many as there are characters; the largest vocabularies have fewer
 MAX_BATCH = 1_000_000  # windows; more would not fit into any laptop's memory
 
 
@@ -30,7 +32,7 @@ class Dataset:
     test: Tensor | None = None
 
     def __post_init__(self) -> None:
-        instance("tokenizer", self.tokenizer, Tokenizer, "lab.gpt2_tokenizer()")
+        instance("tokenizer", self.tokenizer, Tokenizer)
         instance("source", self.source, dict, '{"kind": "my own"}')
         for name in ("train", "val", "test"):
             ids = getattr(self, name)
@@ -111,8 +113,20 @@ def encoded(text: str, tokenizer: Tokenizer) -> Tensor:
     """The token ids of a text, (N,) int64. Raises `ValueError` for empty text, or no tokenizer."""
     if not whole_text("The text", text):
         raise ValueError("The text is empty; give some text, such as that of a file.")
-    instance("tokenizer", tokenizer, Tokenizer, "lab.gpt2_tokenizer()")
+    instance("tokenizer", tokenizer, Tokenizer)
     return torch.tensor(tokenizer.encode(text))
+
+
+def listed_ids(name: str, ids: Any) -> list[int]:
+    """Token ids, of a list or a tensor, as a list. Raises `ValueError` for anything else."""
+    values = ids.tolist() if isinstance(ids, Tensor) else ids
+    try:
+        values = [index(i) for i in listed(name, values, "token ids")]
+    except TypeError:
+        values = [-1]
+    if min(values, default=0) < 0 or max(values, default=0) > LARGEST_ID:
+        raise ValueError(f"{name} is {shown(ids)}; it must be a list of token ids.")
+    return values
 
 
 def ngrams(ids: list[int], n: int) -> list[tuple[int, ...]]:

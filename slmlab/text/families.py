@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from slmlab.text.corpus import Corpus, Document
 from slmlab.text.dataset import ngrams
 from slmlab.text.tokenizer import gpt2_tokenizer
-from slmlab.validation import real_number, whole_number
+from slmlab.validation import instances, real_number, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,10 +24,12 @@ def similar_pairs(*corpora: Corpus, n: int = 8) -> "pd.DataFrame":
 
     `jaccard` is the exact resemblance of Broder 1997: of all different sequences of n GPT-2
     tokens that the two scripts have, the share that both have, from 0 to 1. Headers do not count.
-    Raises `ValueError` if a name occurs twice, or a script has fewer than n tokens.
+    Raises `ValueError` if a name occurs twice, or a script has fewer than n tokens, or
+    for what is no corpus.
     """
     import pandas as pd
 
+    corpora = instances("corpora", corpora, Corpus)
     sets = _sets_of_ngrams([d for corpus in corpora for d in corpus.documents], n)
     rows = [
         (name, other, len(sets[name] & sets[other]) / len(sets[name] | sets[other]))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from slmlab.validation import shown
+from slmlab.validation import shown, whole_text
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4_095  # what systems allow at most
@@ -27,11 +27,14 @@ class DataError(Exception):
 
 
 def data_path(*parts: str) -> Path:
-    """Path of a data file: inside the installed package, or beside it in a checkout."""
+    """Path of a data file: inside the installed package, or beside it in a checkout.
+
+    Raises `ValueError` for a part that is no text.
+    """
     root = _PACKAGE / "data"
     if not root.is_dir():
         root = _PACKAGE.parent / "data"
-    return root.joinpath(*parts)
+    return root.joinpath(*(whole_text("A part of the path", part) for part in parts))
 
 
 def user_path(path: Path | str) -> Path:

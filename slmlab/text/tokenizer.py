@@ -302,8 +302,8 @@ def _ranks_of(tokens: Any) -> dict[bytes, int]:
     whole = single_bytes <= ranks.keys() and b"" not in ranks and len(ranks) == len(tokens)
     if not whole or max(map(len, ranks)) > LONGEST_TOKEN:
         raise ValueError(
-            "The vocabulary is damaged: its tokens must be listed in base64, each once, and the "
-            "256 single bytes among them."
+            "The vocabulary is damaged: its tokens must be listed in base64, each once and of at "
+            f"most {LONGEST_TOKEN:,} bytes, and the 256 single bytes among them."
         )
     return ranks
 

@@ -7,6 +7,7 @@ import random
 import resource
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from contextlib import suppress
 from hashlib import sha256
@@ -17,8 +18,10 @@ import torch
 
 import slmlab as lab
 from slmlab import DataError, Run
-from slmlab.engine.run_files import FILES
+from slmlab.engine import run_parsing
+from slmlab.engine.run_files import FILES, RunFiles
 from slmlab.engine.run_parsing import parameter_shapes
+from slmlab.text.tokenizer import tokenizer_from_spec
 
 pytestmark = pytest.mark.usefixtures("quick_tokenizers")
 
@@ -258,6 +261,69 @@ def test_forged_samples_are_refused(forged, samples):
     refused(forged)
 
 
+@pytest.mark.parametrize(
+    "filling", ["{}", "[]", '{"ids":[]}', '"step":', '{"step":1}', '{"step":1,"ids":[[],[],[]]}']
+)
+def test_forged_samples_take_little_memory_before_they_are_refused(filling):
+    content = f"[{','.join([filling] * (1_000_000 // len(filling)))}]".encode()
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="does not hold samples only"):
+        run_parsing.parse_samples(content, 270, 3, with_ids=True)
+    assert tracemalloc.get_traced_memory()[1] < 5 * len(content)
+    tracemalloc.stop()
+
+
+def test_samples_of_thousands_of_steps_are_read():
+    text = 'step: \\"{[x]}\\\\" \\\\" "step": 1'
+    samples = [
+        {"step": step, "prompt": prompt, "text": prompt + text, "ids": [1, 2]}
+        for step in range(3_000)
+        for prompt in ("step", '"', "\\")
+    ]
+    content = json.dumps(samples, indent=1).encode()
+    assert run_parsing.parse_samples(content, 270, 3_000, with_ids=True) == samples
+
+
+def test_a_sample_has_ten_thousand_tokens_at_most(forged):
+    def samples(n):
+        return [{"step": 1, "prompt": "the", "text": "the", "ids": [1] * n}]
+
+    change_json(forged, "samples.json", lambda _: samples(10_000))
+    assert len(Run.load(forged).samples[0]["ids"]) == 10_000
+    change_json(forged, "samples.json", lambda _: samples(10_001))
+    assert "more than 10,000" in refused(forged)
+
+
+def test_a_context_has_8192_tokens_at_most(forged):
+    assert lab.GPTConfig(10, 8_192, 1, 1, 1).block_size == 8_192
+    change_json(forged, "run.json", lambda s: s["model"].__setitem__("block_size", 8_193))
+    assert "8,192" in refused(forged)
+
+
+def test_a_token_has_a_thousand_bytes_at_most():
+    spec = {"kind": "bpe", "tokens": [*ALL_BYTES, *bytes_of(b"a" * 1_000)]}
+    assert tokenizer_from_spec(spec).n_vocab == 257
+    spec["tokens"] += bytes_of(b"b" * 1_001)
+    with pytest.raises(ValueError, match="of at most 1,000 bytes"):
+        tokenizer_from_spec(spec)
+
+
+def test_a_text_has_32_megabytes_at_most(forged):
+    os.truncate(forged / "dataset.safetensors", 32_000_001)  # a file of holes: nothing is written
+    assert "it may have 32,000,000 at most" in refused(forged, "not a complete run")
+
+
+def test_a_large_file_is_hashed_in_parts(forged):
+    size = 30_000_000
+    os.truncate(forged / "resume.safetensors", size)
+    files = RunFiles(forged)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"resume\.safetensors has changed"):
+        files.verify("resume.safetensors")
+    assert tracemalloc.get_traced_memory()[1] < size / 5
+    tracemalloc.stop()
+
+
 HEAD = "step,batch_loss,train_loss,val_loss,tokens,epochs,seconds,learning_rate,test_loss\n"
 HISTORIES = {
     "nothing": "",
@@ -278,6 +344,8 @@ HISTORIES = {
     "no losses": HEAD + "0,,,,0,0,0,1,1\n",
     "losses that are no numbers": HEAD + "0,,nan,nan,0,0,0,1,1\n",
     "an infinite loss": HEAD + "0,,inf,1,0,0,0,1,1\n",
+    "a loss beyond any training's": HEAD + "0,,2e9,1,0,0,0,1,1\n",
+    "a loss as far below 0": HEAD + "0,,1,-2e9,0,0,0,1,1\n",
     "an infinite test loss": HEAD + "0,,1,1,0,0,0,1,inf\n",
     "negative seconds": HEAD + "0,,1,1,0,0,-1,1,1\n",
     "endless seconds": HEAD + "0,,1,1,0,0,inf,1,1\n",

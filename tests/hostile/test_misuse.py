@@ -1,8 +1,12 @@
 """Public functions given what they cannot use: each answers with one sentence."""
 
+import inspect
 import signal
+from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
@@ -10,6 +14,7 @@ import slmlab as lab
 from slmlab.__main__ import main
 from slmlab.engine.huggingface import from_huggingface, to_huggingface
 from slmlab.engine.rescue import save_or_rescue
+from slmlab.study.records import problems_of
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +59,58 @@ WRONG_TYPES = {
     "a dataset's source": lambda r, x: lab.Dataset(IDS, IDS, r.dataset.tokenizer, x),
     "to_huggingface": lambda r, x: to_huggingface(x),
     "from_huggingface": lambda r, x: from_huggingface(x),
+    "train until": lambda r, x: lab.train(
+        r.model, r.dataset, r.config, progress=False, stop=x or 1
+    ),
+    "data_path": lambda r, x: lab.data_path(text_apart(x)),
+    "settings_table": lambda r, x: lab.settings_table(x),
+    "perplexity": lambda r, x: lab.perplexity(number_apart(x)),
+    "bits_per_byte of": lambda r, x: lab.bits_per_byte(number_apart(x), r.dataset),
+    "bits_per_byte on": lambda r, x: lab.bits_per_byte(1.0, r.dataset, x or 5),
+    "mean_loss at": lambda r, x: lab.mean_loss(r.model, IDS, [None] if x in (None, [1]) else x),
+    "copy_rate": lambda r, x: lab.copy_rate(ids_apart(x), [1, 2]),
+    "copy_rate of": lambda r, x: lab.copy_rate([1, 2], ids_apart(x)),
+    "longest_match": lambda r, x: lab.longest_match(ids_apart(x), [1, 2]),
+    "line_completions by": lambda r, x: lab.line_completions(x, r.dataset, "a"),
+    "line_completions in": lambda r, x: lab.line_completions(r.model, x, "a"),
+    "overlap_losses by": lambda r, x: lab.overlap_losses(x, r.dataset),
+    "overlap_losses on": lambda r, x: lab.overlap_losses(r.model, x),
+    "similar_pairs": lambda r, x: lab.similar_pairs(x),
+    "families": lambda r, x: lab.families(x),
+    "per_file_scores": lambda r, x: lab.per_file_scores(r.model, r.dataset.tokenizer, x),
+    "paired_difference": lambda r, x: lab.paired_difference(x, "a", "b"),
+    "next_distribution of": lambda r, x: lab.next_distribution(x, []),
+    "next_distribution by": lambda r, x: lab.next_distribution(torch.zeros(3), [], x),
+    "NGram": lambda r, x: lab.NGram(x, [1, 2]),
+    "NGram of": lambda r, x: lab.NGram(lab.NGramConfig(9), ids_apart(x)),
+    "choose_ngram": lambda r, x: lab.choose_ngram(IDS, IDS, 9, x if x != [1] else None),
+    "last_and_best": lambda r, x: lab.last_and_best(x),
+    "decision_table": lambda r, x: lab.decision_table(x),
+    "statistics": lambda r, x: lab.statistics.rank_correlation(x, "a", "b"),
+    "a verdict": lambda r, x: lab.verdict.gap_per_doubling(x),
+    "segment_losses": lambda r, x: lab.verdict.segment_losses(x),
+    "plots of runs": lambda r, x: lab.plots.compared(x),
+    "plots of groups": lambda r, x: lab.plots.exam_curves(x),
+    "plots of histories": lambda r, x: lab.plots.memory_curves(x),
+    "plots of gaps": lambda r, x: lab.plots.seed_spread(x),
+    "plots of tables": lambda r, x: lab.plots.phase_gaps(x, {}),
+    "plots of fits": lambda r, x: lab.plots.fitted(pd.DataFrame({"a": [1]}), "a", "a", x),
+    "plots of segments": lambda r, x: lab.plots.loss_against_overlap(x, 1.0),
+    "a mark": lambda r, x: lab.plots.loss_curves(r, marked=[5] if x in (None, 5) else x),
+    "a record": lambda r, x: lab.plots.loss_curves(r, recorded=x or 5),
 }
+
+
+def text_apart(value):
+    return 5 if value == "x" else value
+
+
+def number_apart(value):
+    return "1" if value in (5, 1.5) else value
+
+
+def ids_apart(value):
+    return [-1] if value == [1] else value
 
 
 @pytest.mark.parametrize("value", NOTHINGS, ids=repr)
@@ -62,6 +118,61 @@ WRONG_TYPES = {
 def test_what_is_no_model_run_or_text_gets_a_sentence(run, call, value):
     with pytest.raises(ValueError, match=r"it must be"):
         call(run, value)
+
+
+@pytest.mark.parametrize("name", sorted({*lab.__all__} - {"DataError"}))
+def test_no_public_function_ends_in_an_error_of_pythons(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    public = getattr(lab, name)
+    parameters = inspect.signature(public).parameters.values() if callable(public) else ()
+    asked = [p for p in parameters if p.default is p.empty and p.kind != p.KEYWORD_ONLY]
+    for value in (None, 5, "x", [], {}) if parameters else ():
+        with suppress(ValueError, lab.DataError):
+            public(*[value] * max(1, len(asked)))
+
+
+TABLE = pd.DataFrame({"gap": [1.0], "step": [0]})
+OTHER_COLUMNS = {
+    "grid_map": lambda t: lab.plots.grid_map(t, "speed"),
+    "fitted": lambda t: lab.plots.fitted(t, "gap", "speed", {}),
+    "gap_against": lambda t: lab.plots.gap_against(t),
+    "memory_curves": lambda t: lab.plots.memory_curves([t]),
+    "suspect_perplexities": lambda t: lab.plots.suspect_perplexities(t),
+    "loss_against_overlap": lambda t: lab.plots.loss_against_overlap(t, 1.0),
+    "phase_gaps": lambda t: lab.plots.phase_gaps(t, {"ours": t}),
+    "correlation_intervals": lambda t: lab.plots.correlation_intervals(t),
+    "paired_difference": lambda t: lab.paired_difference(t, "a", "b"),
+    "last_and_best": lambda t: lab.last_and_best(t),
+    "mean_and_range": lambda t: lab.statistics.mean_and_range(t, "speed", {"gap": ".2f"}),
+    "bootstrap": lambda t: lab.statistics.bootstrap(t, len, ["speed"]),
+    "fit_power_law": lambda t: lab.statistics.fit_power_law(t, "gap", "speed", ["step"]),
+    "rank_correlations": lambda t: lab.statistics.rank_correlations(t, ["gap"], [5], ["step"]),
+    "around_the_rule": lambda t: lab.verdict.around_the_rule(t),
+    "gap_per_doubling": lambda t: lab.verdict.gap_per_doubling(t),
+}
+
+
+@pytest.mark.parametrize("call", OTHER_COLUMNS.values(), ids=OTHER_COLUMNS)
+def test_a_table_of_something_else_gets_a_sentence(call):
+    with pytest.raises(ValueError, match=r"lacks .*; it needs .*\.$"):
+        call(TABLE)
+
+
+def test_a_table_without_rows_gets_a_sentence():
+    with pytest.raises(ValueError, match="has no rows; give one with rows, such as"):
+        lab.plots.grid_map(pd.DataFrame(columns=["params", "train_tokens", "gap"]), "gap")
+
+
+@pytest.mark.parametrize(("index", "kind"), [(9, IndexError), (-6, IndexError), ("x", ValueError)])
+def test_a_phase_that_there_is_not_gets_a_sentence(index, kind):
+    with pytest.raises(kind, match=r"There is no phase .*; the phases are 0 to 4, such as"):
+        lab.PHASES[index]
+    assert [phase.number for phase in lab.PHASES] == [0, 1, 2, 3, 4] and len(lab.PHASES[1:3]) == 2
+
+
+def test_problems_of_no_folder_get_a_sentence():
+    with pytest.raises(lab.DataError, match="give the path of a file or folder"):
+        problems_of(None)
 
 
 WRONG_VALUES = {
@@ -80,12 +191,18 @@ WRONG_VALUES = {
     "a context": (lambda r: lab.GPTConfig(10, 10**5, 1, 1, 1), "block_size"),
     "a long name": (lambda r: lab.recorded("x" * 3000), "no recorded run"),
     "a vocabulary": (lambda r: lab.phase_runs("bpe-500"), "No phase was recorded"),
+    "a batch": (
+        lambda r: lab.train(r.model, r.dataset, replace(r.config, batch_size=10**6)),
+        r"1,000,000 windows of 16 tokens needs about [\d,]+ MB of memory, and 10 MB are free; make",
+    ),
     "a device": (lambda r: lab.train(r.model, r.dataset, replace(r.config, device="hpu")), "hpu"),
 }
 
 
 @pytest.mark.parametrize(("call", "part"), WRONG_VALUES.values(), ids=WRONG_VALUES)
-def test_what_cannot_be_worked_with_gets_a_sentence(run, call, part):
+def test_what_cannot_be_worked_with_gets_a_sentence(run, call, part, monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10**7))
+    monkeypatch.setattr("psutil.swap_memory", lambda: SimpleNamespace(free=0))
     with pytest.raises((ValueError, lab.DataError), match=part):
         call(run)
 

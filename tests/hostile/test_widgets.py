@@ -60,7 +60,7 @@ def refused(call):
     ],
 )
 def test_what_is_no_run(show, run):
-    assert "is no run; give what lab.train(…) returned" in refused(lambda: show(run))
+    assert "must be a Run, such as what lab.train(…) returns" in refused(lambda: show(run))
 
 
 @pytest.mark.parametrize("value", NO_TEXTS, ids=shown_id)

@@ -27,7 +27,7 @@ from slmlab.show.runs import evaluated, short
 from slmlab.study.baseline import NUMBER_TO_BEAT, Baseline, number_to_beat
 from slmlab.study.diagnosis import early_stop
 from slmlab.study.phases import Phase
-from slmlab.validation import real_number, shown, whole_number
+from slmlab.validation import instance, listed, real_number, table_with, whole_number
 
 # The columns of a history, what they are called in a legend, and their colours.
 LOSSES = (
@@ -55,12 +55,14 @@ def loss_curves(
     """
     if guess is not None:
         guess = real_number("guess", guess)
-    if not isinstance(published, Phase | None):
-        raise ValueError(f"published is {shown(published)}; give a phase, such as lab.PHASES[0].")
+    if published is not None:
+        instance("published", published, Phase)
+    if marked is not None:
+        marked = whole_number("marked", marked)
     chart = Chart()
     axes = chart.subplots()
     own = evaluated(run).history
-    full = evaluated(recorded or run)  # the run whose end is spoken of
+    full = evaluated(run if recorded is None else recorded)  # the run whose end is spoken of
     table = full.history
     axes.fill_between(table["step"], table["train_loss"], table["val_loss"], color=VAL, alpha=0.10)
     if recorded is not None:
@@ -140,8 +142,8 @@ def compared(runs: Sequence[Run]) -> Chart:
     """
     chart = Chart()
     axes = chart.subplots()
-    pairs = list(coloured(runs))
-    kind = "test" if all(_is_tested(evaluated(run)) for run in runs) else "val"
+    pairs = list(coloured(listed("runs", runs, "runs")))
+    kind = "test" if all(_is_tested(evaluated(run)) for run, _ in pairs) else "val"
     numbers = []
     for number, (run, colour) in enumerate(pairs, 1):
         table, data = run.history, run.dataset
@@ -175,7 +177,7 @@ def two_exams(runs: Sequence[Run], title: str = "") -> Chart:
     """
     chart = Chart()
     axes = chart.subplots()
-    tables = [_tested(run).history.set_index("step") for run in _some(runs)]
+    tables = [_tested(run).history.set_index("step") for run in _some("runs", runs)]
     _three_losses(axes, tables)
     mean = pd.concat(tables).groupby("step")["test_loss"].mean()
     if mean.notna().any():  # a run that diverged at once has no lowest
@@ -205,6 +207,8 @@ def exam_curves(runs: dict[str, Sequence[Run]], title: str = "") -> Chart:
     number that the group has to beat, as counted in its training text. Raises `ValueError` for a
     run without held-out losses, and for more than six groups.
     """
+    instance("runs", runs, dict, '{"GPT-2": [run]}')
+    runs = {name: _some("A group of runs", group) for name, group in runs.items()}
     chart = Chart()
     axes = chart.subplots()
     numbers = []
@@ -234,10 +238,13 @@ def memory_curves(histories: Sequence[pd.DataFrame], title: str = "") -> Chart:
     `histories` are what `scorecard_history` gives. Losses in nats per token; dashed: the number to
     beat on each text.
     """
+    columns = [*(column for column, _, _ in LOSSES), "copied", "domain names"]
+    for table in _some("histories", histories):
+        table_with("A history", table, columns, "what lab.scorecard_history(run) returns")
     chart = Chart(height=6.4)
     # The losses need more room: their three lines cross.
     losses, copied, names = chart.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
-    _three_losses(losses, _some(histories))
+    _three_losses(losses, histories)
     for table in histories:
         copied.plot(table.index, 100 * table["copied"], color=SERIES[3], linewidth=1.4)
         names.plot(table.index, table["domain names"], color=SERIES[5], linewidth=1.4)
@@ -266,7 +273,7 @@ def stopping_points(runs: Sequence[Run], patience: int) -> Chart:
     """
     patience = whole_number("patience", patience, least=1)
     kinds = {"val": "validation"}
-    if all(_is_tested(evaluated(run)) for run in _some(runs)):
+    if all(_is_tested(evaluated(run)) for run in _some("runs", runs)):
         kinds["test"] = "held-out scripts"
     of_one_text = len({number_to_beat(run.dataset) for run in runs}) == 1
     chart = Chart(height=1.0 + 2.4 * len(kinds))
@@ -303,10 +310,11 @@ def _tested(run: Run) -> Run:
     return run
 
 
-def _some(things: Sequence[Any]) -> Sequence[Any]:
-    if not len(things):
+def _some(name: str, values: Any) -> list[Any]:
+    """A list of runs, or of their histories. Raises `ValueError` if it is none, or empty."""
+    if not (some := listed(name, values, "runs, or of their histories")):
         raise ValueError("There is nothing to draw; give a list of at least one run.")
-    return things
+    return some
 
 
 def _counted(runs: Sequence[Any]) -> str:

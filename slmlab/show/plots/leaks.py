@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from slmlab.show.plots.chart import LOSS, MUTED, TRAIN, VAL, Chart, finished
+from slmlab.validation import real_number, table_with
 
 # The faults among the values of an experiment's columns, in words.
 FAULTS = {
@@ -21,9 +22,10 @@ def suspect_perplexities(table: pd.DataFrame, title: str = "") -> Chart:
     `table` is what `read_suspects` gives. The suspects are named by their faults, the highest mean
     perplexity below.
     """
+    columns = [column for column, _ in FAULTS]
+    table_with("The table", table, [*columns, "perplexity"], "what lab.read_suspects() returns")
     chart = Chart(width=8.0, height=3.8)
     axes = chart.subplots()
-    columns = [column for column, _ in FAULTS]
     groups = [
         (dict(zip(columns, values, strict=True)), rows["perplexity"])
         for values, rows in table.groupby(columns, sort=False)
@@ -50,6 +52,9 @@ def loss_against_overlap(segments: pd.DataFrame, train_loss: float, title: str =
     `segments` is what `verdict.segment_losses` gives; its first row, the run's own validation
     text, is marked. Losses in nats per token.
     """
+    example = "what lab.verdict.segment_losses(run) returns"
+    table_with("segments", segments, ["overlap", "loss"], example)
+    train_loss = real_number("train_loss", train_loss)
     chart = Chart()
     axes = chart.subplots()
     own, others = segments.iloc[:1], segments.iloc[1:]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,12 +9,12 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from slmlab.engine.model import GPT
 from slmlab.show.plots.chart import MUTED, PARAMETER_COLOURS, Chart, coloured, finished, literal
+from slmlab.validation import instance, table_with
 
 
 def parameter_breakdown(model: GPT) -> Chart:
     """One bar: where a model's parameters sit."""
-    if not isinstance(model, GPT):
-        raise ValueError(f"A {type(model).__name__} is no model; give a GPT, such as run.model.")
+    instance("model", model, GPT)
     chart = Chart(height=1.9)
     axes = chart.subplots()
     left = 0.0
@@ -40,6 +39,7 @@ def grid_map(table: pd.DataFrame, value: str, title: str = "") -> Chart:
 
     Each field shows the mean over the seeds and, below it, half the range between them.
     """
+    table_with("The table", table, ["params", "train_tokens", value])
     cells = table.groupby(["params", "train_tokens"])[value].agg(["mean", "min", "max"])
     mean = cells["mean"].unstack()
     half = ((cells["max"] - cells["min"]) / 2).unstack()
@@ -71,13 +71,18 @@ def fitted(
     x: str,
     y: str,
     lines: dict[str, tuple[pd.DataFrame, Callable[[np.ndarray], np.ndarray]]],
-    **labels: Any,
+    *,
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
 ) -> Chart:
     """Points of one to six groups and the curve fitted to each, on logarithmic axes.
 
     `lines` maps a group's name to its rows and its fitted function, which is drawn over the whole
-    range of `table`; `labels` are the axes' title and labels (`title`, `xlabel`, `ylabel`).
+    range of `table`.
     """
+    table_with("The table", table, [x, y])
+    instance("lines", lines, dict, '{"a name": (table, curve)}')
     chart = Chart()
     axes = chart.subplots()
     ends = np.array([table[x].min(), table[x].max()])
@@ -93,7 +98,7 @@ def fitted(
     axes.yaxis.set_major_locator(MaxNLocator(6))  # a range below a factor of 10 has no decades
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:,g}")
-    axes.set(**labels)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     return finished(chart, axes)
 
 
@@ -105,6 +110,8 @@ def gap_against(
 
     Colours tell the amount of training text. Step 0 has no epochs, and is left out.
     """
+    columns = ["step", "train_tokens", "epochs", "gap", "params_per_token"]
+    table_with("The table", table, columns)
     chart = Chart(width=9.0)
     left, right = chart.subplots(1, 2, sharey=True)
     rows = table[table["step"] > 0]

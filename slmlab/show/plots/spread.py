@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from slmlab.show.plots.chart import MUTED, VAL, Chart, coloured, finished, literal
+from slmlab.validation import instance, listed, real_number, table_with
 
 
 def seed_spread(groups: dict[str, Sequence[float]], published: float | None = None) -> Chart:
@@ -12,6 +13,12 @@ def seed_spread(groups: dict[str, Sequence[float]], published: float | None = No
 
     `published` draws a dotted line.
     """
+    instance("groups", groups, dict, '{"GPT-2": [3.9, 4.2]}')
+    groups = {name: _gaps(values) for name, values in groups.items()}
+    if not any(groups.values()):
+        raise ValueError("There is nothing to draw; give a group with at least one gap.")
+    if published is not None:
+        published = real_number("published", published)
     chart = Chart(height=1.2 + 0.6 * len(groups))
     axes = chart.subplots()
     for place, gaps in enumerate(groups.values()):
@@ -28,17 +35,24 @@ def seed_spread(groups: dict[str, Sequence[float]], published: float | None = No
     return finished(chart, axes)
 
 
+def _gaps(values: Sequence[float]) -> list[float]:
+    return [real_number("A gap", gap) for gap in listed("A group", values, "gaps")]
+
+
 def phase_gaps(published: pd.DataFrame, ours: dict[str, pd.DataFrame], title: str = "") -> Chart:
     """The final gap of every phase: published, and each of our runs (one dot per seed).
 
     `published` has a row per phase, numbered by its index; the tables of `ours` have a column
     `phase`; the gaps are in nats per token.
     """
+    table_with("published", published, ["gap"], "what lab.verdict.published() returns")
+    instance("ours", ours, dict, '{"ours": table}')
     chart = Chart()
     axes = chart.subplots()
     # 0.2 of the way to the next phase: the dots stand side by side, in the order of the legend.
     axes.plot(published.index - 0.2, published["gap"], "D", color=MUTED, label="published")
     for i, ((name, table), colour) in enumerate(coloured(ours.items())):
+        table_with("A table of ours", table, ["phase", "gap"], "one with a row for each run")
         places = table["phase"] + 0.2 * i
         axes.plot(places, table["gap"], "o", color=colour, alpha=0.7, label=literal(name))
     axes.axhline(0, color=MUTED, linewidth=1)
@@ -53,6 +67,9 @@ def correlation_intervals(table: pd.DataFrame, title: str = "") -> Chart:
 
     `table` is what `statistics.rank_correlations` gives, for at most six predictors.
     """
+    columns = ["outcome", "predictor", "correlation", "low", "high"]
+    example = "what lab.statistics.rank_correlations(…) returns"
+    table_with("The table", table, columns, example)
     chart = Chart(width=8.0, height=4.2)
     axes = chart.subplots()
     colours = dict(coloured(table["predictor"].unique()))

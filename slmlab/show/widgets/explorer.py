@@ -13,11 +13,10 @@ from slmlab.engine.decoding import Decoding, filter_stages, sample_token
 from slmlab.engine.evaluation import evaluating
 from slmlab.engine.generation import checked_ids, encoded_prompt, next_logits
 from slmlab.engine.runs import Run
-from slmlab.show.runs import any_run
 from slmlab.show.widgets.parts import FULL, LABEL, Panel, framed, paragraph, row, table_html
 from slmlab.study.samples import REPEAT_NGRAM
 from slmlab.text.dataset import ngrams
-from slmlab.validation import whole_text
+from slmlab.validation import instance, whole_text
 
 ROWS = 12  # tokens in the table of probabilities, and in that of the last generated tokens
 SHADES = (  # from this probability on: the background of a generated token, and its range in %
@@ -65,7 +64,7 @@ class NextTokenExplorer(Panel):
     """
 
     def __init__(self, run: Run, prompt: str = "collection.add(") -> None:
-        any_run(run).require_weights()
+        instance("run", run, Run).require_weights()
         whole_text("prompt", prompt)
         self.run = run
         self._read_at = -1  # the run's step when the model last read the text

@@ -9,10 +9,12 @@ from slmlab.study.experiments.evaluations import COLUMNS, observed
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows, log_spaced
 from slmlab.study.experiments.tables import read_table
 from slmlab.study.setups import Excerpt, Setup, Shape
+from slmlab.validation import table_with
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MEASURED = ("step", "epochs", "params", "val_bits", "gap")  # at each look
 NEAR = 0.05  # bits per byte: sizes this close to the best one count as near it
 RISE = 0.1  # nats per token above its lowest: two such looks in a row end a run
 
@@ -126,6 +128,7 @@ def best_looks(table: "pd.DataFrame") -> "pd.DataFrame":
     last, so that the true minimum may lie beyond.
     """
     keys = list(GRID.keys)
+    table_with("The table", table, [*keys, *MEASURED])
     best = table.loc[table.groupby(keys)["val_bits"].idxmin()].set_index(keys)
     trained = table[table["step"] > 0]
     last = table.loc[table.groupby(keys)["step"].idxmax()].set_index(keys)
