@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slmlab.engine.model import GPT
+from slmlab.engine.ngram import NGram
 from slmlab.text.dataset import Dataset, encoded
 from slmlab.text.tokenizer import Tokenizer
 from slmlab.validation import instance, listed, real_number, shown, whole_number
 
+LanguageModel = GPT | NGram  # what can be scored
 BATCH_TOKENS = 512  # in one batch of an evaluation: faster than 256 or 2,048 on two cores
 LOGITS_TOKENS = 256  # where all logits are needed, so that 50,257 of them fit into 51 MB
 MIN_TRAIN_SAMPLE = 1000  # tokens of training text in an evaluation: fewer made the gap jump
@@ -33,7 +35,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             model.train()
 
 
-def mean_loss(model: GPT, ids: Tensor, starts: list[int] | None = None) -> float:
+def mean_loss(model: LanguageModel, ids: Tensor, starts: list[int] | None = None) -> float:
     """Exact mean cross-entropy (nats per token) of a model on a 1-D tensor of token ids.
 
     Every token but the first is predicted exactly once, in the windows of `loss_windows`;
@@ -51,7 +53,7 @@ def mean_loss(model: GPT, ids: Tensor, starts: list[int] | None = None) -> float
     return total / count
 
 
-def token_losses(model: GPT, ids: Tensor) -> Tensor:
+def token_losses(model: LanguageModel, ids: Tensor) -> Tensor:
     """Cross-entropy of every token but the first, in nats: ids (N,) → (N − 1,).
 
     Each is predicted once, in the windows of `loss_windows`; the mean is that of `mean_loss`.
@@ -65,7 +67,7 @@ def token_losses(model: GPT, ids: Tensor) -> Tensor:
     return torch.cat(losses)
 
 
-def token_accuracy(model: GPT, ids: Tensor) -> float:
+def token_accuracy(model: LanguageModel, ids: Tensor) -> float:
     """Share of the tokens (but the first) that are the model's likeliest guess, given the text."""
     _require_fit(model, ids)
     right = total = 0
@@ -77,7 +79,7 @@ def token_accuracy(model: GPT, ids: Tensor) -> float:
     return right / total
 
 
-def strided_losses(model: GPT, ids: Tensor) -> Tensor:
+def strided_losses(model: LanguageModel, ids: Tensor) -> Tensor:
     """Cross-entropy of every token but the first, in nats, given at least half a context.
 
     ids (N,) → (N − 1,). Windows overlap by half, and only what a window adds counts, so no token
@@ -98,7 +100,7 @@ def strided_losses(model: GPT, ids: Tensor) -> Tensor:
     return torch.cat(losses)
 
 
-def text_score(model: GPT, tokenizer: Tokenizer, text: str) -> float:
+def text_score(model: LanguageModel, tokenizer: Tokenizer, text: str) -> float:
     """Bits per byte of a model on a text: comparable across models, vocabularies and texts.
 
     By `strided_losses`. Raises `ValueError` as `text_bits` does.
@@ -107,7 +109,7 @@ def text_score(model: GPT, tokenizer: Tokenizer, text: str) -> float:
     return bits / n_bytes
 
 
-def text_bits(model: GPT, tokenizer: Tokenizer, text: str) -> tuple[float, int]:
+def text_bits(model: LanguageModel, tokenizer: Tokenizer, text: str) -> tuple[float, int]:
     """The bits that a model needs for a text, and the text's bytes; their ratio is its score.
 
     By `strided_losses`. The first token is given, so neither its bits nor its bytes count. Raises
@@ -120,7 +122,7 @@ def text_bits(model: GPT, tokenizer: Tokenizer, text: str) -> tuple[float, int]:
     return strided_bits(model, tokenizer, ids)
 
 
-def strided_bits(model: GPT, tokenizer: Tokenizer, ids: Tensor) -> tuple[float, int]:
+def strided_bits(model: LanguageModel, tokenizer: Tokenizer, ids: Tensor) -> tuple[float, int]:
     """As `text_bits`, for a stretch of token ids (N,), which need not be whole characters."""
     nats = strided_losses(model, ids).double().sum().item()
     n_bytes = sum(len(tokenizer.token_bytes(i)) for i in ids[1:].tolist())
@@ -185,7 +187,7 @@ def _checked_loss(loss: float) -> float:
     return loss if isinstance(loss, float) else real_number("The loss", loss)
 
 
-def _require_fit(model: GPT, ids: Tensor) -> None:
+def _require_fit(model: LanguageModel, ids: Tensor) -> None:
     """Raise `ValueError` for something else than a model, or an id that it has no row for."""
     instance("model", model, nn.Module)
     rows = model.config.vocab_size

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slmlab.engine.evaluation import text_bits
-from slmlab.engine.model import GPT
+from slmlab.engine.evaluation import LanguageModel, text_bits
 from slmlab.study.statistics import RESAMPLES
 from slmlab.text.corpus import Corpus
 from slmlab.text.tokenizer import Tokenizer
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 COLUMNS = ("model", "file", "seed", "bits", "bytes")  # of a table of scores
 
 
-def per_file_scores(model: GPT, tokenizer: Tokenizer, corpus: Corpus) -> "pd.DataFrame":
+def per_file_scores(model: LanguageModel, tokenizer: Tokenizer, corpus: Corpus) -> "pd.DataFrame":
     """What a model needs for each file of a corpus: columns file, bits and bytes.
 
     Each file is scored alone, under its header, as `text_score` scores a text; the score of all

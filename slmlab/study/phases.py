@@ -88,7 +88,7 @@ class Phase:
             ("best step", f"{theirs['best_val_step']:,}", f"{state.best_step:,}"),
         ]
         if lowest["step"] != theirs["best_val_step"]:
-            best = [(f"{name}, as reported", *values) for name, *values in best] + [
+            best = [(f"{name}, as reported", a, b) for name, a, b in best] + [
                 ("lowest on the curve", f"{lowest['val_loss']:.2f}", best[0][2]),
                 ("step of the lowest", f"{lowest['step']:,}", best[1][2]),
             ]

@@ -105,8 +105,8 @@ def _mark_best(axes: Axes, run: Run) -> None:
 
 
 def _ring(axes: Axes, x: float, y: float, colour: str, **style: Any) -> None:
-    style = {"linestyle": "", "markersize": 8, "fillstyle": "none"} | style
-    axes.plot(x, y, marker="o", color=colour, **style)
+    ring: dict[str, Any] = {"linestyle": "", "markersize": 8, "fillstyle": "none"}
+    axes.plot(x, y, marker="o", color=colour, **(ring | style))
 
 
 def _draw_numbers(axes: Axes, numbers: Iterable[tuple[float, str]]) -> None:
@@ -114,7 +114,7 @@ def _draw_numbers(axes: Axes, numbers: Iterable[tuple[float, str]]) -> None:
     colours: dict[float, str] = {}
     for loss, colour in numbers:
         colours[loss] = colour if colours.get(loss, colour) == colour else MUTED
-    style = {"linestyle": "--", "linewidth": 1.4}
+    style: dict[str, Any] = {"linestyle": "--", "linewidth": 1.4}
     for loss, colour in colours.items():
         axes.axhline(loss, color=colour, zorder=1, **style)
     [*others, last] = set(colours.values())
@@ -195,7 +195,7 @@ def _three_losses(axes: Axes, tables: Sequence[pd.DataFrame]) -> None:
         label = name if any(table[column].notna().any() for table in tables) else None
         for table in tables:
             marker = "o" if len(table) == 1 else ""  # a line of one point is not seen
-            style = {"color": colour, "linewidth": 1.4, "marker": marker}
+            style: dict[str, Any] = {"color": colour, "linewidth": 1.4, "marker": marker}
             axes.plot(table.index, table[column], label=label, **style)
             label = None
 

@@ -4,10 +4,9 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn as nn
 from torch import Tensor
 
-from slmlab.engine.evaluation import strided_bits
+from slmlab.engine.evaluation import LanguageModel, strided_bits
 from slmlab.engine.runs import Run
 from slmlab.engine.training import fit
 from slmlab.study.domain import PROMPTS
@@ -65,7 +64,7 @@ def sample_means(run: Run, step: int) -> dict[str, float]:
     return {name: float(card[name.replace("_", " ")].mean()) for name in SAMPLE_COLUMNS}
 
 
-def losses(model: nn.Module, dataset: Dataset) -> dict[str, float]:
+def losses(model: LanguageModel, dataset: Dataset) -> dict[str, float]:
     """Strided losses on the training and the validation text: nats per token, and bits per byte.
 
     Of a long training text, `TRAIN_TOKENS` in a few stretches. Keys: train_loss, val_loss,

@@ -137,8 +137,7 @@ class Mixed(Trained):
         return table, facts
 
 
-def _counted(dataset: Dataset, order: int | None) -> Any:
-    """An `NGram`, which goes wherever a `GPT` goes."""
+def _counted(dataset: Dataset, order: int | None) -> NGram:
     vocab_size = dataset.tokenizer.n_vocab
     if order is None:
         return choose_ngram(dataset.train, dataset.val, vocab_size)
