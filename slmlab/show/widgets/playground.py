@@ -14,7 +14,7 @@ from slmlab.engine.config import Progress
 from slmlab.engine.runs import Run
 from slmlab.engine.training import resolve_device
 from slmlab.show.plots.chart import SERIES
-from slmlab.show.plots.curves import compared, loss_curves, two_exams
+from slmlab.show.plots.curves import compared, two_exams
 from slmlab.show.runs import evaluated
 from slmlab.show.widgets import readout
 from slmlab.show.widgets.controls import (
@@ -320,8 +320,7 @@ class Playground(Panel):
 
     def _draw(self, run: Run) -> None:
         with self._drawing:
-            tested = run.dataset.test is not None
-            chart = two_exams([run], title=LOSSES) if tested else loss_curves(run)
+            chart = two_exams([run], title=LOSSES)  # a set-up is always tested
             [axes] = chart.axes
             planned = run.state.planned_steps or max(1, run.state.step)
             # As long as the training is to be, so that the axis stands still.
