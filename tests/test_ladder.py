@@ -19,8 +19,17 @@ from slmlab.show import plots
 from slmlab.study import ladder, records
 from slmlab.study.baseline import NUMBER_TO_BEAT
 from slmlab.study.experiments import ladder as rungs
+from slmlab.study.experiments.counting import read_counting
+from slmlab.study.experiments.grid import (
+    GRID,
+    at_best_rates,
+    best_looks,
+    decision_table,
+    read_grid,
+)
 from slmlab.study.experiments.ladder import (
     BEST,
+    BEST_STEPS,
     PHASE_STEPS,
     RUNGS,
     WHOLE,
@@ -203,6 +212,16 @@ def test_phases_stop_where_their_recorded_held_out_loss_is_lowest(number):
     for seed, step in enumerate(PHASE_STEPS[number]):
         history = lab.PHASES[number].recorded("right-sized", seed).history
         assert step == history.loc[history["test_loss"].idxmin(), "step"]
+
+
+@pytest.mark.slow
+def test_the_grids_best_is_what_its_held_out_scripts_chose():
+    runs = best_looks(read_grid())
+    row = decision_table(runs, read_counting()).loc[BEST.data.n_tokens]
+    assert GRID.setup(int(row["n_embd"]), row["learning_rate"], BEST.data.n_tokens, 0) == BEST
+    best = at_best_rates(runs).query("train_tokens == @BEST.data.n_tokens")
+    steps = best.query("n_embd == @BEST.shape.n_embd").set_index("seed")["step"]
+    assert tuple(steps.sort_index()) == BEST_STEPS
 
 
 def test_what_is_not_chosen_by_validation_text_is_chosen_by_the_held_out_scripts():

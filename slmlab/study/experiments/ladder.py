@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from slmlab.engine.config import TrainConfig
 from slmlab.engine.evaluation import strided_losses
 from slmlab.engine.model import GPT
 from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
 from slmlab.engine.training import fit
 from slmlab.study.baseline import NUMBER_TO_BEAT, choose_weight, mixture_losses
+from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows
 from slmlab.study.paired import per_file_scores
-from slmlab.study.setups import Excerpt, Setup, Shape, preset
+from slmlab.study.setups import Setup, preset
 from slmlab.text.corpus import Corpus, load_final
 from slmlab.text.dataset import Dataset, encoded
 from slmlab.text.files import sha256
@@ -146,13 +146,9 @@ def _counted(dataset: Dataset, order: int | None) -> NGram:
 
 GPT2_TOKENS = "5-gram, GPT-2's tokens"
 WHOLE = preset(4).replace(validation="held-out")  # 23,000 tokens, all of them to train on
-# The size, learning rate and step that the grid's held-out scripts chose for 23,000 tokens.
-BEST = Setup(
-    Shape(n_layer=3, n_head=4, n_embd=96, block_size=64),
-    Excerpt(23_000, order=0, validation="held-out"),
-    TrainConfig(8, 1e-3, max_steps=453),
-)
-BEST_STEPS = (BEST.training.max_steps,) * 3
+# The width, learning rate and steps that the held-out scripts chose in the grid for 23,000 tokens.
+BEST = GRID.setup(192, 1e-4, 23_000, 0)
+BEST_STEPS = (2_560, 1_810, 1_810)
 # The steps of the recorded right-sized runs with the lowest held-out loss, a seed each. Phase 0's
 # is its first look, and Phase 1's with seed 1 its last, so another step may be better still.
 PHASE_STEPS = (
