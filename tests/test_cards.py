@@ -195,5 +195,4 @@ def test_a_title_is_no_formula(title, harmless):
 
 @pytest.mark.parametrize("formula", [r"\(x\)", r"\[x\]", r"\\(x\\)"])
 def test_a_backslash_begins_no_formula(formula):
-    assert "\\(" not in in_markdown(formula).replace(r"\[", "")
     assert in_markdown(formula).count("&#92;") == formula.count("\\")
