@@ -53,7 +53,7 @@ def correlation_intervals(table: pd.DataFrame, title: str = "") -> Chart:
 
     `table` is what `statistics.rank_correlations` gives, for at most six predictors.
     """
-    chart = Chart(width=8.0, height=4.2)
+    chart = Chart(width=8.0, height=1.8 + 0.2 * len(table))
     axes = chart.subplots()
     colours = dict(coloured(table["predictor"].unique()))
     place, ticks = 0, []
