@@ -51,7 +51,7 @@ def set_ups() -> "pd.DataFrame":
 def claims(claim_a: Any, claim_b: Any, claim_c: Any, claim_d: Any, claim_e: Any) -> None:
     """What four set-ups of the grid, with three seeds each, can show; ruled by the records."""
     runs = set_ups()
-    bits = runs.set_index(["train_tokens", "n_embd", "seed"])["bits"]
+    bits = runs.set_index(["train_tokens", "n_embd", "seed"])["bits"].sort_index()
     few, many = runs["train_tokens"].min(), runs["train_tokens"].max()
     wide_few, wide_many = (_signs(bits[n, 96] - bits[n, 12]) for n in (few, many))
     with_more = _signs(*(bits[many, width] - bits[few, width] for width in (12, 96)))
