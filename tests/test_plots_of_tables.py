@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 import slmlab as lab
 from slmlab.show import plots
 from slmlab.show.plots.chart import PARAMETER_COLOURS, SERIES
-from slmlab.study.statistics import fit_power_law, rank_correlations
+from slmlab.study.statistics import rank_correlations
 from slmlab.study.verdict import published
 
 NATS = "(nats per token)"
@@ -36,88 +36,51 @@ def test_parameter_breakdown(finished):
 
 
 @pytest.fixture
-def grid():
-    """A grid of two sizes, two amounts of text and two seeds, evaluated at steps 0 and 10."""
+def runs():
+    """The best looks of two widths, each with two rates and seeds, and of a third with one seed."""
     rows = [
         {
-            "params": params,
-            "train_tokens": tokens,
+            "train_tokens": 500,
+            "n_embd": width,
+            "learning_rate": rate,
             "seed": seed,
-            "step": step,
-            "epochs": 160 * step / tokens,
-            "gap": params / tokens + seed / 10,
-            "params_per_token": params / tokens,
+            "params_per_token": width * 2.0,
+            "val_bits": 3 - width / 100 + seed / 10 + rate,
+            "censored": (width, seed) == (8, 1),
         }
-        for params in (1_000, 20_000)
-        for tokens in (500, 2_000)
-        for seed in (0, 1)
-        for step in (0, 10)
+        for width, n_seeds in ((8, 2), (64, 2), (96, 1))
+        for rate in (0.1, 0.2)
+        for seed in range(n_seeds)
     ]
     return pd.DataFrame(rows)
 
 
-def test_grid_map(grid):
-    chart = plots.grid_map(grid, "gap", "The gap")
-    axes, scale = chart.axes
-    [image] = axes.images
-    assert image.get_array().tolist() == [[2.05, 0.55], [40.05, 10.05]]
-    assert ticks(axes.xaxis) == ["500", "2,000"]
-    assert ticks(axes.yaxis) == ["1,000", "20,000"]
-    fields = {t.get_position(): (t.get_text(), t.get_color()) for t in axes.texts}
-    assert fields == {
-        (0, 0): ("2.05\n±0.05", "white"),
-        (1, 0): ("0.55\n±0.05", "white"),
-        (0, 1): ("40.05\n±0.05", "black"),
-        (1, 1): ("10.05\n±0.05", "white"),
-    }
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training tokens", "parameters")
-    assert scale.get_ylabel() == "nats per token"
-    assert axes.get_title() == "The gap"
-    assert plots.grid_map(grid, "gap").axes[0].get_title() == "gap"
-    assert is_a_picture(chart)
-
-
-def test_fitted():
-    table = pd.DataFrame({"tokens": [1e3, 2e3, 4e3] * 2, "loss": [4, 3.6, 3.3, 4.2, 3.9, 3.5]})
-    table["seed"] = [0, 0, 0, 1, 1, 1]
-    curve = fit_power_law(table, "tokens", "loss", ["seed"])
-    labels = {"title": "Loss against text", "xlabel": "tokens", "ylabel": "loss"}
-    chart = plots.fitted(table, "tokens", "loss", {"100 parameters": (table, curve)}, **labels)
+def test_bits_by_size(runs):
+    counting = pd.DataFrame({"train_tokens": 500, "seed": [0, 1], "val_bits": [2.0, 2.2]})
+    chart = plots.bits_by_size(runs, counting)
     [axes] = chart.axes
-    dots, line, _ = axes.lines
-    assert list(dots.get_xdata()) == table["tokens"].tolist()
-    assert list(dots.get_ydata()) == table["loss"].tolist()
-    assert list(line.get_xdata()) == [1e3, 4e3]
-    assert list(line.get_ydata()) == curve(np.array([1e3, 4e3])).tolist()
-    assert legend(axes) == ["100 parameters", "one run each"]
-    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    assert ticks(axes.xaxis) == ["1,000", "2,000", "4,000"]
-    assert axes.get_title() == "Loss against text"
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("tokens", "loss")
-    assert is_a_picture(chart)
-
-
-def test_gap_against(grid):
-    chart = plots.gap_against(grid)
-    left, right = chart.axes
-    rows = grid[grid["step"] > 0]
-    for axes, column in ((left, "epochs"), (right, "params_per_token")):
-        drawn = [line for line in axes.lines if len(line.get_xdata())]
-        for line, (_, group), colour in zip(
-            drawn, rows.groupby("train_tokens"), SERIES[:2], strict=True
-        ):
-            assert list(line.get_xdata()) == group[column].tolist()
-            assert list(line.get_ydata()) == group["gap"].tolist()
-            assert line.get_color() == colour
-        assert axes.get_xscale() == "log"
-    assert legend(right) == ["500 tokens", "2,000 tokens"]
-    assert left.get_legend() is None
-    assert left.get_xlabel() == "epochs (times the text was read)"
-    assert right.get_xlabel() == "parameters per training token"
-    titles = ["Gap against epochs", "Gap against parameters per token"]
-    assert [axes.get_title() for axes in chart.axes] == titles
-    chart = plots.gap_against(grid, titles=("a", "b"))
-    assert [axes.get_title() for axes in chart.axes] == ["a", "b"]
+    line, whole, hollow, cross, counted, *_ = axes.lines
+    assert list(line.get_xdata()) == [16, 128]
+    assert list(line.get_ydata()) == pytest.approx([3.07, 2.51])  # both at rate 0.1
+    assert list(whole.get_ydata()) == pytest.approx([3.02, 2.46, 2.56])
+    assert list(hollow.get_xdata()) == [16] and hollow.get_markerfacecolor() == "none"
+    assert (list(cross.get_xdata()), list(cross.get_ydata())) == ([192], pytest.approx([2.14]))
+    assert counted.get_ydata() == pytest.approx([2.1, 2.1])
+    assert {of.get_color() for of in (line, whole, cross, counted)} == {SERIES[0]}
+    [rule] = axes.patches
+    assert (rule.get_x(), rule.get_width()) == (10, 90)
+    assert legend(axes) == [
+        "500 tokens",
+        "the rule: 10 to 100",
+        "a 5-gram, same texts",
+        "lowest at the first or last look",
+        "one seed alone",
+    ]
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel() == "parameters per training token"
+    assert axes.get_ylabel() == "bits per byte of the held-out scripts"
+    assert axes.get_title() == "Held-out loss against the ratio of the rule"
+    assert plots.bits_by_size(runs, counting, title="Own").axes[0].get_title() == "Own"
     assert is_a_picture(chart)
 
 

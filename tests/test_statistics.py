@@ -8,7 +8,6 @@ import pytest
 
 from slmlab.study.statistics import (
     bootstrap,
-    fit_power_law,
     mean_and_range,
     rank_correlation,
     rank_correlations,
@@ -26,21 +25,6 @@ def table():
             y = 8 * x**-0.5 * np.exp(noise.normal(0, 0.01))
             rows.append({"run": run, "step": step, "x": x, "y": y, "flat": 1.0})
     return pd.DataFrame(rows)
-
-
-def test_a_power_law_is_found_with_its_interval(table):
-    fit = fit_power_law(table, "x", "y", ["run"])
-    assert fit.exponent == pytest.approx(-0.5, abs=0.01)
-    assert fit.low < fit.exponent < fit.high
-    assert fit(4.0) == pytest.approx(4.0, rel=0.02)
-    assert str(fit).startswith("−29")
-
-
-def test_a_power_law_needs_positive_values_that_vary(table):
-    with pytest.raises(ValueError, match="positive"):
-        fit_power_law(table, "flat", "y", ["run"])
-    with pytest.raises(ValueError, match="positive"):
-        fit_power_law(table.assign(y=-1.0), "x", "y", ["run"])
 
 
 def test_an_interval_is_always_the_same_and_holds_the_value(table):

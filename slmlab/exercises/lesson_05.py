@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,38 +31,72 @@ from slmlab.exercises.lesson_05_runs import (
     reports,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Task 1
 
 RULINGS = ("holds", "fails", "open")
 
 
+def set_ups() -> "pd.DataFrame":
+    """Two widths of the grid at their best rates, with the least and the most text: a row a run."""
+    runs = lab.at_best_rates(lab.best_looks(lab.read_grid()))
+    few, many = runs["train_tokens"].min(), runs["train_tokens"].max()
+    runs = runs[runs["n_embd"].isin([12, 96]) & runs["train_tokens"].isin([few, many])]
+    columns = ["train_tokens", "seed", "n_embd", "learning_rate", "gap", "val_bits"]
+    return runs[columns].rename(columns={"val_bits": "bits"}).sort_values(columns[:3])
+
+
 def claims(claim_a: Any, claim_b: Any, claim_c: Any, claim_d: Any, claim_e: Any) -> None:
-    """What four set-ups of the grid, with three seeds each, can show."""
+    """What four set-ups of the grid, with three seeds each, can show; ruled by the records."""
+    runs = set_ups()
+    bits = runs.set_index(["train_tokens", "n_embd", "seed"])["bits"].sort_index()
+    few, many = runs["train_tokens"].min(), runs["train_tokens"].max()
+    wide_few, wide_many = (_signs(bits[n, 96] - bits[n, 12]) for n in (few, many))
+    with_more = _signs(*(bits[many, width] - bits[few, width] for width in (12, 96)))
+    rates = runs.groupby("n_embd")["learning_rate"].agg(set)
+    by_gap = runs.sort_values("gap")["bits"]
+    pairs = "The two models of one seed read the same text. "
     reasons = {
-        "a": "Compare the ranges, not the middles: how far does one size, from its lowest seed to "
-        "its highest, reach into the other?",
-        "b": "Compare the highest loss of one size with the lowest of the other. And does anything "
-        "but the size differ between these two?",
-        "c": "For each size on its own, compare the ranges of the two amounts of text.",
-        "d": "Look down both columns, text and epochs: did one of them change without the other?",
-        "e": "Look at the two models with 23,000 tokens. Which has the smaller gap, and which the "
+        "a": pairs + "Subtract their losses for each of the three seeds: do the differences have "
+        "one sign?",
+        "b": pairs + "Subtract their losses for each seed, and look which of the two is lower.",
+        "c": "For each width and seed on its own, subtract the loss with the short text from that "
+        "with the long one: do all six differences have one sign?",
+        "d": "Compare the columns: does anything but the width differ between the two models?",
+        "e": "Compare the two widths with 23,000 tokens. Which has the smaller gap, and which the "
         "lower loss? One clear counterexample is enough against an “always”.",
     }
     for letter, answer, truth in (
-        ("a", claim_a, "open"),
-        ("b", claim_b, "holds"),
-        ("c", claim_c, "holds"),
-        ("d", claim_d, "open"),
-        ("e", claim_e, "fails"),
+        ("a", claim_a, wide_few),
+        ("b", claim_b, {"holds": "fails", "fails": "holds"}.get(wide_many, "open")),
+        ("c", claim_c, with_more),
+        ("d", claim_d, "open" if rates[12] != rates[96] else "holds"),
+        ("e", claim_e, "holds" if by_gap.is_monotonic_increasing else "fails"),
     ):
         expect(f"claim_{letter}", answer, truth, dict.fromkeys(RULINGS, reasons[letter]))
-    right("A claim needs ranges that keep apart, and one thing that changed.")
+    right("A claim needs pairs that agree, and one thing that changed.")
+
+
+def _signs(*differences: "pd.Series") -> str:
+    """The ruling on "all of these are below 0"."""
+    below = [bool(value < 0) for values in differences for value in values]
+    return "holds" if all(below) else "open" if any(below) else "fails"
 
 
 # Task 2
 
 COMPARE = """
-if min(len(a), len(b)) < 2:
+pairs = list(zip(a, b))
+if len(pairs) < 2:
+    return "not decidable"
+if all(x < y for x, y in pairs):
+    return "a"
+return "b" if all(y < x for x, y in pairs) else "not decidable"
+"""
+RANGES = """
+if len(a) < 2:
     return "not decidable"
 if max(a) < min(b):
     return "a"
@@ -69,47 +104,50 @@ return "b" if max(b) < min(a) else "not decidable"
 """
 TURNED = COMPARE.replace('"a"', '"B"').replace('"b"', '"a"').replace('"B"', '"b"')
 SEEDS = (  # each exposes one mistake
-    Case(([2.0, 2.1, 2.2], [3.0, 3.1, 3.2]), "All runs of a are better than all of b."),
-    Case(([3.0, 3.1, 3.2], [2.0, 2.1, 2.2]), "All runs of b are better than all of a."),
+    Case(([2.0, 2.1, 2.2], [3.0, 3.1, 3.2]), "With every seed, a has the lower loss."),
+    Case(([3.0, 3.1, 3.2], [2.0, 2.1, 2.2]), "With every seed, b has the lower loss."),
     Case(
-        ([2.0, 2.5, 3.0], [2.9, 3.3, 3.4]),
-        "The means lie apart, and so do the best runs, but the ranges overlap: a's worst run (3.0) "
-        "is worse than b's best (2.9).",
+        ([2.0, 2.5, 3.0], [2.2, 2.7, 3.2]),
+        "The ranges overlap, but with every seed a has the lower loss: compare the two of one "
+        "seed, which read the same text.",
     ),
     Case(
-        ([2.0, 3.0, 3.1], [2.4, 2.5, 2.6]),
-        "One range lies inside the other: the best run is one of a, and so is the worst.",
+        ([2.2, 3.2, 2.7], [2.0, 3.0, 2.5]),
+        "The ranges overlap, but with every seed b has the lower loss: compare the two of one "
+        "seed, which read the same text.",
     ),
     Case(
-        ([2.4, 2.5, 2.6], [2.0, 3.0, 3.1]),
-        "One range lies inside the other: the best run is one of b, and so is the worst.",
+        ([2.0, 2.1, 3.0], [2.9, 3.0, 2.9]),
+        "Means and best runs lie apart, but with the last seed b has the lower loss.",
     ),
     Case(
-        ([3.0, 2.0, 2.5], [2.9, 3.5, 3.2]),
-        "The losses come in the order of the seeds, not sorted by size: a range goes from the "
-        "lowest to the highest.",
+        ([2.9, 3.0, 2.9], [2.0, 2.1, 3.0]),
+        "Means and best runs lie apart, but with the last seed a has the lower loss.",
     ),
-    Case(([2.0, 2.2], [2.2, 2.4]), "Ranges that touch are not apart."),
-    Case(([2.0, 2.1, 2.2], [2.3, 2.4]), "The numbers of seeds may differ."),
     Case(
-        ([2.0], [3.0, 3.1, 3.2]),
-        "One run of a has no spread to look at: nobody knows where its next seed would land.",
+        ([2.1, 2.9, 2.4], [2.5, 2.2, 3.0]),
+        "The losses are in the order of the seeds. Sorted, the pairs belong to unlike texts.",
     ),
-    Case(([3.0, 3.1, 3.2], [2.0]), "One run of b has no spread to look at."),
+    Case(([2.0, 2.2], [2.0, 2.4]), "With the first seed the two are alike."),
+    Case(([2.2, 2.0], [2.0, 2.0]), "With the last seed the two are alike."),
+    Case(([2.0], [3.0]), "One pair has no spread to look at: nobody knows the sign of the next."),
+    Case(([3.0], [2.0]), "One pair has no spread to look at."),
 )
 
 
 def seeds(compare: Callable[..., Any]) -> None:
-    """The lower loss wins only where the ranges over the seeds keep apart."""
+    """The lower loss wins only where it is lower with every seed."""
     pairs = {}
-    for tokens, group in lab.last_and_best(lab.read_grid()).groupby("train_tokens"):
-        losses = [list(runs["best_val_loss"]) for _, runs in group.groupby("params")]
+    runs = lab.at_best_rates(lab.best_looks(lab.read_grid())).sort_values("seed")
+    for tokens, group in runs.groupby("train_tokens"):
+        losses = [list(of_width["val_bits"]) for _, of_width in group.groupby("n_embd")]
         pairs[tokens] = list(combinations(losses, 2))
-    in_the_grid = "These are two sizes of the grid: ranges go from the lowest run to the highest."
+    in_the_grid = "These are two widths of the grid: the losses in one place are of one seed."
+    every = [pair for group in pairs.values() for pair in group]
     for cases, mistakes in (
         (SEEDS[:1], {TURNED: "These are losses: the lower ones are the better ones."}),
-        (SEEDS, {}),
-        ([Case(pair, in_the_grid) for group in pairs.values() for pair in group], {}),
+        (SEEDS, {RANGES: SEEDS[2].hint}),
+        ([Case(pair, in_the_grid) for pair in every], {}),
     ):
         expect_function(
             "compare(a, b)",
@@ -120,14 +158,11 @@ def seeds(compare: Callable[..., Any]) -> None:
             read=_verdict,
             otherwise="For {given} you say {value}.",
         )
-
-    def decided(tokens: int) -> int:
-        return sum(max(a) < min(b) or max(b) < min(a) for a, b in pairs[tokens])
-
-    few, many = min(pairs), max(pairs)
+    decided = sum(_signs(np.subtract(a, b)) != "open" for a, b in every)
+    apart = sum(max(a) < min(b) or max(b) < min(a) for a, b in every)
     right(
-        f"Of the grid's {len(pairs[few])} pairs of sizes, {decided(few)} can be decided with "
-        f"{few:,} tokens, {decided(many)} with {many:,}."
+        f"Of the grid's {len(every)} pairs of widths on equal text, {decided} have one sign with "
+        f"every seed; the ranges keep apart in {apart}."
     )
 
 
@@ -147,7 +182,8 @@ MISTAKEN_MASKS = {
     "return torch.ones(T, T).tril(1).bool()": "Each token may look one too far: at the next one, "
     "which is the answer.",
     "return torch.ones(T, T).bool()": "Nothing is hidden: every token may look at all that come "
-    "after it. This is the missing mask of the notebook, with its perplexity near 1.",
+    "after it. A model without a mask can bring its validation perplexity near 1, and learns "
+    "nothing but to look ahead.",
     "return torch.eye(T).bool()": "Each token sees only itself; it may look at all that came "
     "before it as well.",
 }

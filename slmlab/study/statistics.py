@@ -1,7 +1,6 @@
-"""Statistics of many runs: spread, intervals, fits and rank correlations."""
+"""Statistics of many runs: spread, intervals and rank correlations."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -57,45 +56,6 @@ def bootstrap(
         drawn = generator.integers(len(runs), size=len(runs))
         values.append(statistic(table.iloc[np.concatenate([runs[i] for i in drawn])]))
     return np.nanpercentile(np.array(values), [2.5, 97.5], axis=0)
-
-
-@dataclass(frozen=True)
-class PowerLaw:
-    """y ≈ scale · x^exponent, with a 95 % interval of the exponent."""
-
-    scale: float
-    exponent: float
-    low: float
-    high: float
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        return self.scale * np.asarray(x, dtype=float) ** self.exponent
-
-    def __str__(self) -> str:
-        per_doubling = 100 * (2**self.exponent - 1)
-        bounds = [100 * (2**e - 1) for e in (self.low, self.high)]
-        text = f"{per_doubling:+.1f} % per doubling ({bounds[0]:+.1f} to {bounds[1]:+.1f})"
-        return text.replace("-", "−")
-
-
-def fit_power_law(table: "pd.DataFrame", x: str, y: str, by: Sequence[str]) -> PowerLaw:
-    """A straight line through log x and log y by least squares, with its uncertainty.
-
-    The interval holds the scatter of the runs only, not the doubt whether a power law is the
-    right curve. Raises `ValueError` if a value is not above 0 or x does not vary.
-    """
-    table_with("The table", table, [x, y])
-    if (table[[x, y]] <= 0).any(axis=None) or table[x].nunique() < 2:
-        raise ValueError(f"A power law of {y} in {x} needs positive values and at least two {x}.")
-
-    def line(rows: "pd.DataFrame") -> np.ndarray:
-        if rows[x].nunique() < 2:
-            return np.array([np.nan, np.nan])
-        return np.polyfit(np.log(rows[x]), np.log(rows[y]), 1)
-
-    exponent, offset = line(table)
-    low, high = bootstrap(table, lambda rows: line(rows)[0], by)
-    return PowerLaw(float(np.exp(offset)), float(exponent), float(low), float(high))
 
 
 def rank_correlation(table: "pd.DataFrame", x: str, y: str, given: str | None = None) -> float:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from slmlab.engine.evaluation import mean_loss
+from slmlab.engine.evaluation import bits_per_byte, mean_loss
 from slmlab.engine.runs import Run
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.phases import PHASES
@@ -95,7 +95,7 @@ def segment_losses(run: Run, length: int | None = None, n: int = 8) -> "pd.DataF
 
     One row per segment of `length` tokens (as many as the run's own validation text): where it
     `start`s, its `overlap` (share of its n-token sequences that stand in the training text) and
-    the model's `loss` on it, in nats per token.
+    the model's `loss` on it, in nats per token, and in `bits` per byte to compare segments.
 
     Raises:
         ValueError: for a run without weights, or one that was not trained on the start of the
@@ -119,5 +119,7 @@ def segment_losses(run: Run, length: int | None = None, n: int = 8) -> "pd.DataF
         segment = ids[start : start + length]
         grams = ngrams(segment.tolist(), n)
         overlap = sum(gram in seen for gram in grams) / len(grams)
-        rows.append({"start": start, "overlap": overlap, "loss": mean_loss(run.model, segment)})
+        loss = mean_loss(run.model, segment)
+        bits = bits_per_byte(loss, run.dataset, segment)
+        rows.append({"start": start, "overlap": overlap, "loss": loss, "bits": bits})
     return pd.DataFrame(rows)

@@ -14,6 +14,7 @@ import slmlab as lab
 from slmlab.__main__ import main
 from slmlab.engine.huggingface import from_huggingface, to_huggingface
 from slmlab.engine.rescue import save_or_rescue
+from slmlab.study.experiments.grid import GRID
 from slmlab.study.records import problems_of
 
 pytestmark = pytest.mark.slow
@@ -84,8 +85,10 @@ WRONG_TYPES = {
     "NGram": lambda r, x: lab.NGram(x, [1, 2]),
     "NGram of": lambda r, x: lab.NGram(lab.NGramConfig(9), ids_apart(x)),
     "choose_ngram": lambda r, x: lab.choose_ngram(IDS, IDS, 9, x if x != [1] else None),
-    "last_and_best": lambda r, x: lab.last_and_best(x),
-    "decision_table": lambda r, x: lab.decision_table(x),
+    "best_looks": lambda r, x: lab.best_looks(x),
+    "decision_table": lambda r, x: lab.decision_table(x, x),
+    "number_to_beat": lambda r, x: lab.number_to_beat(x),
+    "losses_per_byte": lambda r, x: lab.losses_per_byte(x),
     "statistics": lambda r, x: lab.statistics.rank_correlation(x, "a", "b"),
     "a verdict": lambda r, x: lab.verdict.gap_per_doubling(x),
     "segment_losses": lambda r, x: lab.verdict.segment_losses(x),
@@ -94,7 +97,7 @@ WRONG_TYPES = {
     "plots of histories": lambda r, x: lab.plots.memory_curves(x),
     "plots of gaps": lambda r, x: lab.plots.seed_spread(x),
     "plots of tables": lambda r, x: lab.plots.phase_gaps(x, {}),
-    "plots of fits": lambda r, x: lab.plots.fitted(pd.DataFrame({"a": [1]}), "a", "a", x),
+    "plots of sizes": lambda r, x: lab.plots.bits_by_size(x, x),
     "plots of segments": lambda r, x: lab.plots.loss_against_overlap(x, 1.0),
     "a mark": lambda r, x: lab.plots.loss_curves(r, marked=[5] if x in (None, 5) else x),
     "a record": lambda r, x: lab.plots.loss_curves(r, recorded=x or 5),
@@ -133,21 +136,20 @@ def test_no_public_function_ends_in_an_error_of_pythons(name, tmp_path, monkeypa
 
 TABLE = pd.DataFrame({"gap": [1.0], "step": [0]})
 OTHER_COLUMNS = {
-    "grid_map": lambda t: lab.plots.grid_map(t, "speed"),
-    "fitted": lambda t: lab.plots.fitted(t, "gap", "speed", {}),
-    "gap_against": lambda t: lab.plots.gap_against(t),
+    "bits_by_size": lambda t: lab.plots.bits_by_size(t, t),
     "memory_curves": lambda t: lab.plots.memory_curves([t]),
     "suspect_perplexities": lambda t: lab.plots.suspect_perplexities(t),
     "loss_against_overlap": lambda t: lab.plots.loss_against_overlap(t, 1.0),
     "phase_gaps": lambda t: lab.plots.phase_gaps(t, {"ours": t}),
     "correlation_intervals": lambda t: lab.plots.correlation_intervals(t),
     "paired_difference": lambda t: lab.paired_difference(t, "a", "b"),
-    "last_and_best": lambda t: lab.last_and_best(t),
+    "best_looks": lambda t: lab.best_looks(t),
+    "at_best_rates": lambda t: lab.at_best_rates(t),
+    "size_table": lambda t: lab.size_table(t),
+    "decision_table": lambda t: lab.decision_table(t, t),
     "mean_and_range": lambda t: lab.statistics.mean_and_range(t, "speed", {"gap": ".2f"}),
     "bootstrap": lambda t: lab.statistics.bootstrap(t, len, ["speed"]),
-    "fit_power_law": lambda t: lab.statistics.fit_power_law(t, "gap", "speed", ["step"]),
     "rank_correlations": lambda t: lab.statistics.rank_correlations(t, ["gap"], [5], ["step"]),
-    "around_the_rule": lambda t: lab.verdict.around_the_rule(t),
     "gap_per_doubling": lambda t: lab.verdict.gap_per_doubling(t),
 }
 
@@ -160,7 +162,7 @@ def test_a_table_of_something_else_gets_a_sentence(call):
 
 def test_a_table_without_rows_gets_a_sentence():
     with pytest.raises(ValueError, match="has no rows; give one with rows, such as"):
-        lab.plots.grid_map(pd.DataFrame(columns=["params", "train_tokens", "gap"]), "gap")
+        lab.verdict.gap_per_doubling(pd.DataFrame(columns=[*GRID.columns, "gap"]))
 
 
 @pytest.mark.parametrize(("index", "kind"), [(9, IndexError), (-6, IndexError), ("x", ValueError)])

@@ -12,9 +12,9 @@ WRONG = {
         """
         mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
         return "a" if mean_a < mean_b else "b"
-        """: "the ranges overlap",
+        """: "with the last seed b has the lower loss",
         # The luckiest run of each.
-        'return "a" if min(a) < min(b) else "b"': "the ranges overlap",
+        'return "a" if min(a) < min(b) else "b"': "with the last seed b has the lower loss",
         # A lower best run and a lower mean.
         """
         if min(a) < min(b) and sum(a) / len(a) < sum(b) / len(b):
@@ -22,35 +22,42 @@ WRONG = {
         if min(b) < min(a) and sum(b) / len(b) < sum(a) / len(a):
             return "b"
         return "not decidable"
-        """: "the ranges overlap",
+        """: "with the last seed b has the lower loss",
         # Higher is better.
         """
-        if min(a) > max(b):
+        if all(x > y for x, y in zip(a, b)):
             return "a"
-        return "b" if min(b) > max(a) else "not decidable"
+        return "b" if all(x < y for x, y in zip(a, b)) else "not decidable"
         """: "the lower ones are the better ones",
-        # Lists taken as sorted.
-        """
-        if a[-1] < b[0]:
-            return "a"
-        return "b" if b[-1] < a[0] else "not decidable"
-        """: "not sorted by size",
-        # Touching ranges.
-        """
-        if max(a) <= min(b):
-            return "a"
-        return "b" if max(b) <= min(a) else "not decidable"
-        """: "Ranges that touch",
-        # One run against three.
+        # Ranges.
         """
         if max(a) < min(b):
             return "a"
         return "b" if max(b) < min(a) else "not decidable"
-        """: "has no spread to look at",
+        """: "The ranges overlap, but",
+        # Sorted, so that the pairs are lost.
+        """
+        pairs = list(zip(sorted(a), sorted(b)))
+        if all(x < y for x, y in pairs):
+            return "a"
+        return "b" if all(y < x for x, y in pairs) else "not decidable"
+        """: "the pairs belong to unlike texts",
+        # Equal losses.
+        """
+        if all(x <= y for x, y in zip(a, b)):
+            return "a"
+        return "b" if all(y <= x for x, y in zip(a, b)) else "not decidable"
+        """: "With the first seed the two are alike",
+        # A single pair.
+        """
+        if all(x < y for x, y in zip(a, b)):
+            return "a"
+        return "b" if all(y < x for x, y in zip(a, b)) else "not decidable"
+        """: "One pair has no spread to look at",
         # Only one of the two can win.
-        'return "a" if max(a) < min(b) else "not decidable"': "All runs of b are better",
+        'return "a" if max(a) < min(b) else "not decidable"': "With every seed, b has the lower",
         # Other words.
-        'return "open" if len(a) + len(b) < 4 or max(a) >= min(b) else True': "should be one of",
+        'return "open" if len(a) < 2 or max(a) >= min(b) else True': "should be one of",
     },
     "causal_mask": {
         "return torch.arange(T) < T": "should be a tensor of shape (6, 6)",

@@ -11,17 +11,15 @@ from slmlab.show.plots.curves import (
 )
 from slmlab.show.plots.ladder import ladder
 from slmlab.show.plots.leaks import loss_against_overlap, suspect_perplexities
-from slmlab.show.plots.sizes import fitted, gap_against, grid_map, parameter_breakdown
+from slmlab.show.plots.sizes import bits_by_size, parameter_breakdown
 from slmlab.show.plots.spread import correlation_intervals, phase_gaps, seed_spread
 
 __all__ = [
     "Chart",
+    "bits_by_size",
     "compared",
     "correlation_intervals",
     "exam_curves",
-    "fitted",
-    "gap_against",
-    "grid_map",
     "ladder",
     "loss_against_overlap",
     "loss_curves",

@@ -1,15 +1,13 @@
 """Sizes: where parameters sit, and what models of many sizes do with more or less text."""
 
-from collections.abc import Callable
-from itertools import product
-
-import numpy as np
 import pandas as pd
-from matplotlib.ticker import MaxNLocator, NullLocator
 
 from slmlab.engine.model import GPT
-from slmlab.show.plots.chart import MUTED, PARAMETER_COLOURS, Chart, coloured, finished, literal
+from slmlab.show.plots.chart import MUTED, PARAMETER_COLOURS, Chart, coloured, finished
+from slmlab.study.experiments.grid import at_best_rates
 from slmlab.validation import instance, table_with
+
+RULE = (10, 100)  # parameters per training token: the published "golden" range
 
 
 def parameter_breakdown(model: GPT) -> Chart:
@@ -34,98 +32,39 @@ def parameter_breakdown(model: GPT) -> Chart:
     return chart
 
 
-def grid_map(table: pd.DataFrame, value: str, title: str = "") -> Chart:
-    """A map of the grid: the column `value` over training tokens and parameters.
+def bits_by_size(runs: pd.DataFrame, counting: pd.DataFrame, title: str = "") -> Chart:
+    """Held-out loss against parameters per training token: a line for each amount of text.
 
-    Each field shows the mean over the seeds and, below it, half the range between them.
+    `runs` is what `best_looks` gives, `counting` what `read_counting` does. A line joins the means
+    over the seeds of each width at its best learning rate; its dots are the runs, hollow where the
+    lowest look is the first or the last. Crosses are widths that one seed alone was run with. In
+    the same colour, dashed: a 5-gram on the same texts. The range of the rule is shaded.
     """
-    table_with("The table", table, ["params", "train_tokens", value])
-    cells = table.groupby(["params", "train_tokens"])[value].agg(["mean", "min", "max"])
-    mean = cells["mean"].unstack()
-    half = ((cells["max"] - cells["min"]) / 2).unstack()
-    chart = Chart(height=3.6)
+    example = "what lab.best_looks(lab.read_grid()) returns"
+    table_with("runs", runs, ["n_embd", "params_per_token", "val_bits", "censored"], example)
+    table_with("counting", counting, ["train_tokens", "val_bits"], "lab.read_counting()")
+    chart = Chart(width=8.0, height=4.4)
     axes = chart.subplots()
-    image = axes.imshow(mean, cmap="cividis", aspect="auto", origin="lower")
-    middle = (mean.min(axis=None) + mean.max(axis=None)) / 2  # below it the map is dark
-    for row, column in product(range(mean.shape[0]), range(mean.shape[1])):
-        axes.text(
-            column,
-            row,
-            f"{mean.iat[row, column]:.2f}\n±{half.iat[row, column]:.2f}",
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if mean.iat[row, column] < middle else "black",
-        )
-    axes.set_xticks(range(mean.shape[1]), [f"{n:,}" for n in mean.columns])
-    axes.set_yticks(range(mean.shape[0]), [f"{n:,}" for n in mean.index])
-    axes.set_xlabel("training tokens")
-    axes.set_ylabel("parameters")
-    axes.set_title(title or value)
-    chart.colorbar(image, label="nats per token")
-    return chart
-
-
-def fitted(
-    table: pd.DataFrame,
-    x: str,
-    y: str,
-    lines: dict[str, tuple[pd.DataFrame, Callable[[np.ndarray], np.ndarray]]],
-    *,
-    title: str = "",
-    xlabel: str = "",
-    ylabel: str = "",
-) -> Chart:
-    """Points of one to six groups and the curve fitted to each, on logarithmic axes.
-
-    `lines` maps a group's name to its rows and its fitted function, which is drawn over the whole
-    range of `table`.
-    """
-    table_with("The table", table, [x, y])
-    instance("lines", lines, dict, '{"a name": (table, curve)}')
-    chart = Chart()
-    axes = chart.subplots()
-    ends = np.array([table[x].min(), table[x].max()])
-    for (name, (rows, curve)), colour in coloured(lines.items()):
-        axes.plot(rows[x], rows[y], "o", color=colour, markersize=4, alpha=0.7)
-        axes.plot(ends, curve(ends), color=colour, linewidth=1.5, label=literal(name))
-    axes.plot([], [], "o", color=MUTED, markersize=4, label="one run each")
+    at_best = at_best_rates(runs)
+    beyond = runs[~runs["n_embd"].isin(at_best["n_embd"])]
+    for (tokens, rows), colour in coloured(at_best.groupby("train_tokens")):
+        means = rows.groupby("params_per_token")["val_bits"].mean()
+        axes.plot(means.index, means, color=colour, linewidth=1.5, label=f"{tokens:,} tokens")
+        for censored, dots in rows.groupby("censored"):
+            fill = "none" if censored else colour
+            at = dots["params_per_token"], dots["val_bits"]
+            axes.plot(*at, "o", color=colour, markerfacecolor=fill, markersize=4)
+        alone = beyond[beyond["train_tokens"] == tokens].groupby("params_per_token")["val_bits"]
+        axes.plot(alone.min().index, alone.min(), "x", color=colour, markersize=6)
+        counted = counting.loc[counting["train_tokens"] == tokens, "val_bits"].mean()
+        axes.axhline(counted, color=colour, linestyle="--", linewidth=1)
+    axes.axvspan(*RULE, color=MUTED, alpha=0.15, linewidth=0, label="the rule: 10 to 100")
+    axes.plot([], [], "--", color=MUTED, linewidth=1, label="a 5-gram, same texts")
+    for style, name in (("o", "lowest at the first or last look"), ("x", "one seed alone")):
+        axes.plot([], [], style, color=MUTED, markerfacecolor="none", markersize=5, label=name)
     axes.set_xscale("log")
-    axes.set_yscale("log")
-    places = sorted(table[x].unique())
-    axes.set_xticks(places, [f"{value:,g}" for value in places], minor=False)
-    axes.xaxis.set_minor_formatter("")
-    axes.yaxis.set_major_locator(MaxNLocator(6))  # a range below a factor of 10 has no decades
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter("{x:,g}")
-    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.set_xlabel("parameters per training token")
+    axes.set_ylabel("bits per byte of the held-out scripts")
+    axes.set_title(title or "Held-out loss against the ratio of the rule")
     return finished(chart, axes)
-
-
-def gap_against(
-    table: pd.DataFrame,
-    titles: tuple[str, str] = ("Gap against epochs", "Gap against parameters per token"),
-) -> Chart:
-    """The gap of every evaluation of the grid, against epochs and against parameters per token.
-
-    Colours tell the amount of training text. Step 0 has no epochs, and is left out.
-    """
-    columns = ["step", "train_tokens", "epochs", "gap", "params_per_token"]
-    table_with("The table", table, columns)
-    chart = Chart(width=9.0)
-    left, right = chart.subplots(1, 2, sharey=True)
-    rows = table[table["step"] > 0]
-    for (tokens, group), colour in coloured(rows.groupby("train_tokens")):
-        style = {"color": colour, "markersize": 3, "alpha": 0.5, "linestyle": "none"}
-        left.plot(group["epochs"], group["gap"], marker="o", **style)
-        right.plot(group["params_per_token"], group["gap"], marker="o", **style)
-        right.plot([], [], "o", color=colour, label=f"{tokens:,} tokens")
-    left.set_xlabel("epochs (times the text was read)")
-    left.set_ylabel("gap (nats per token)")
-    right.set_xlabel("parameters per training token")
-    for axes, title in zip((left, right), titles, strict=True):
-        axes.set_title(title)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:,g}")
-        finished(chart, axes, legend=axes is right)
-    return chart

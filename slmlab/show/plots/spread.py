@@ -70,7 +70,7 @@ def correlation_intervals(table: pd.DataFrame, title: str = "") -> Chart:
     columns = ["outcome", "predictor", "correlation", "low", "high"]
     example = "what lab.statistics.rank_correlations(…) returns"
     table_with("The table", table, columns, example)
-    chart = Chart(width=8.0, height=4.2)
+    chart = Chart(width=8.0, height=1.8 + 0.2 * len(table))
     axes = chart.subplots()
     colours = dict(coloured(table["predictor"].unique()))
     place, ticks = 0, []

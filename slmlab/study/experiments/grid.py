@@ -145,6 +145,8 @@ def at_best_rates(runs: "pd.DataFrame") -> "pd.DataFrame":
     The best rate has the lowest mean of `val_bits` over the seeds, of the rates that were run with
     every seed.
     """
+    columns = ["n_embd", "learning_rate", "train_tokens", "seed", "val_bits"]
+    table_with("runs", runs, columns, "what lab.best_looks(lab.read_grid()) returns")
     n_seeds = runs.groupby(["n_embd", "learning_rate"])["seed"].transform("nunique")
     every = runs[n_seeds == runs["seed"].nunique()]
     means = every.groupby(["train_tokens", "n_embd", "learning_rate"])["val_bits"].mean()
@@ -178,6 +180,8 @@ def decision_table(runs: "pd.DataFrame", counting: "pd.DataFrame") -> "pd.DataFr
     `five_gram` is what counting has on the same texts (bits per byte), and `ahead` by how much
     the model is better: the mean over the seeds, and (`ahead_least`) the seed where it is least.
     """
+    columns = ["train_tokens", "seed", "val_bits"]
+    table_with("counting", counting, columns, "what lab.read_counting() returns")
     sizes = size_table(runs)
     table = sizes.loc[sizes.groupby("train_tokens")["bits"].idxmin()].reset_index("n_embd")
     near = sizes[sizes["near"]].reset_index("n_embd")["n_embd"].astype(str)
