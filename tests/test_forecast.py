@@ -106,7 +106,7 @@ def test_a_phase_is_told_its_own_recorded_runs():
 
 def test_warnings_are_in_words():
     ahead = forecast(
-        Setup.parse("phase-4 n_embd=384 n_layer=8 vocabulary=gpt2 n_tokens=10000"), factor=1.0
+        Setup.parse("phase-4 n_embd=384 n_layer=8 vocabulary=gpt2 n_tokens=1000"), factor=1.0
     )
     text = " ".join(ahead.warnings)
     for words in (

@@ -33,6 +33,8 @@ from slmlab.study.experiments.ladder import (
     PHASE_STEPS,
     RUNGS,
     WHOLE,
+    WIDER,
+    WIDER_STEPS,
     Counting,
     Ladder,
     Mixed,
@@ -201,7 +203,7 @@ def test_every_rung_has_a_rival_that_counts_the_same_text():
 def test_keys_tell_cells_apart_and_the_steps_are_within_the_full_runs():
     made = Ladder()
     keys = [made.key(cell) for cell in made.cells()]
-    assert len(set(keys)) == len(keys) == 7 + 3 * 7
+    assert len(set(keys)) == len(keys) == 7 + 3 * 8
     for rung in RUNGS:
         assert max(rung.steps) <= rung.setup.training.max_steps
         assert all(step > 0 for step in rung.steps) == isinstance(rung, Trained)
@@ -222,6 +224,9 @@ def test_the_grids_best_is_what_its_held_out_scripts_chose():
     best = at_best_rates(runs).query("train_tokens == @BEST.data.n_tokens")
     steps = best.query("n_embd == @BEST.shape.n_embd").set_index("seed")["step"]
     assert tuple(steps.sort_index()) == BEST_STEPS
+    [wider] = runs.query("n_embd == 384 and train_tokens == 23_000").itertuples()
+    assert GRID.setup(384, wider.learning_rate, 23_000, 0) == WIDER
+    assert (wider.step,) * 3 == WIDER_STEPS
 
 
 def test_what_is_not_chosen_by_validation_text_is_chosen_by_the_held_out_scripts():

@@ -16,7 +16,7 @@ from slmlab.validation import instance, real_number, whole_number
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_USEFUL_RATIO = 1_600  # parameters per training token; the grid's best sizes had up to 1,572
+MAX_USEFUL_RATIO = 6_000  # parameters per training token; the grid's best models had up to 5,800
 
 
 class GapBand(NamedTuple):
