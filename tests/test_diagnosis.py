@@ -281,8 +281,8 @@ def test_a_vocabulary_far_too_wide_is_noticed(modest):
 
 
 def test_a_model_too_large_for_its_text_is_noticed(finished):
-    few = replace(finished.dataset, train=finished.dataset.train[:2])
-    [line] = lab.advice(changed(finished, dataset=few))
+    few = replace(finished.dataset, train=finished.dataset.train[:10])
+    [line] = lab.size_advice(lab.GPTConfig(100, 16, 8, 1, 256), few)
     assert "parameters for each training token" in line
 
 
