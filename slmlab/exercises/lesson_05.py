@@ -293,7 +293,6 @@ MISTAKEN_EXAMS = {
     EXAMINE.replace("(model_a, model_b)", "(model_b, model_a)"): "The order is reversed: first "
     "the loss of model a, then that of b.",
     "fair = list(scripts.values())" + LOSSES: ALL_SCRIPTS,
-    EXAMINE.replace(".tolist()", ""): ALL_SCRIPTS,
     SHARES
     + """
 own_a = [lab.mean_loss(model_a, ids) for ids, in_a, _ in texts if in_a < 0.5]

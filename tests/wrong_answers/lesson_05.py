@@ -5,7 +5,7 @@ RUNS = "run_a, run_b, run_c, run_d = "
 
 WRONG = {
     "claims": {
-        CLAIMS + '"open", True, True, "open", False': "should be one of",
+        CLAIMS + '"holds", True, True, "open", False': "should be one of",
     },
     "compare": {
         # Means.
