@@ -30,6 +30,9 @@ class Recipes(Experiment):
     The base is a shape and learning rate of the grid whose plain runs are there. A cosine needs an
     end: it is about twice the steps after which the plain run was best. The other recipes end as
     the grid's runs do.
+
+    Attributes:
+        ends: for each amount of text, the steps of the cosine, and how many seeds are run.
     """
 
     name: ClassVar[str] = "recipes"
@@ -41,20 +44,22 @@ class Recipes(Experiment):
     } | COLUMNS
     base: Setup = GRID.setup(96, 3e-4, 1_000, 0)
     recipes: tuple[str, ...] = tuple(CHANGES)
-    cosine_steps: tuple[tuple[int, int], ...] = ((1_000, 453), (23_000, 2_560))
-    seeds: tuple[int, ...] = GRID.seeds
+    ends: tuple[tuple[int, int, int], ...] = ((23_000, 2_560, 1), (1_000, 453, 3))
     first_look: int = 5
 
     def cells(self) -> list[Cell]:
-        amounts = [n_tokens for n_tokens, _ in self.cosine_steps[::-1]]
-        values = product(self.seeds, amounts, self.recipes)
-        return [self.cell(recipe, n_tokens, seed) for seed, n_tokens, recipe in values]
+        return [
+            self.cell(recipe, n_tokens, seed)
+            for n_tokens, _, n_seeds in self.ends
+            for recipe, seed in product(self.recipes, range(n_seeds))
+        ]
 
     def setup(self, recipe: str, train_tokens: int, seed: int) -> Setup:
         """The set-up of a cell."""
         setup = self.base.replace(n_tokens=train_tokens, order=seed, seed=seed, **CHANGES[recipe])
         if setup.training.cosine:
-            setup = setup.replace(max_steps=dict(self.cosine_steps)[train_tokens])
+            [steps] = [steps for n_tokens, steps, _ in self.ends if n_tokens == train_tokens]
+            setup = setup.replace(max_steps=steps)
         return setup
 
     def looks(self, cell: Cell) -> list[int]:
@@ -83,6 +88,6 @@ def read_recipes() -> "pd.DataFrame":
     of_grid = read_table(GRID)
     same_size = of_grid["n_embd"] == RECIPES.base.shape.n_embd
     same_rate = of_grid["learning_rate"] == RECIPES.base.training.learning_rate
-    same_text = of_grid["train_tokens"].isin([n_tokens for n_tokens, _ in RECIPES.cosine_steps])
+    same_text = of_grid["train_tokens"].isin([n_tokens for n_tokens, *_ in RECIPES.ends])
     plain = of_grid[same_size & same_rate & same_text].assign(recipe=PLAIN)
     return pd.concat([plain, read_table(RECIPES)], join="inner", ignore_index=True)
