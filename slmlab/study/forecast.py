@@ -242,7 +242,7 @@ def _reading_advice(setup: Setup, n_train: int) -> list[str]:
     """Is the training far longer than was best for about as much text in the grid?
 
     At the grid's best looks, steps × learning rate × width hardly depends on the width and the
-    rate, but on the amount of text. Within a factor of two that holds for Phases 1 to 4 as well.
+    rate, but on the amount of text. Within a factor of two that holds for Phases 2 to 4 as well.
     """
     steps, travel = setup.training.max_steps or 0, _travel()
     amounts = np.log(travel.index.to_numpy(float))
