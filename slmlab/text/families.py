@@ -29,8 +29,8 @@ def similar_pairs(*corpora: Corpus, n: int = 8) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    corpora = instances("corpora", corpora, Corpus)
-    sets = _sets_of_ngrams([d for corpus in corpora for d in corpus.documents], n)
+    checked = instances("corpora", corpora, Corpus)
+    sets = _sets_of_ngrams([d for corpus in checked for d in corpus.documents], n)
     rows = [
         (name, other, len(sets[name] & sets[other]) / len(sets[name] | sets[other]))
         for name, other in combinations(sets, 2)
