@@ -32,7 +32,7 @@ def mean_and_range(
 
     keys = [by] if isinstance(by, str) else listed("by", by, "columns")
     instance("formats", formats, dict, '{"val_loss": ".2f"}')
-    table_with("The table", table, formats)
+    table_with("The table", table, [*formats])
     table_with("The table", table.reset_index(), keys)  # a row's name may be the group
     return table.groupby(by, sort=False)[list(formats)].agg(spread)
 
