@@ -72,6 +72,14 @@ def small(monkeypatch):
     make_small(monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Ctrl-C raises `KeyboardInterrupt`, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     """A folder with everything recorded. Tests must copy it before they change it."""

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from contextlib import suppress
 from copy import copy
@@ -534,6 +535,7 @@ def test_a_save_while_another_thread_trains_is_of_one_step(data, model, trained,
     while thread.is_alive() and len(saved) < 8:
         if run.state.optimizer is not None and run.state.best_weights:
             saved.append(run.save(tmp_path / f"run-{len(saved)}"))
+            time.sleep(0.01)  # the training gets the lock
     thread.join()
     assert len({Run.load(folder).state.step for folder in saved}) > 2
     for folder in saved[:: max(1, len(saved) // 4)]:

@@ -369,7 +369,8 @@ def test_a_playground_escapes(tagged, tmp_path):
     tmp_path.mkdir()
     asked = {"prompt": lab.PROMPTS[0], "text": f"{lab.PROMPTS[0]} {TAG}"}
     samples = [sample | asked for sample in tagged.samples]
-    tagged = replace(tagged, samples=samples, prompts=lab.PROMPTS[:1])
+    tested = tagged.dataset.with_test("import chromadb")
+    tagged = replace(tagged, samples=samples, prompts=lab.PROMPTS[:1], dataset=tested)
     tagged.save(tmp_path / "run", keep="best")
     panel = lab.Playground("phase-1", tmp_path)
     panel.pin.click()

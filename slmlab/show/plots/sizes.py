@@ -4,7 +4,6 @@ import pandas as pd
 
 from slmlab.engine.model import GPT
 from slmlab.show.plots.chart import MUTED, PARAMETER_COLOURS, Chart, coloured, finished
-from slmlab.study.experiments.grid import at_best_rates
 from slmlab.validation import instance, table_with
 
 RULE = (10, 100)  # parameters per training token: the published "golden" range
@@ -40,6 +39,8 @@ def bits_by_size(runs: pd.DataFrame, counting: pd.DataFrame, title: str = "") ->
     lowest look is the first or the last. Crosses are widths that one seed alone was run with. In
     the same colour, dashed: a 5-gram on the same texts. The range of the rule is shaded.
     """
+    from slmlab.study.experiments.grid import at_best_rates  # which reads the corpus
+
     example = "what lab.best_looks(lab.read_grid()) returns"
     table_with("runs", runs, ["n_embd", "params_per_token", "val_bits", "censored"], example)
     table_with("counting", counting, ["train_tokens", "val_bits"], "lab.read_counting()")
