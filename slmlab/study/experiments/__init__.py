@@ -5,6 +5,7 @@ from slmlab.study.experiments.crossing import CROSSING
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.ladder import LADDER
 from slmlab.study.experiments.protocol import Experiment
+from slmlab.study.experiments.recipes import RECIPES
 from slmlab.study.experiments.suspects import SUSPECTS
 
-EXPERIMENTS: tuple[Experiment, ...] = (GRID, COUNTING, CROSSING, SUSPECTS, LADDER)
+EXPERIMENTS: tuple[Experiment, ...] = (GRID, COUNTING, CROSSING, RECIPES, SUSPECTS, LADDER)
