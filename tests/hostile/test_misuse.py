@@ -49,6 +49,7 @@ WRONG_TYPES = {
     "text_score in": lambda r, x: lab.text_score(r.model, x, "a text"),
     "bits_per_byte": lambda r, x: lab.bits_per_byte(1.0, x),
     "scorecard": lambda r, x: lab.scorecard(x),
+    "scorecard of names": lambda r, x: lab.scorecard(r, names=x or 5),
     "scorecard_history": lambda r, x: lab.scorecard_history(x),
     "advice": lambda r, x: lab.advice(x),
     "early_stop": lambda r, x: lab.early_stop(x, 1),
