@@ -548,6 +548,15 @@ def test_bad_options_get_a_sentence(tmp_path, capsys, arguments, part):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("arguments", [["grid"], ["--check"]])
+def test_an_empty_folder_is_not_the_working_folder(tmp_path, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(records, "run_cells", None)
+    assert main(["record", *arguments, "--folder", ""]) == 1
+    assert "The path is ''; give the path" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_nobody_reading_the_bar_costs_no_row(tmp_path, monkeypatch):
     class Closed:
         encoding = "utf-8"
