@@ -430,6 +430,49 @@ def test_an_experiment_with_other_settings_is_not_mixed_in(folder, monkeypatch):
     assert contents(folder) == before
 
 
+STRANGERS = {
+    "words": "mine\n",
+    "nothing": "",
+    "bytes": b"\xff\x00",
+    "a list": "[1]",
+    "other names": '{"mine": 1}',
+    "our names": '{"sha256": "mine", "environments": []}',
+    "other texts": '{"sha256": "a", "environments": [], "corpus_sha256": "b", "settings": {}}',
+}
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "a link"])
+@pytest.mark.parametrize("content", STRANGERS.values(), ids=STRANGERS)
+def test_anothers_json_in_the_place_of_ours_is_left_alone(tmp_path, monkeypatch, content, linked):
+    new = tmp_path / "new"
+    new.mkdir()
+    path = tmp_path / "thesis.json" if linked else new / "grid.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    if linked:
+        (new / "grid.json").symlink_to(path)
+    before = contents(tmp_path)
+    monkeypatch.setattr(ShortRecord, "train", lambda self: pytest.fail("it was trained"))
+    monkeypatch.setattr(type(TINY_GRID), "run_cell", None)
+    for what in ((), ("grid",)):
+        with pytest.raises(lab.DataError, match=r"grid\.json .*move .* away.*\.$"):
+            records.record(new, what, backend="sequential")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.usefixtures("untrained")
+def test_anothers_json_that_appears_while_cells_run_is_left_alone(tmp_path, monkeypatch):
+    run_cell = type(TINY_GRID).run_cell
+
+    def appears(self, cell):
+        (tmp_path / "grid.json").write_text(STRANGERS["our names"])
+        return run_cell(self, cell)
+
+    monkeypatch.setattr(type(TINY_GRID), "run_cell", appears)
+    with pytest.raises(lab.DataError, match=r"grid\.json"):
+        records.record(tmp_path, "grid", backend="sequential")
+    assert contents(tmp_path) == {"grid.json": STRANGERS["our names"].encode()}
+
+
 def test_what_cannot_be_added_to_is_found_before_anything_is_trained(folder, monkeypatch):
     shutil.rmtree(folder / ENTRY.name)
     (folder / "suspects.json").unlink()
