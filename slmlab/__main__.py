@@ -116,7 +116,7 @@ def _differences(table: pd.DataFrame, column: str) -> list[str]:
 
 def _run(options: argparse.Namespace) -> int:
     setup, name = _setup(options)
-    if options.out:
+    if options.out is not None:
         check_target(options.out)  # not after an hour of training
     dataset = setup.dataset(tested=setup.data.vocabulary != "gpt2")
     if options.keep == "history":
@@ -127,7 +127,7 @@ def _run(options: argparse.Namespace) -> int:
         sample_each_evaluation=options.sample_each_evaluation,
     )
     saved = ""
-    if options.out:
+    if options.out is not None:
         folder = save_or_rescue(run, options.out, options.keep, partial(_say, stream=sys.stderr))
         saved = f"\nSaved to {folder}"
     _say(f"{report(run)}{saved}")
@@ -201,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--vocabulary", help="gpt2, right-sized, or such as bpe-500")
     command.add_argument("--seed", type=int)
     command.add_argument("--seconds", type=float, help="stop at a time budget")
-    command.add_argument("--out", type=Path, metavar="DIR", help="save the run to this folder")
+    command.add_argument("--out", metavar="DIR", help="save the run to this folder")
     command.add_argument(
         "--keep", choices=("all", "best", "history"), default="all", help="what to save (all)"
     )
@@ -213,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_run)
 
     command = commands.add_parser("sample", help="let a saved run continue a prompt")
-    command.add_argument("run", type=Path, metavar="RUN", help="folder of a saved run")
+    command.add_argument("run", metavar="RUN", help="folder of a saved run")
     command.add_argument("prompt", metavar="PROMPT")
     command.add_argument("--tokens", type=int, default=30)
     command.add_argument("--temperature", type=float, default=0.8)
@@ -223,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "what", nargs="*", metavar="WHAT", help="phases, or an experiment's name (all)"
     )
-    command.add_argument("--folder", type=Path, default=data_path("runs"), help="where they lie")
+    command.add_argument("--folder", default=data_path("runs"), help="where they lie")
     command.add_argument(
         "--backend",
         default="loky",

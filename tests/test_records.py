@@ -438,6 +438,49 @@ def test_an_experiment_with_other_settings_is_not_mixed_in(folder, monkeypatch):
     assert contents(folder) == before
 
 
+STRANGERS = {
+    "words": "mine\n",
+    "nothing": "",
+    "bytes": b"\xff\x00",
+    "a list": "[1]",
+    "other names": '{"mine": 1}',
+    "our names": '{"sha256": "mine", "environments": []}',
+    "other texts": '{"sha256": "a", "environments": [], "corpus_sha256": "b", "settings": {}}',
+}
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "a link"])
+@pytest.mark.parametrize("content", STRANGERS.values(), ids=STRANGERS)
+def test_anothers_json_in_the_place_of_ours_is_left_alone(tmp_path, monkeypatch, content, linked):
+    new = tmp_path / "new"
+    new.mkdir()
+    path = tmp_path / "thesis.json" if linked else new / "grid.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    if linked:
+        (new / "grid.json").symlink_to(path)
+    before = contents(tmp_path)
+    monkeypatch.setattr(ShortRecord, "train", lambda self: pytest.fail("it was trained"))
+    monkeypatch.setattr(type(TINY_GRID), "run_cell", None)
+    for what in ((), ("grid",)):
+        with pytest.raises(lab.DataError, match=r"grid\.json .*move .* away.*\.$"):
+            records.record(new, what, backend="sequential")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.usefixtures("untrained")
+def test_anothers_json_that_appears_while_cells_run_is_left_alone(tmp_path, monkeypatch):
+    run_cell = type(TINY_GRID).run_cell
+
+    def appears(self, cell):
+        (tmp_path / "grid.json").write_text(STRANGERS["our names"])
+        return run_cell(self, cell)
+
+    monkeypatch.setattr(type(TINY_GRID), "run_cell", appears)
+    with pytest.raises(lab.DataError, match=r"grid\.json"):
+        records.record(tmp_path, "grid", backend="sequential")
+    assert contents(tmp_path) == {"grid.json": STRANGERS["our names"].encode()}
+
+
 def test_what_cannot_be_added_to_is_found_before_anything_is_trained(folder, monkeypatch):
     shutil.rmtree(folder / ENTRY.name)
     (folder / "suspects.json").unlink()
@@ -554,6 +597,15 @@ def test_bad_options_get_a_sentence(tmp_path, capsys, arguments, part):
     assert main(["record", *arguments, "--folder", str(tmp_path / "new")]) == 1
     assert part in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("arguments", [["grid"], ["--check"]])
+def test_an_empty_folder_is_not_the_working_folder(tmp_path, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(records, "run_cells", None)
+    assert main(["record", *arguments, "--folder", ""]) == 1
+    assert "The path is ''; give the path" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_nobody_reading_the_bar_costs_no_row(tmp_path, monkeypatch):

@@ -239,7 +239,7 @@ def _train_and_sample(
                     break
             _take_last_samples(run, interrupted)
     except BaseException as error:
-        _attach(run, error)
+        attach_run(run, error)
         raise
     run.model.eval()
     return run
@@ -287,7 +287,7 @@ def _take_last_samples(run: Run, interrupted: threading.Event) -> None:
             _take_samples(run, None if stopped else interrupted)
 
 
-def _attach(run: Run, error: BaseException) -> None:
+def attach_run(run: Run, error: BaseException) -> None:
     """Let an error that ends a training carry the run so far, as its attribute `run`."""
     if not run.state.history:
         return

@@ -19,7 +19,7 @@ from slmlab.engine.run_files import RunFiles
 from slmlab.engine.run_folder import opened_run_folder
 from slmlab.text.corpus import dataset_from_source
 from slmlab.text.dataset import Dataset
-from slmlab.text.files import DataError
+from slmlab.text.files import DataError, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -274,8 +274,11 @@ def _model(model: GPT, best: dict[str, Tensor], resume: dict[str, Tensor]) -> GP
 
 
 def _clause(error: Exception) -> str:
-    """An error's sentence, or its kind, for the middle of another sentence."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    """An error's sentence, or its kind, for the middle of another sentence.
+
+    It may quote a file that somebody else wrote, which a terminal must not obey.
+    """
+    return printable(" ".join(str(error).split())).rstrip(".") or type(error).__name__
 
 
 def _json(value: Any) -> bytes:

@@ -5,6 +5,7 @@ import codeop
 import math
 import re
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from slmlab.engine.runs import Run
@@ -12,7 +13,7 @@ from slmlab.study.baseline import number_to_beat
 from slmlab.study.domain import domain_names
 from slmlab.study.memorisation import copy_rate, longest_match
 from slmlab.text.dataset import ngrams
-from slmlab.validation import instance
+from slmlab.validation import instance, listed, whole_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ def names_used(text: str, names: frozenset[str]) -> int:
 
 
 def scorecard(
-    run: Run, step: int | None = None, names: frozenset[str] | None = None
+    run: Run, step: int | None = None, names: Iterable[str] | None = None
 ) -> "pd.DataFrame":
     """One row per prompt: how good, and how much copied, is what the model wrote at a step (last)?
 
@@ -67,7 +68,7 @@ def scorecard(
 
     instance("run", run, Run)
     training = run.dataset.train.tolist()
-    names = domain_names(run.dataset) if names is None else names
+    names = domain_names(run.dataset) if names is None else _names(names)
     if step is None:
         step = max((s["step"] for s in run.samples), default=0)
     rows = {}
@@ -81,6 +82,10 @@ def scorecard(
             "longest match": longest_match(ids, training),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("prompt")
+
+
+def _names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(whole_text("A name", name) for name in listed("names", names, "names"))
 
 
 def scorecard_history(run: Run) -> "pd.DataFrame":

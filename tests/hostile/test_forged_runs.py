@@ -227,6 +227,16 @@ def test_a_history_of_a_model_that_does_not_know_its_texts_is_refused(forged_his
     assert "ids that its model has not" in refused(forged_history)
 
 
+@pytest.mark.parametrize("name", ["dataset", "best", "resume"])
+def test_a_forged_type_of_tensors_does_not_rule_the_terminal(forged, name):
+    entry = {"dtype": "\x1b[2J\x1b]0;pwn\x07", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({"train": entry}).encode()
+    content = len(header).to_bytes(8, "little") + header
+    (forged / f"{name}.safetensors").write_bytes(content)
+    sign(forged)
+    assert refused(forged, "pwn").isprintable()
+
+
 # The other texts
 
 SAMPLES = [

@@ -49,6 +49,7 @@ WRONG_TYPES = {
     "text_score in": lambda r, x: lab.text_score(r.model, x, "a text"),
     "bits_per_byte": lambda r, x: lab.bits_per_byte(1.0, x),
     "scorecard": lambda r, x: lab.scorecard(x),
+    "scorecard of names": lambda r, x: lab.scorecard(r, names=x or 5),
     "scorecard_history": lambda r, x: lab.scorecard_history(x),
     "advice": lambda r, x: lab.advice(x),
     "early_stop": lambda r, x: lab.early_stop(x, 1),
@@ -259,6 +260,54 @@ def test_ctrl_c_waits_for_a_save(run, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         save_or_rescue(run, tmp_path / "run", "all", print)
     assert lab.Run.load(tmp_path / "run").state.step == 2
+
+
+@pytest.mark.parametrize("arguments", [["run", "phase-1", "--out", ""], ["sample", "", "The"]])
+def test_an_empty_path_is_refused_before_training(arguments, capsys, monkeypatch):
+    monkeypatch.setattr(lab.Setup, "train", None)
+    assert main(arguments) == 1
+    assert "The path is ''; give the path" in capsys.readouterr().err
+
+
+@pytest.fixture
+def no_temporary_space(tmp_path, monkeypatch):
+    """A disk without any space but, perhaps, in the home folder."""
+
+    def none(**where):
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    (tmp_path / "file").write_text("in the way")
+    return tmp_path / "file" / "run"
+
+
+def test_a_run_is_rescued_to_the_home_folder_without_temporary_space(run, no_temporary_space):
+    told = []
+    (home := lab.text.files.user_path("~")).mkdir()
+    saved = save_or_rescue(run, no_temporary_space, "all", told.append)
+    assert saved.parent.parent == home and str(saved) in told[0]
+    assert lab.Run.load(saved).state.step == 2
+
+
+def test_a_run_that_can_be_saved_nowhere_is_told_in_a_sentence(run, no_temporary_space):
+    with pytest.raises(lab.DataError, match=r"could not be saved anywhere.*\.") as told:
+        save_or_rescue(run, no_temporary_space, "all", pytest.fail)
+    assert told.value.run is run
+
+
+def test_a_rescue_that_fails_leaves_no_folder(run, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise lab.DataError("No space left.")
+
+    monkeypatch.setattr(lab.Run, "save", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    with pytest.raises(lab.DataError, match="could not be saved anywhere"):
+        save_or_rescue(run, tmp_path / "run", "all", pytest.fail)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_sample_does_not_rule_the_terminal(run):

@@ -63,16 +63,9 @@ def missing_cells(experiment: Experiment, folder: Path) -> list[Cell]:
     Raises `DataError` for a table that cannot be added to: one that is damaged or altered, or was
     made with other settings or other texts.
     """
-    rows, made = _read(experiment, folder)
-    cells = {experiment.key(cell): cell for cell in experiment.cells()}
-    fits = _origin(experiment).items() <= made.items()
-    if rows is not None and not (fits and cells.keys() >= {experiment.key(row) for row in rows}):
-        raise DataError(
-            f"{_csv(experiment, folder)} was made with other settings or other texts than this "
-            "version has; move it and its .json file away to make it again."
-        )
-    complete = _complete(experiment, rows or [])
-    return [cell for key, cell in cells.items() if key not in complete]
+    rows, _ = _read_to_add(experiment, folder)
+    complete = _complete(experiment, rows)
+    return [cell for cell in experiment.cells() if experiment.key(cell) not in complete]
 
 
 def add_rows(experiment: Experiment, folder: Path, rows: Rows, environment: dict[str, Any]) -> None:
@@ -80,9 +73,9 @@ def add_rows(experiment: Experiment, folder: Path, rows: Rows, environment: dict
 
     Raises `DataError` if the table was altered meanwhile, or cannot be written.
     """
-    old, made = _read(experiment, folder)
-    kept = _complete(experiment, old or []) - {experiment.key(row) for row in rows}
-    rows = [row for row in old or [] if experiment.key(row) in kept] + rows
+    old, made = _read_to_add(experiment, folder)
+    kept = _complete(experiment, old) - {experiment.key(row) for row in rows}
+    rows = [row for row in old if experiment.key(row) in kept] + rows
     environments = made.get("environments", []) if old else []
     environments += [environment] if environment not in environments else []
     write_table(experiment, folder, rows, environments)
@@ -102,12 +95,27 @@ def write_table(
     _write_json(path, made)
 
 
+def _read_to_add(experiment: Experiment, folder: Path) -> tuple[Rows, dict[str, Any]]:
+    """As `_read`, of what more rows may replace: nothing, or what this experiment made."""
+    rows, made = _read(experiment, folder)
+    keys = {experiment.key(cell) for cell in experiment.cells()}
+    fits = _origin(experiment).items() <= made.items()
+    if made and not (fits and keys >= {experiment.key(row) for row in rows or []}):
+        path = _csv(experiment, folder)
+        found = path.with_suffix(".json") if rows is None else path
+        raise DataError(
+            f"{found} was made with other settings or other texts than this version has; move "
+            f"what there is of {path.stem}.csv and {path.stem}.json away to make the table again."
+        )
+    return rows or [], made
+
+
 def _read(experiment: Experiment, folder: Path) -> tuple[Rows | None, dict[str, Any]]:
-    """The rows of a table, None if there is no table, and how it was made."""
+    """The rows of a table, None if there is no table, and how it was or will be made."""
     path = _csv(experiment, folder)
     described, table = _content(path.with_suffix(".json")), _content(path)
-    if table is None:
-        return None, {}
+    if table is None:  # a process may have died after it wrote the JSON
+        return None, {} if described is None else _parsed_json(path.with_suffix(".json"), described)
     if described is None:
         raise DataError(
             f"{path} has no {path.stem}.json beside it, which says how it was made; restore that "
@@ -156,7 +164,8 @@ def _parsed_json(path: Path, content: bytes) -> dict[str, Any]:
             raise TypeError("sha256 or environments is missing")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(
-            f"{path} does not describe a recorded table ({error}); restore it from a copy."
+            f"{path} does not describe a recorded table ({error}); restore it from a copy, or move "
+            "it away."
         ) from error
     return made
 
