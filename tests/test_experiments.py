@@ -18,6 +18,7 @@ from slmlab.study.experiments.evaluations import losses
 from slmlab.study.experiments.grid import GRID, Grid, has_turned
 from slmlab.study.experiments.ladder import LADDER
 from slmlab.study.experiments.protocol import Experiment, evaluation_steps, log_spaced
+from slmlab.study.experiments.recipes import CHANGES, RECIPES, read_recipes
 from slmlab.study.experiments.suspects import SUSPECTS, _reported_accuracy
 from slmlab.study.experiments.tables import read_rows, read_table
 from slmlab.study.phases import PHASES
@@ -173,6 +174,22 @@ def test_the_crossing_changes_the_settings_or_the_text_and_nothing_else():
         assert setup.training.max_steps == PHASES[phase].setup.training.max_steps
     texts = {cell["train_tokens"]: CROSSING.setup(**cell).data for cell in CROSSING.cells()}
     assert {n: data.n_tokens for n, data in texts.items()} == {900: 900, 4_500: 4_500}
+
+
+def test_a_recipe_changes_one_thing_of_the_grids_own_runs():
+    for cell in RECIPES.cells():
+        ours = RECIPES.setup(**cell).values()
+        plain = GRID.setup(96, 3e-4, cell["train_tokens"], cell["seed"]).values()
+        changed = {name for name, value in ours.items() if value != plain[name]}
+        assert changed - {"max_steps"} == CHANGES[cell["recipe"]].keys()
+        assert ("max_steps" in changed) == (cell["recipe"] == "cosine")
+
+
+def test_recipes_are_read_beside_the_grids_own_runs():
+    table = read_recipes()
+    runs = table.groupby(["recipe", "train_tokens"])["seed"].nunique()
+    assert runs["plain"].tolist() == [3, 3]
+    assert all(runs[recipe].tolist() == [3, 1] for recipe in CHANGES)
 
 
 def test_ctrl_c_ends_a_cell(monkeypatch):
