@@ -99,7 +99,7 @@ def test_the_best_look_and_whether_it_may_not_be_the_best():
     )
     runs = best_looks(table)
     assert runs["step"].tolist() == [10, 5, 15]
-    assert runs["last_val_bits"].tolist() == [4, 5, 2]
+    assert runs["val_bits"].tolist() == [2, 3, 2]
     assert runs["censored"].tolist() == [False, True, True]
 
 

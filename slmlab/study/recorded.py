@@ -29,8 +29,7 @@ def phase_runs(vocabulary: str = "right-sized") -> "pd.DataFrame":
 
     All losses of a run are those of its training, in windows side by side (`mean_loss`), where a
     window's first tokens have little context. `text_score` would give each at least half of it,
-    but needs weights, which these runs were kept without. Trained again with seed 0, Phases 1 to 3
-    differ by up to 0.01 bits per byte on the held-out files; of Phases 0 and 4 it is not known.
+    but needs weights, which these runs were kept without.
     """
     import pandas as pd
 

@@ -33,7 +33,8 @@ def mean_and_range(
     keys = [by] if isinstance(by, str) else listed("by", by, "columns")
     instance("formats", formats, dict, '{"val_loss": ".2f"}')
     table_with("The table", table, [*formats])
-    table_with("The table", table.reset_index(), keys)  # a row's name may be the group
+    # A row's name may be the group.
+    table_with("The table", table, [key for key in keys if key not in table.index.names])
     return table.groupby(by, sort=False)[list(formats)].agg(spread)
 
 

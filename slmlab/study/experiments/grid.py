@@ -123,19 +123,14 @@ def read_grid() -> "pd.DataFrame":
 def best_looks(table: "pd.DataFrame") -> "pd.DataFrame":
     """One row for each run of the grid: the look at which its held-out loss was lowest.
 
-    It has all columns of that look, and of the run's last look `last_step`, `last_gap` and
-    `last_val_bits`. `censored` says if the lowest look was the run's first after the start or its
-    last, so that the true minimum may lie beyond.
+    It has all columns of that look. `censored` says if it was the run's first after the start or
+    its last, so that the true minimum may lie beyond.
     """
     keys = list(GRID.keys)
     table_with("The table", table, [*keys, *MEASURED])
     best = table.loc[table.groupby(keys)["val_bits"].idxmin()].set_index(keys)
-    trained = table[table["step"] > 0]
-    last = table.loc[table.groupby(keys)["step"].idxmax()].set_index(keys)
-    for column in ("step", "gap", "val_bits"):
-        best[f"last_{column}"] = last[column]
-    first = trained.groupby(keys)["step"].min()
-    best["censored"] = (best["step"] <= first) | (best["step"] == best["last_step"])
+    looks = table[table["step"] > 0].groupby(keys)["step"]
+    best["censored"] = (best["step"] <= looks.min()) | (best["step"] == looks.max())
     return best.reset_index()
 
 
