@@ -1,0 +1,69 @@
+"""A JupyterLab and a Voilà over a copy of the notebooks, and a browser to open their pages in."""
+
+import json
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import nbformat
+import pytest
+
+NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The notebooks, without outputs, so that whatever the page shows was made just now."""
+    folder = tmp_path_factory.mktemp("course")
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, folder / path.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    from browser.pages import TOKEN, serving
+
+    options = ("--allow-root", f"--ServerApp.token={TOKEN}", f"--ServerApp.root_dir={folder}")
+    with serving(folder, "jupyterlab", *options) as address:
+        yield address
+
+
+@pytest.fixture
+def lab(server):
+    """JupyterLab; no kernel is left for the next test."""
+    from browser.pages import PATIENCE, TOKEN
+
+    yield f"{server}/lab/tree/{{}}?reset&token={TOKEN}"
+
+    def api(method: str, path: str) -> bytes:
+        headers = {"Authorization": f"token {TOKEN}"}
+        request = Request(f"{server}/api/{path}", method=method, headers=headers)
+        with urlopen(request, timeout=PATIENCE) as answer:
+            return answer.read()
+
+    for session in json.loads(api("GET", "sessions")):
+        api("DELETE", f"sessions/{session['id']}")
+
+
+@pytest.fixture(scope="module")
+def voila(folder):
+    from browser.pages import serving
+
+    with serving(folder, "voila", "playground.ipynb") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    from browser.pages import ARGUMENTS, CHROMIUM
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
