@@ -8,11 +8,14 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from slmlab.engine.runs import Run
 from slmlab.study.baseline import number_to_beat
 from slmlab.study.domain import domain_names
-from slmlab.study.memorisation import copy_rate, longest_match
+from slmlab.study.memorisation import COPY_NGRAM, share
 from slmlab.text.dataset import ngrams
+from slmlab.text.passages import known_passages, longest_passage
 from slmlab.validation import instance, listed, whole_text
 
 if TYPE_CHECKING:
@@ -67,19 +70,21 @@ def scorecard(
     import pandas as pd
 
     instance("run", run, Run)
-    training = run.dataset.train.tolist()
+    training = run.dataset.train.numpy()
     names = domain_names(run.dataset) if names is None else _names(names)
     if step is None:
         step = max((s["step"] for s in run.samples), default=0)
+    samples = [sample for sample in run.samples if sample["step"] == step]
+    texts = [np.array(sample["ids"], dtype=np.int64) for sample in samples]
+    known = known_passages(texts, training, COPY_NGRAM)
     rows = {}
-    for sample in (s for s in run.samples if s["step"] == step):
-        ids = sample["ids"]
+    for sample, ids, copied in zip(samples, texts, known, strict=True):
         rows[sample["prompt"]] = {
             "parses": parses(sample["text"]),
-            "repetition": repetition_rate(ids),
+            "repetition": repetition_rate(sample["ids"]),
             "domain names": names_used(sample["text"][len(sample["prompt"]) :], names),
-            "copied": copy_rate(ids, training),
-            "longest match": longest_match(ids, training),
+            "copied": share(copied),
+            "longest match": longest_passage(ids, training),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("prompt")
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from slmlab.text.files import sha256
+from slmlab.text.passages import known_passages
 from slmlab.text.tokenizer import Tokenizer
 from slmlab.validation import instance, listed, real_number, shown, whole_number, whole_text
 
@@ -104,9 +105,8 @@ class Dataset:
         The train/test overlap measure of Brown et al. 2020 (GPT-3, appendix C), at n tokens.
         """
         n = whole_number("n", n, least=1)
-        seen = set(ngrams(self.train.tolist(), n))
-        found = [gram in seen for gram in ngrams(self.val.tolist(), n)]
-        return sum(found) / len(found) if found else float("nan")
+        [known] = known_passages([self.val.numpy()], self.train.numpy(), n)
+        return float(known.mean()) if len(known) else float("nan")
 
 
 def encoded(text: str, tokenizer: Tokenizer) -> Tensor:
