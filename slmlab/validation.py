@@ -82,6 +82,13 @@ def real_number(
     raise ValueError(f"{name} is {shown(value)}; it must be a {kind} {bounds}".rstrip() + ".")
 
 
+def truth_values(**values: Any) -> None:
+    """Raise `ValueError` for the first of some options that is neither True nor False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is {shown(value)}; it must be True or False.")
+
+
 def instance(name: str, value: Any, kind: type, example: str = "") -> Any:
     """`value`, if it is of a kind. Raises `ValueError`, with an example, for anything else."""
     if not isinstance(value, kind):

@@ -16,7 +16,7 @@ from slmlab.study.domain import domain_names
 from slmlab.study.memorisation import COPY_NGRAM, share
 from slmlab.text.dataset import ngrams
 from slmlab.text.passages import known_passages, longest_passage
-from slmlab.validation import instance, listed, whole_text
+from slmlab.validation import instance, listed, whole_number, whole_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +74,7 @@ def scorecard(
     names = domain_names(run.dataset) if names is None else _names(names)
     if step is None:
         step = max((s["step"] for s in run.samples), default=0)
+    step = whole_number("step", step)
     samples = [sample for sample in run.samples if sample["step"] == step]
     texts = [np.array(sample["ids"], dtype=np.int64) for sample in samples]
     known = known_passages(texts, training, COPY_NGRAM)

@@ -377,6 +377,15 @@ def test_a_huge_limit_takes_no_memory(tmp_path):
     assert read_text(tmp_path, max_bytes=10**13).skipped == {}
 
 
+@pytest.mark.parametrize("most", [10**13, 10**30])
+def test_a_sparse_giant_is_read_so_far(tmp_path, monkeypatch, most):
+    monkeypatch.setattr("slmlab.text.own_text.MOST_BYTES", 10**6)
+    (tmp_path / "a").write_text("words\n")
+    os.truncate(tmp_path / "a", 10**12)  # a file of holes: nothing is written
+    with pytest.raises(DataError, match="not text"):
+        read_text(tmp_path, max_bytes=most)
+
+
 # ------------------------------------------------------------------------ tokenizers and datasets
 
 NO_TEXT = {
