@@ -197,7 +197,15 @@ def test_a_key_is_found_far_along_a_line(before):
 
 
 def test_lines_are_searched_together_as_each_alone():
-    lines = [*LINES.values(), *HARMLESS, *TOKENS.values(), "x" * 5_000, "word " * 390, "", "1.1.1.1"]
+    lines = [
+        *LINES.values(),
+        *HARMLESS,
+        *TOKENS.values(),
+        "x" * 5_000,
+        "word " * 390,
+        "",
+        "1.1.1.1",
+    ]
     random.Random(0).shuffle(lines)
     alone = [
         (number, kind)

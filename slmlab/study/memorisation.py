@@ -11,7 +11,7 @@ import torch.nn as nn
 
 from slmlab.engine.evaluation import evaluating, token_losses
 from slmlab.engine.model import GPT
-from slmlab.text.dataset import Dataset, listed_ids
+from slmlab.text.dataset import Dataset, id_array
 from slmlab.text.passages import known_passages, longest_passage
 from slmlab.validation import instance, whole_number, whole_text
 
@@ -24,14 +24,14 @@ COPY_NGRAM = 8  # tokens in a row that count as copied: a line of code, more or 
 def copy_rate(ids: list[int], training: list[int], n: int = COPY_NGRAM) -> float:
     """Share of the n-token sequences of `ids` that stand in the training text (NaN if none)."""
     n = whole_number("n", n, least=1)
-    source = _as_array("training", training)
-    [known] = known_passages([_as_array("ids", ids)], source, n)
+    source = id_array("training", training)
+    [known] = known_passages([id_array("ids", ids)], source, n)
     return share(known)
 
 
 def longest_match(ids: list[int], training: list[int]) -> int:
     """Length of the longest run of `ids` that stands, token for token, in the training text."""
-    return longest_passage(_as_array("ids", ids), _as_array("training", training))
+    return longest_passage(id_array("ids", ids), id_array("training", training))
 
 
 def share(known: np.ndarray) -> float:
@@ -102,7 +102,3 @@ def line_completions(model: GPT, dataset: Dataset, text: str) -> "pd.DataFrame":
         exact = torch.equal(guesses[-asked:], window[-asked:])
         rows.append({"line": line.strip(), "known": line in seen, "exact": exact})
     return pd.DataFrame(rows, columns=["line", "known", "exact"])
-
-
-def _as_array(name: str, ids: list[int]) -> np.ndarray:
-    return np.array(listed_ids(name, ids), dtype=np.int64)

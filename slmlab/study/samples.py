@@ -8,13 +8,11 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from slmlab.engine.runs import Run
 from slmlab.study.baseline import number_to_beat
 from slmlab.study.domain import domain_names
 from slmlab.study.memorisation import COPY_NGRAM, share
-from slmlab.text.dataset import ngrams
+from slmlab.text.dataset import id_array, ngrams
 from slmlab.text.passages import known_passages, longest_passage
 from slmlab.validation import instance, listed, whole_number, whole_text
 
@@ -76,7 +74,7 @@ def scorecard(
         step = max((s["step"] for s in run.samples), default=0)
     step = whole_number("step", step)
     samples = [sample for sample in run.samples if sample["step"] == step]
-    texts = [np.array(sample["ids"], dtype=np.int64) for sample in samples]
+    texts = [id_array("ids", sample["ids"]) for sample in samples]
     known = known_passages(texts, training, COPY_NGRAM)
     rows = {}
     for sample, ids, copied in zip(samples, texts, known, strict=True):

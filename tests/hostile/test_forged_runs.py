@@ -321,7 +321,7 @@ def test_a_step_has_samples_of_a_hundred_thousand_tokens_at_most():
 def test_samples_are_read_across_the_parts_of_a_file():
     rng = random.Random(0)
     samples = [
-        {"step": n, "prompt": "", "text": "\U0001f600é\\\"}]" * rng.randrange(30_000), "ids": [n]}
+        {"step": n, "prompt": "", "text": '\U0001f600é\\"}]' * rng.randrange(30_000), "ids": [n]}
         for n in range(20)
     ]
     for content in (json.dumps(samples), json.dumps(samples, ensure_ascii=False, indent=1)):
@@ -329,7 +329,11 @@ def test_samples_are_read_across_the_parts_of_a_file():
 
 
 def test_the_samples_of_20000_looks_fit_into_a_run():
-    sample = {"step": 19_999, "prompt": "collection.add(", "text": "collection.add(" + " words" * 30}
+    sample = {
+        "step": 19_999,
+        "prompt": "collection.add(",
+        "text": "collection.add(" + " words" * 30,
+    }
     content = storage._json_lines([sample | {"ids": list(range(50_200, 50_230))}])
     assert len(content) * 160_000 < FILES["samples.json"]
 
