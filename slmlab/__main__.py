@@ -49,7 +49,8 @@ def _ended_as_by_ctrl_c() -> Iterator[None]:
 
     A second one often follows at once, and must not cut short what the first has begun to save.
     """
-    here, came = os.getpid(), []
+    here = os.getpid()
+    came: list[int] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if os.getpid() != here:  # a worker, which was forked and is to end

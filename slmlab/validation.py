@@ -89,7 +89,7 @@ def truth_values(**values: Any) -> None:
             raise ValueError(f"{name} is {shown(value)}; it must be True or False.")
 
 
-def instance(name: str, value: Any, kind: type, example: str = "") -> Any:
+def instance(name: str, value: Any, kind: Any, example: str = "") -> Any:
     """`value`, if it is of a kind. Raises `ValueError`, with an example, for anything else."""
     if not isinstance(value, kind):
         example = example or EXAMPLES[kind.__name__]

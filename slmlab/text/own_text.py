@@ -125,7 +125,8 @@ def read_text(path: Path | str, max_bytes: int = MAX_BYTES) -> OwnText:
 
     UTF-8 is tried first, and UTF-16 and UTF-32 with their marks; else the encoding is guessed.
     Binary files, empty ones, links, pipes and devices are skipped, and so is what begins with a
-    dot; after `max_bytes` bytes, or 100 million, the rest is cut. What was left out stands in `skipped`.
+    dot; after `max_bytes` bytes, or 100 million, the rest is cut. What was left out stands in
+    `skipped`.
 
     Raises:
         DataError: if there is no such file or folder, or no text in it.
