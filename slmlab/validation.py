@@ -101,9 +101,12 @@ def instance(name: str, value: Any, kind: Any, example: str = "") -> Any:
 
 def listed(name: str, values: Any, things: str) -> list[Any]:
     """`values` as a list. Raises `ValueError` for what cannot be a list of such things."""
-    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
-        raise ValueError(f"{name} is {shown(values)}; it must be a list of {things}.")
-    return list(values)
+    try:
+        if isinstance(values, str | bytes | dict):
+            raise TypeError
+        return list(values)
+    except TypeError:  # a tensor of one number says only now that it has no items
+        raise ValueError(f"{name} is {shown(values)}; it must be a list of {things}.") from None
 
 
 def instances(name: str, values: Any, kind: type) -> list[Any]:
