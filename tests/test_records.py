@@ -636,8 +636,8 @@ def test_the_command_line_records_and_checks(folder, capsys):
     [
         (["everything"], "Cannot record everything; there are phases, grid, suspects."),
         (["grid", "--backend", "spark"], "backend is 'spark'; it must be one of loky,"),
-        (["grid", "--jobs", "0"], "jobs is 0; it must be a whole number of at least 1."),
-        (["grid", "--threads", "-2"], "threads is -2; it must be a whole number of at least 1."),
+        (["grid", "--jobs", "0"], "jobs is 0; it must be a whole number from 1 to 1,000."),
+        (["grid", "--threads", "-2"], "threads is -2; it must be a whole number from 1 to 1,000."),
         (["grid", "--address", "tcp://here:1"], "The backend loky has no address"),
     ],
 )

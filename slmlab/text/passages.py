@@ -131,4 +131,5 @@ def _shared(
 def _equal(text: np.ndarray, source: np.ndarray, places: np.ndarray, n: int) -> bool:
     """Whether the passages of a text are those at places in the source (−1: at none)."""
     [starts] = (places >= 0).nonzero()
-    return all((text[starts + i] == source[places[starts] + i]).all() for i in range(n))
+    places = places[starts]
+    return not len(starts) or all((text[starts + i] == source[places + i]).all() for i in range(n))

@@ -211,6 +211,9 @@ WRONG_VALUES = {
     "too many tokens": (lambda r: r.sample("a", 2**63), "from 1 to 1,000,000"),
     "no step": (lambda r: lab.scorecard(r, step=torch.zeros(0)), "step is .* whole number"),
     "no logits": (lambda r: lab.next_distribution(torch.zeros(0), [1]), "logits is"),
+        lambda r: [lab.copy_rate([1], [1], 10**400)] and lab.Run(*[None] * 3),
+        "model",
+    ),
     "a mark far away": (lambda r: lab.plots.loss_curves(r, marked=10**400), "marked is"),
     "no records": (lambda r: record("nowhere", 5), "what is 5; it must be a list of names"),
     "a record of a number": (lambda r: record("nowhere", [5]), "is 5; it must be text"),
@@ -242,7 +245,7 @@ def test_the_likeliest_token_stays_however_small_top_p_is(run):
 
 
 def test_passages_longer_than_the_text_are_none_at_once(dataset):
-    assert lab.copy_rate([1, 2], [1, 2], 10**8) != 0  # NaN: there are none
+    assert lab.copy_rate([1, 2], [1, 2], 10**400) != 0  # NaN: there are none
 
 
 @pytest.mark.parametrize("value", [None, 5, "x"])
