@@ -82,7 +82,14 @@ def real_number(
     raise ValueError(f"{name} is {shown(value)}; it must be a {kind} {bounds}".rstrip() + ".")
 
 
-def instance(name: str, value: Any, kind: type, example: str = "") -> Any:
+def truth_values(**values: Any) -> None:
+    """Raise `ValueError` for the first of some options that is neither True nor False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is {shown(value)}; it must be True or False.")
+
+
+def instance(name: str, value: Any, kind: Any, example: str = "") -> Any:
     """`value`, if it is of a kind. Raises `ValueError`, with an example, for anything else."""
     if not isinstance(value, kind):
         example = example or EXAMPLES[kind.__name__]
@@ -94,9 +101,12 @@ def instance(name: str, value: Any, kind: type, example: str = "") -> Any:
 
 def listed(name: str, values: Any, things: str) -> list[Any]:
     """`values` as a list. Raises `ValueError` for what cannot be a list of such things."""
-    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
-        raise ValueError(f"{name} is {shown(values)}; it must be a list of {things}.")
-    return list(values)
+    try:
+        if isinstance(values, str | bytes | dict):
+            raise TypeError
+        return list(values)
+    except TypeError:  # a tensor of one number says only now that it has no items
+        raise ValueError(f"{name} is {shown(values)}; it must be a list of {things}.") from None
 
 
 def instances(name: str, values: Any, kind: type) -> list[Any]:

@@ -130,7 +130,7 @@ def test_cells_have_as_many_threads_as_the_sweep_asks_for(tmp_path):
     [
         ({"backend": "spark"}, "backend is 'spark'; it must be one of loky, multiprocessing"),
         ({"backend": None}, "backend is None"),
-        ({"jobs": 0}, "jobs is 0; it must be a whole number of at least 1."),
+        ({"jobs": 0}, "jobs is 0; it must be a whole number from 1 to 1,000."),
         ({"jobs": 1.5}, "jobs is 1.5"),
         ({"threads": True}, "threads is True"),
         ({"address": "tcp://127.0.0.1:1"}, "The backend loky has no address; only dask and ray"),

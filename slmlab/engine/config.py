@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from slmlab.engine.optimizer import AdamW
-from slmlab.validation import real_number, whole_number
+from slmlab.validation import real_number, shown, truth_values, whole_number
 
 ENDLESS = 1_000_000_000  # steps, or seconds (32 years): more is a slip of the keyboard
 
@@ -68,10 +68,9 @@ class TrainConfig:
             "label_smoothing",
             real_number("label_smoothing", self.label_smoothing, least=0, below=1),
         )
-        if not isinstance(self.cosine, bool):
-            raise ValueError(f"cosine is {self.cosine!r}; it must be True or False.")
+        truth_values(cosine=self.cosine)
         if not isinstance(self.device, str):
-            raise ValueError(f'device is {self.device!r}; it must be a name, such as "cpu".')
+            raise ValueError(f'device is {shown(self.device)}; it must be a name, such as "cpu".')
 
     def _set(self, name: str, value: float) -> None:
         object.__setattr__(

@@ -10,8 +10,9 @@ from slmlab.engine.decoding import Decoding, sample_token
 from slmlab.engine.evaluation import evaluating
 from slmlab.engine.model import GPT, KVCache
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import instance, shown, whole_number
+from slmlab.validation import instance, shown, truth_values, whole_number
 
+MAX_NEW_TOKENS = 1_000_000  # hours of computing; whoever wants more can go on from there
 NO_TOKEN = "\ufffd"  # what a row of the model that stands for no token is written as
 
 
@@ -87,7 +88,8 @@ def generate_tokens(
     """
     instance("decoding", decoding, Decoding)
     text = checked_ids(model, ids)
-    count = whole_number("max_new_tokens", max_new_tokens, least=1)
+    count = whole_number("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS)
+    truth_values(use_cache=use_cache)
     block, device = model.config.block_size, model.device
     generator = torch.Generator().manual_seed(decoding.seed)
     cache = model.new_cache() if use_cache else None

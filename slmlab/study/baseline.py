@@ -83,7 +83,7 @@ def beside_counting(run: Run) -> Standing:
 def number_to_beat(dataset: Dataset) -> Baseline:
     """What counting scores on a dataset; a second at most for the course's texts, then known.
 
-    A million training tokens take about 20 seconds. Every token but a text's first is predicted
+    A million training tokens take a few seconds. Every token but a text's first is predicted
     from up to four before it. Raises `ValueError` for something else than a dataset, or one with a
     text of fewer than two tokens.
     """

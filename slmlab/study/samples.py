@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from slmlab.engine.runs import Run
 from slmlab.study.baseline import number_to_beat
 from slmlab.study.domain import domain_names
-from slmlab.study.memorisation import copy_rate, longest_match
-from slmlab.text.dataset import ngrams
-from slmlab.validation import instance, listed, whole_text
+from slmlab.study.memorisation import COPY_NGRAM, share
+from slmlab.text.dataset import id_array, ngrams
+from slmlab.text.passages import known_passages, longest_passage
+from slmlab.validation import instance, listed, whole_number, whole_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,19 +68,22 @@ def scorecard(
     import pandas as pd
 
     instance("run", run, Run)
-    training = run.dataset.train.tolist()
+    training = run.dataset.train.numpy()
     names = domain_names(run.dataset) if names is None else _names(names)
     if step is None:
         step = max((s["step"] for s in run.samples), default=0)
+    step = whole_number("step", step)
+    samples = [sample for sample in run.samples if sample["step"] == step]
+    texts = [id_array("ids", sample["ids"]) for sample in samples]
+    known = known_passages(texts, training, COPY_NGRAM)
     rows = {}
-    for sample in (s for s in run.samples if s["step"] == step):
-        ids = sample["ids"]
+    for sample, ids, copied in zip(samples, texts, known, strict=True):
         rows[sample["prompt"]] = {
             "parses": parses(sample["text"]),
-            "repetition": repetition_rate(ids),
+            "repetition": repetition_rate(sample["ids"]),
             "domain names": names_used(sample["text"][len(sample["prompt"]) :], names),
-            "copied": copy_rate(ids, training),
-            "longest match": longest_match(ids, training),
+            "copied": share(copied),
+            "longest match": longest_passage(ids, training),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("prompt")
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_BYTES = 5_000_000  # what a laptop can read a few times within an hour
+MOST_BYTES = 100_000_000  # what the memory of a laptop has room for, several times
 MIN_TOKENS = 100
 PROMPT_TOKENS = 4  # and the rest of a word, up to twice as many
 
@@ -124,13 +125,15 @@ def read_text(path: Path | str, max_bytes: int = MAX_BYTES) -> OwnText:
 
     UTF-8 is tried first, and UTF-16 and UTF-32 with their marks; else the encoding is guessed.
     Binary files, empty ones, links, pipes and devices are skipped, and so is what begins with a
-    dot; after `max_bytes` bytes the rest is cut. What was left out stands in `skipped`.
+    dot; after `max_bytes` bytes, or 100 million, the rest is cut. What was left out stands in
+    `skipped`.
 
     Raises:
         DataError: if there is no such file or folder, or no text in it.
         ValueError: if `max_bytes` is no whole number, or below 1.
     """
-    documents, skipped = read_documents(path, whole_number("max_bytes", max_bytes, least=1))
+    most = min(whole_number("max_bytes", max_bytes, least=1), MOST_BYTES)
+    documents, skipped = read_documents(path, most)
     if not documents:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3])
         raise DataError(

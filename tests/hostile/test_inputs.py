@@ -377,6 +377,15 @@ def test_a_huge_limit_takes_no_memory(tmp_path):
     assert read_text(tmp_path, max_bytes=10**13).skipped == {}
 
 
+@pytest.mark.parametrize("most", [10**13, 10**30])
+def test_a_sparse_giant_is_read_so_far(tmp_path, monkeypatch, most):
+    monkeypatch.setattr("slmlab.text.own_text.MOST_BYTES", 10**6)
+    (tmp_path / "a").write_text("words\n")
+    os.truncate(tmp_path / "a", 10**12)  # a file of holes: nothing is written
+    with pytest.raises(DataError, match="not text"):
+        read_text(tmp_path, max_bytes=most)
+
+
 # ------------------------------------------------------------------------ tokenizers and datasets
 
 NO_TEXT = {
@@ -866,6 +875,30 @@ def test_a_learner_counts_once_for_a_title_however_it_is_written(tmp_path):
 
 
 # ---------------------------------------------------------------------------------- several at once
+
+
+def test_what_killed_writes_have_left_of_a_file_is_tidied_after_a_day(tmp_path, monkeypatch):
+    target, other = tmp_path / "table.csv", tmp_path / "other.csv"
+    names = iter(["a" * 16, "b" * 16, "c" * 16, "d" * 16])
+    monkeypatch.setattr(files.secrets, "token_hex", lambda n: next(names))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # killed: it tidies nothing itself
+        for path in (target, target, other):
+            with pytest.raises(KeyboardInterrupt):
+                lab.write_atomically(path, b"half")
+    left = sorted(tmp_path.iterdir())
+    assert len(left) == 3
+    mine = tmp_path / ".0123456789abcdef.tmp"
+    mine.write_text("mine")
+    for path in (*left[:1], left[2], mine):  # one of each, long ago
+        os.utime(path, (0, 0))
+    old = [path for path in left if not path.stat().st_mtime]
+    lab.write_atomically(target, b"whole")
+    kept = {path for path in left if path.exists()}
+    assert target.read_bytes() == b"whole" and mine.exists()
+    own = f".{files.sha256(b'table.csv')[:16]}."
+    assert kept == {p for p in left if p not in old or not p.name.startswith(own)}
 
 
 def test_two_threads_save_whole_files(tmp_path):

@@ -2,8 +2,9 @@
 
 import inspect
 import signal
+import threading
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -15,7 +16,7 @@ from slmlab.__main__ import main
 from slmlab.engine.huggingface import from_huggingface, to_huggingface
 from slmlab.engine.rescue import save_or_rescue
 from slmlab.study.experiments.grid import GRID
-from slmlab.study.records import problems_of
+from slmlab.study.records import problems_of, record
 
 pytestmark = pytest.mark.slow
 
@@ -178,6 +179,7 @@ def test_problems_of_no_folder_get_a_sentence():
         problems_of(None)
 
 
+TWO = torch.tensor([1, 2])
 WRONG_VALUES = {
     "an id too large": (lambda r: lab.mean_loss(r.model, torch.tensor([1, 99_999])), "token id"),
     "ids with a point": (lambda r: lab.mean_loss(r.model, torch.tensor([1.0, 2.0])), "int64"),
@@ -198,6 +200,23 @@ WRONG_VALUES = {
         lambda r: lab.train(r.model, r.dataset, replace(r.config, batch_size=10**6)),
         r"1,000,000 windows of 16 tokens needs about [\d,]+ MB of memory, and 10 MB are free; make",
     ),
+    "a bar": (lambda r: lab.train(r.model, r.dataset, r.config, progress=TWO), "True or False"),
+    "samples": (
+        lambda r: lab.train(r.model, r.dataset, r.config, sample_each_evaluation=TWO),
+        "sample_each_evaluation is .* it must be True or False",
+    ),
+    "a bar to resume": (lambda r: r.resume(progress=TWO), "True or False"),
+    "a cosine": (lambda r: replace(r.config, cosine=TWO), "True or False"),
+    "a cache": (lambda r: list(lab.generate_tokens(r.model, [1], 2, use_cache=TWO)), "use_cache"),
+    "too many tokens": (lambda r: r.sample("a", 2**63), "from 1 to 1,000,000"),
+    "no step": (lambda r: lab.scorecard(r, step=torch.zeros(0)), "step is .* whole number"),
+    "no logits": (lambda r: lab.next_distribution(torch.zeros(0), [1]), "logits is"),
+    "a mark far away": (lambda r: lab.plots.loss_curves(r, marked=10**400), "marked is"),
+    "no records": (lambda r: record("nowhere", 5), "what is 5; it must be a list of names"),
+    "a record of a number": (lambda r: record("nowhere", [5]), "is 5; it must be text"),
+    "keep": (lambda r: r.save("nowhere", keep=TWO), "keep is"),
+    "no attention": (lambda r: lab.GPT(r.model.config, attention=5), "attention is 5; it must be"),
+    "no MLP": (lambda r: lab.GPT(r.model.config, mlp="x"), "mlp is 'x'; it must be"),
     "a device": (lambda r: lab.train(r.model, r.dataset, replace(r.config, device="hpu")), "hpu"),
 }
 
@@ -223,7 +242,28 @@ def test_the_likeliest_token_stays_however_small_top_p_is(run):
 
 
 def test_passages_longer_than_the_text_are_none_at_once(dataset):
-    assert lab.copy_rate([1, 2], [1, 2], 10**8) != 0  # NaN: there are none
+    assert lab.copy_rate([1, 2], [1, 2], 10**400) != 0  # NaN: there are none
+
+
+@pytest.mark.parametrize("value", [None, 5, "x"])
+@pytest.mark.parametrize("field", ["model", "dataset", "config", "state", "samples", "environment"])
+def test_a_run_of_something_else_is_neither_made_nor_saved(run, tmp_path, field, value):
+    with pytest.raises(ValueError, match=rf"The run's {field} is .*; it must be"):
+        replace(run, **{field: value})
+    changed = replace(run)
+    setattr(changed, field, value)
+    with pytest.raises(ValueError, match=rf"The run's {field} is .*; it must be"):
+        changed.save(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(lab.TrainState) if f.name != "lock"])
+def test_a_state_of_something_else_is_not_saved(run, tmp_path, field):
+    for value in (None, "x", [1]):
+        state = replace(run.state, lock=threading.RLock(), **{field: value})
+        with suppress(ValueError):  # a sentence, or a run without it
+            replace(run, state=state).save(tmp_path / "run")
+            assert lab.Run.load(tmp_path / "run").state.step == 2
 
 
 @pytest.mark.parametrize("name", [".x.new", ".x.old"])

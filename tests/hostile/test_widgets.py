@@ -303,6 +303,18 @@ def test_strange_things_in_the_folder_are_passed_over(saved, tmp_path):
     assert "is no path" in panel.comparison.value
 
 
+def test_what_killed_saves_have_left_is_no_run_of_its_own(saved, tmp_path):
+    for name in ("a", ".a.old", ".a.new", ".b.old", ".c.new", "...old"):
+        (tmp_path / name).mkdir()
+        for file, content in saved.items():
+            (tmp_path / name / file).write_bytes(content)
+    panel = lab.Playground("phase-1", tmp_path)
+    assert panel.kept.options == ("kept: b", "kept: a", "kept: ...old")
+    panel.kept.value = "kept: b"  # its old files are its run, until the next save
+    panel.pin.click()
+    assert panel.comparison.value.count("<tr>") == 2
+
+
 # Nothing in a run is read as HTML
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from slmlab.engine.config import ENDLESS
 from slmlab.engine.evaluation import bits_per_byte
 from slmlab.engine.runs import Run
 from slmlab.show.plots.chart import (
@@ -58,7 +59,7 @@ def loss_curves(
     if published is not None:
         instance("published", published, Phase)
     if marked is not None:
-        marked = whole_number("marked", marked)
+        marked = whole_number("marked", marked, most=ENDLESS)
     chart = Chart()
     axes = chart.subplots()
     own = evaluated(run).history

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from slmlab.show.plots.chart import MUTED, Chart, coloured, finished, literal
+from slmlab.validation import table_with
 
 
 def ladder(table: pd.DataFrame) -> Chart:
@@ -11,6 +12,7 @@ def ladder(table: pd.DataFrame) -> Chart:
     `table` is what `read_ladder` gives. A bar is the 95 % interval of the difference to the number
     to beat, about the dot: where it crosses the line, the difference is not clear.
     """
+    table_with("table", table, ("kind", "score", "to_beat"), "what lab.read_ladder() returns")
     chart = Chart(width=8.0, height=1.2 + 0.3 * len(table))
     axes = chart.subplots()
     [to_beat] = table.loc[table["to_beat"].isna(), "score"]  # it differs from all but itself

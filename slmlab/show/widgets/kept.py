@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from slmlab.engine.run_folder import run_folders
 from slmlab.engine.runs import Run
 from slmlab.engine.storage import Keep
 from slmlab.show.runs import short
@@ -26,8 +27,7 @@ class KeptRuns:
         self.problem = ""
         try:
             if self._folder.exists():
-                found = sorted(p for p in self._folder.iterdir() if (p / "run.json").is_file())
-                for path in found:
+                for path in run_folders(self._folder):
                     self._runs[self._unused(f"kept: {printable(path.name)}")] = path
         except OSError as error:
             self.problem = (
