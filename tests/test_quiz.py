@@ -204,7 +204,9 @@ def test_marks_become_html_and_nothing_else_does():
 def test_an_unknown_lesson_gets_a_sentence(lesson):
     with pytest.raises(ValueError, match="There is no quiz for lesson") as caught:
         Quiz(lesson)
-    assert str(caught.value).endswith('there are "00", "01", "02", "03", "04", "05", "build_a_gpt".')
+    assert str(caught.value).endswith(
+        'there are "00", "01", "02", "03", "04", "05", "build_a_gpt".'
+    )
 
 
 def damaged(**changes):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import slmlab as lab
 from slmlab.exercises.build_a_gpt_parts import (
+    CONFIG,
     IDS,
     SAME,
     attention,
@@ -255,7 +256,10 @@ MISTAKEN_SAMPLES = {
 
 def sample(function: Any) -> None:
     """A function of (model, ids, count, seed) that draws a continuation: a list of ids."""
-    model = reference()
+    model = lab.GPT(CONFIG).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # larger weights, so that each token read matters
+            parameter.mul_(20 if parameter.dim() == 2 else 1)
 
     def truth(model: lab.GPT, ids: list[int], count: int, seed: int) -> list[int]:
         return [*ids, *lab.generate_tokens(model, ids, count, lab.Decoding(seed=seed))]
@@ -263,7 +267,7 @@ def sample(function: Any) -> None:
     expect_function(
         "sample(model, ids, count, seed)",
         function,
-        [(model, [1, 2, 3], 4, 0), (model, [4, 0], 20, 1)],
+        [(model, [1, 2, 3], 4, 0), *((model, [4, 0], 20, seed) for seed in (1, 2, 3))],
         truth,
         MISTAKEN_SAMPLES,
         read=_ids,

@@ -28,7 +28,7 @@ def reference() -> lab.GPT:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_(0.1, 0.6, generator=generator)
+            parameter.normal_(0.0, 0.5, generator=generator)
     return model
 
 
@@ -154,13 +154,13 @@ y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
 return self.proj({MERGE})
 """
 BY_VIEW = (
-    "`view(B, H, T, D)` cuts the numbers in the wrong order: a head then gets whole rows of a few "
+    "(B, T, C) cannot be cut into (B, H, T, D) at once: a head then gets whole rows of a few "
     "tokens. First `view(B, T, H, D)`, then swap T and H with `transpose(1, 2)`."
 )
 NOT_BACK = "Swap heads and tokens back, `transpose(1, 2)`, before you join the heads to (B, T, C)."
 MISTAKEN_ATTENTIONS = {
-    ATTENTION.replace(SPLIT, "p.view(B, self.n_head, T, -1)"): BY_VIEW,
-    ATTENTION.replace(SPLIT, "p.view(B, self.n_head, T, -1)").replace(
+    ATTENTION.replace(SPLIT, "p.reshape(B, self.n_head, T, -1)"): BY_VIEW,
+    ATTENTION.replace(SPLIT, "p.reshape(B, self.n_head, T, -1)").replace(
         MERGE, "y.reshape(B, T, C)"
     ): BY_VIEW,
     ATTENTION.replace(MERGE, "y.reshape(B, T, C)"): NOT_BACK,
@@ -192,6 +192,7 @@ def attention(cls: Any) -> None:
         MISTAKEN_ATTENTIONS,
         "Cut into heads, let `head` do its work, put the heads side by side again, then "
         "`self.proj`. (Is `head` right?)",
+        advice={"view size is not": BY_VIEW},
     )
     right(f"The same as slmlab's attention {EQUAL}")
 
@@ -295,7 +296,15 @@ def gpt(cls: Any) -> None:
         "`embed`, each block in turn, `self.ln_f`, then the product with the token table "
         "`self.wte.weight`, which is the head as well."
     )
-    _expect_part(cls, reference(), MISTAKEN_GPTS, hint, "forward(self, idx)", [IDS, IDS[:1, :3]])
+    _expect_part(
+        cls,
+        reference(),
+        MISTAKEN_GPTS,
+        hint,
+        "forward(self, idx)",
+        [IDS, IDS[:1, :3]],
+        {"ModuleList": "`self.blocks` is a list: let a loop send x through one after the other."},
+    )
     right(f"The same logits as slmlab's GPT {EQUAL}")
 
 
@@ -309,6 +318,7 @@ def _expect_part(
     hint: str,
     signature: str = "forward(self, x)",
     inputs: list[Tensor] | None = None,
+    advice: dict[str, str] | None = None,
 ) -> None:
     """Raise `Mistake` unless the class computes what slmlab's part does, with its weights."""
     if not isinstance(cls, Probe):
@@ -321,6 +331,7 @@ def _expect_part(
         mistakes,
         read=numbers_of(),
         otherwise=unlike(hint),
+        advice=advice,
         rel_tol=SAME,
         abs_tol=SAME,
     )

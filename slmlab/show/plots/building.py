@@ -1,6 +1,6 @@
 """A model under construction: its tensors as pictures with their shapes, and how it learns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ NUMBERS_SHOWN = 8  # where a row or column has no more, the numbers are written 
 
 
 def matrices(
-    tensors: Mapping[str, Tensor],
+    tensors: dict[str, Tensor],
     rows: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     title: str = "",
@@ -26,7 +26,7 @@ def matrices(
     all that are as high; `columns` the columns of each that is as wide. Small ones have numbers.
     Raises `ValueError` for other tensors, or more than six.
     """
-    instance("tensors", tensors, Mapping, '{"weights": torch.eye(3)}')
+    instance("tensors", tensors, dict, '{"weights": torch.eye(3)}')
     if not 1 <= len(tensors) <= MOST_MATRICES:
         raise ValueError(f"Between 1 and {MOST_MATRICES} tensors can be drawn; got {len(tensors)}.")
     values = {name: _matrix(name, tensor) for name, tensor in tensors.items()}
@@ -80,7 +80,7 @@ def _draw(axes: Any, tensor: Tensor, labels: dict[str, list[str]], first: bool) 
             for x, number in enumerate(row):
                 colour = "white" if abs(number) > 0.6 * most else "black"
                 style = {"ha": "center", "va": "center", "fontsize": 8, "color": colour}
-                axes.text(x, y, f"{number:.2g}".replace("-", "−"), **style)
+                axes.text(x, y, f"{number:.2f}".replace("-", "−"), **style)
 
 
 def _shape(tensor: Tensor) -> str:
@@ -94,23 +94,21 @@ def _range(tensor: Tensor) -> str:
     return f"from {finite.min():.2g} to {finite.max():.2g}".replace("-", "−")
 
 
-def beside(
-    curves: Mapping[str, Mapping[int, float]], levels: Mapping[str, float], title: str = ""
-) -> Chart:
+def beside(curves: dict[str, dict[int, float]], levels: dict[str, float], title: str = "") -> Chart:
     """Held-out losses over steps in bits per byte, {step: loss} each, beside dashed levels.
 
     The first curve is the thickest and each further one thinner, so that equal curves are all seen.
     Raises `ValueError` for more than six curves and levels together.
     """
-    instance("curves", curves, Mapping, '{"yours": {0: 4.6, 100: 2.5}}')
-    instance("levels", levels, Mapping, '{"5-gram": 1.7}')
+    instance("curves", curves, dict, '{"yours": {0: 4.6, 100: 2.5}}')
+    instance("levels", levels, dict, '{"5-gram": 1.7}')
     chart = Chart()
     axes = chart.subplots()
     said = []
     for number, (name, colour) in enumerate(coloured([*curves, *levels])):
         if name in curves:
-            steps, losses = zip(*curves[name].items(), strict=True)
-            losses = [real_number("A loss", loss) for loss in losses]
+            steps = list(curves[name])
+            losses = [real_number("A loss", loss) for loss in curves[name].values()]
             style: dict[str, Any] = {"linewidth": max(1.2, 5 - 2 * number)}
             axes.plot(steps, losses, color=colour, label=literal(name), zorder=3 + number, **style)
             said.append(f"{name} ends at {losses[-1]:.2f} (step {steps[-1]:,})")
