@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from torch import Tensor
 
-from slmlab.show.plots.chart import BITS, Chart, coloured, finished, literal
+from slmlab.show.plots.chart import BITS, MUTED, Chart, coloured, finished, literal
 from slmlab.validation import instance, listed, real_number, shown
 
 MOST_MATRICES = 6  # side by side; more are too narrow to see
-MOST_LABELS = 40  # along one side; more cannot be read
-NUMBERS_SHOWN = 8  # where a row or column has no more, the numbers are written into it
+NUMBERS_SHOWN = 8  # rows and columns at most, for their numbers to have room
+PALE, DARK = "#ffffff", "#222222"  # for numbers on colours, whatever the page's own text has
 
 
 def matrices(
@@ -22,20 +25,23 @@ def matrices(
 ) -> Chart:
     """Tensors of two dimensions side by side, a colour for each number, their shapes above them.
 
-    Red is above 0, blue below, white is 0; grey is −∞. `rows` labels the rows of the first, and of
-    all that are as high; `columns` the columns of each that is as wide. Small ones have numbers.
-    Raises `ValueError` for other tensors, or more than six.
+    Red is above 0, blue below, white is 0, each tensor on its own scale; grey is not finite. `rows`
+    labels the rows of the first, `columns` the columns of each that has as many. Small ones have
+    their numbers written into them. Raises `ValueError` for other tensors, or more than six.
     """
     instance("tensors", tensors, dict, '{"weights": torch.eye(3)}')
     if not 1 <= len(tensors) <= MOST_MATRICES:
         raise ValueError(f"Between 1 and {MOST_MATRICES} tensors can be drawn; got {len(tensors)}.")
     values = {name: _matrix(name, tensor) for name, tensor in tensors.items()}
-    labels = {"rows": _labels("rows", rows), "columns": _labels("columns", columns)}
+    labels = [
+        [literal(str(label)) for label in listed("Labels", side or [], "texts")]
+        for side in (rows, columns)
+    ]
     high = max(len(tensor) for tensor in values.values())
     chart = Chart(width=1.0 + 2.4 * max(2, len(values)), height=1.6 + 0.2 * min(high, 20))
     every = chart.subplots(1, len(values), squeeze=False)[0]
     for axes, (name, tensor) in zip(every, values.items(), strict=True):
-        _draw(axes, tensor, labels, first=axes is every[0])
+        _draw(axes, tensor, labels[0] if axes is every[0] else [], labels[1])
         axes.set_title(f"{literal(name)}\n{_shape(tensor)}", fontsize=9)
     if title:
         chart.suptitle(title)
@@ -55,32 +61,24 @@ def _matrix(name: str, tensor: Any) -> Tensor:
     return tensor.detach().float()
 
 
-def _labels(name: str, labels: Sequence[str] | None) -> list[str]:
-    return (
-        [] if labels is None else [literal(str(label)) for label in listed(name, labels, "texts")]
-    )
-
-
-def _draw(axes: Any, tensor: Tensor, labels: dict[str, list[str]], first: bool) -> None:
+def _draw(axes: Axes, tensor: Tensor, rows: list[str], columns: list[str]) -> None:
     height, width = tensor.shape
-    finite = tensor[tensor.isfinite()]
-    most = float(finite.abs().max()) if len(finite) else 1.0
-    axes.set_facecolor("#bbbbbb")  # seen where a number is not finite
-    style = {"cmap": "RdBu_r", "vmin": -(most or 1.0), "vmax": most or 1.0}
-    seen = tensor.masked_fill(~tensor.isfinite(), torch.nan)
-    axes.imshow(seen, aspect="auto", interpolation="nearest", **style)
-    axes.set_yticks([])
+    seen = tensor.masked_fill(~tensor.isfinite(), 0.0).abs()
+    most = float(seen.max()) or 1.0
+    colours = colormaps["RdBu_r"].with_extremes(bad=MUTED)
+    numbers = tensor.masked_fill(~tensor.isfinite(), torch.nan).numpy()
+    axes.imshow(numbers, colours, aspect="auto", interpolation="nearest", vmin=-most, vmax=most)
     axes.set_xticks([])
-    if first and len(labels["rows"]) == height <= MOST_LABELS:
-        axes.set_yticks(range(height), labels["rows"], fontsize=8)
-    if len(labels["columns"]) == width <= MOST_LABELS:
-        axes.set_xticks(range(width), labels["columns"], fontsize=8, rotation=90)
+    axes.set_yticks([])
+    if len(rows) == height:
+        axes.set_yticks(range(height), rows, fontsize=8)
+    if len(columns) == width:
+        axes.set_xticks(range(width), columns, fontsize=8, rotation=90)
     if max(height, width) <= NUMBERS_SHOWN:
-        for y, row in enumerate(tensor.tolist()):
-            for x, number in enumerate(row):
-                colour = "white" if abs(number) > 0.6 * most else "black"
-                style = {"ha": "center", "va": "center", "fontsize": 8, "color": colour}
-                axes.text(x, y, f"{number:.2f}".replace("-", "−"), **style)
+        for (y, x), number in np.ndenumerate(numbers):
+            colour = PALE if abs(number) > 0.6 * most else DARK
+            text = f"{number:.2f}".replace("-", "−")
+            axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
 
 
 def _shape(tensor: Tensor) -> str:
@@ -94,14 +92,16 @@ def _range(tensor: Tensor) -> str:
     return f"from {finite.min():.2g} to {finite.max():.2g}".replace("-", "−")
 
 
-def beside(curves: dict[str, dict[int, float]], levels: dict[str, float], title: str = "") -> Chart:
+def beside(curves: dict[str, dict[int, float]], levels: dict[str, float]) -> Chart:
     """Held-out losses over steps in bits per byte, {step: loss} each, beside dashed levels.
 
     The first curve is the thickest and each further one thinner, so that equal curves are all seen.
-    Raises `ValueError` for more than six curves and levels together.
+    Raises `ValueError` for more than six curves and levels together, or an empty curve.
     """
     instance("curves", curves, dict, '{"yours": {0: 4.6, 100: 2.5}}')
     instance("levels", levels, dict, '{"5-gram": 1.7}')
+    if not all(curves.values()):
+        raise ValueError("A curve is empty; it needs a loss for at least one step.")
     chart = Chart()
     axes = chart.subplots()
     said = []
@@ -120,6 +120,6 @@ def beside(curves: dict[str, dict[int, float]], levels: dict[str, float], title:
     axes.set_xlabel("step")
     axes.set_ylabel(f"held-out {BITS}")
     axes.set_ylim(bottom=0)
-    axes.set_title(title or "Held-out loss over the steps of training")
+    axes.set_title("Held-out loss over the steps of training")
     chart.description = f"{axes.get_title()}, in bits per byte: {'; '.join(said)}."
     return finished(chart, axes)
