@@ -284,8 +284,10 @@ def sample(function: Any) -> None:
 
 
 def _ids(answer: Any, name: str) -> list[int]:
-    answer = answer.flatten().tolist() if isinstance(answer, Tensor) else answer
-    require(isinstance(answer, list | tuple), f"`{name}` returns {answer!r}; it should be a list.")
+    require(
+        isinstance(answer, list),
+        f"`{name}` returns {answer!r}; it should be a list. (`tolist()` makes one of a tensor.)",
+    )
     try:
         return [int(i) for i in answer]
     except (TypeError, ValueError):

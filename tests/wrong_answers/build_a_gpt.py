@@ -98,7 +98,7 @@ WRONG = {
         return ids
         """: "`model.config.block_size` tokens only",
         "return list(ids) + [7] * count": "with the same seed",
-        "return 5": "it should be a list",
+        "return torch.tensor(ids)": "makes one of a tensor",
         "return ['a']": "a list of token ids",
     },
 }
