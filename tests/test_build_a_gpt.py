@@ -1,4 +1,4 @@
-"""The checks of `build_a_gpt` accept any way to the right numbers; test_exercises.py has wrong ones."""
+"""The checks of `build_a_gpt` accept any way to the right numbers."""
 
 from itertools import pairwise
 
