@@ -19,7 +19,7 @@ def test_matrices_are_drawn_with_their_names_and_shapes():
     assert ticks(left.xaxis) == ticks(right.yaxis) == []
     [image] = left.get_images()
     assert image.get_array().tolist() == wide.tolist()
-    assert image.get_clim() == (-24, 24)  # white is 0
+    assert image.get_clim() == (-24, 24)  # white is 0, in the middle
     [image] = right.get_images()
     assert image.get_array().mask.tolist() == (~torch.eye(3).bool()).tolist()  # −∞ is left out
     assert chart.get_suptitle() == "Two"
@@ -30,6 +30,8 @@ def test_matrices_are_drawn_with_their_names_and_shapes():
 def test_small_matrices_have_numbers():
     [axes] = plots.matrices({"x": torch.tensor([[0.5, -2.0]], requires_grad=True)}).axes
     assert [text.get_text() for text in axes.texts] == ["0.50", "−2.00"]
+    [axes] = plots.matrices({"x": torch.tensor([[torch.inf, 1.0]])}).axes
+    assert [text.get_text() for text in axes.texts] == ["", "1.00"]
     [axes] = plots.matrices({"x": torch.ones(9, 1)}).axes
     assert not axes.texts
 

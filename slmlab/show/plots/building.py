@@ -14,7 +14,7 @@ from slmlab.validation import instance, listed, real_number, shown
 
 MOST_MATRICES = 6  # side by side; more are too narrow to see
 NUMBERS_SHOWN = 8  # rows and columns at most, for their numbers to have room
-PALE, DARK = "#ffffff", "#222222"  # for numbers on colours, whatever the page's own text has
+DARK = "#222222"  # of numbers on pale colours, whatever the colour of the page's own text
 
 
 def matrices(
@@ -39,6 +39,7 @@ def matrices(
     ]
     high = max(len(tensor) for tensor in values.values())
     chart = Chart(width=1.0 + 2.4 * max(2, len(values)), height=1.6 + 0.2 * min(high, 20))
+    chart.set_layout_engine("constrained")  # it makes room for labels on end and several titles
     every = chart.subplots(1, len(values), squeeze=False)[0]
     for axes, (name, tensor) in zip(every, values.items(), strict=True):
         _draw(axes, tensor, labels[0] if axes is every[0] else [], labels[1])
@@ -64,7 +65,8 @@ def _matrix(name: str, tensor: Any) -> Tensor:
 def _draw(axes: Axes, tensor: Tensor, rows: list[str], columns: list[str]) -> None:
     height, width = tensor.shape
     seen = tensor.masked_fill(~tensor.isfinite(), 0.0).abs()
-    most = float(seen.max()) or 1.0
+    small = max(height, width) <= NUMBERS_SHOWN
+    most = (float(seen.max()) or 1.0) * (2.5 if small else 1.0)  # pale enough to write on
     colours = colormaps["RdBu_r"].with_extremes(bad=MUTED)
     numbers = tensor.masked_fill(~tensor.isfinite(), torch.nan).numpy()
     axes.imshow(numbers, colours, aspect="auto", interpolation="nearest", vmin=-most, vmax=most)
@@ -74,11 +76,10 @@ def _draw(axes: Axes, tensor: Tensor, rows: list[str], columns: list[str]) -> No
         axes.set_yticks(range(height), rows, fontsize=8)
     if len(columns) == width:
         axes.set_xticks(range(width), columns, fontsize=8, rotation=90)
-    if max(height, width) <= NUMBERS_SHOWN:
+    if small:
         for (y, x), number in np.ndenumerate(numbers):
-            colour = PALE if abs(number) > 0.6 * most else DARK
-            text = f"{number:.2f}".replace("-", "−")
-            axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
+            text = f"{number:.2f}".replace("-", "−") if np.isfinite(number) else ""
+            axes.text(x, y, text, ha="center", va="center", fontsize=8, color=DARK)
 
 
 def _shape(tensor: Tensor) -> str:
