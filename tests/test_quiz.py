@@ -14,7 +14,7 @@ from slmlab.text import files
 from slmlab.text.files import DataError, data_path
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-LESSONS = ["00", "01", "02", "03", "04", "05"]
+LESSONS = ["00", "01", "02", "03", "04", "05", "build_a_gpt"]
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_the_right_option_cannot_be_told_by_its_place_or_length(everything):
 
 def test_the_questions_are_others_than_those_in_the_notebooks(everything):
     folder = data_path().parent / "notebooks"
-    notebooks = [nbformat.read(path, as_version=4) for path in folder.glob("0*.ipynb")]
+    notebooks = [nbformat.read(path, as_version=4) for path in folder.glob("*.ipynb")]
     texts = " ".join(cell.source for notebook in notebooks for cell in notebook.cells)
     assert texts
     for question in everything:
@@ -204,7 +204,9 @@ def test_marks_become_html_and_nothing_else_does():
 def test_an_unknown_lesson_gets_a_sentence(lesson):
     with pytest.raises(ValueError, match="There is no quiz for lesson") as caught:
         Quiz(lesson)
-    assert str(caught.value).endswith('there are "00", "01", "02", "03", "04", "05".')
+    assert str(caught.value).endswith(
+        'there are "00", "01", "02", "03", "04", "05", "build_a_gpt".'
+    )
 
 
 def damaged(**changes):

@@ -1,5 +1,6 @@
 """Every figure of the course, one file a topic."""
 
+from slmlab.show.plots.building import beside, matrices
 from slmlab.show.plots.chart import Chart
 from slmlab.show.plots.curves import (
     compared,
@@ -16,6 +17,7 @@ from slmlab.show.plots.spread import correlation_intervals, phase_gaps, seed_spr
 
 __all__ = [
     "Chart",
+    "beside",
     "bits_by_size",
     "compared",
     "correlation_intervals",
@@ -23,6 +25,7 @@ __all__ = [
     "ladder",
     "loss_against_overlap",
     "loss_curves",
+    "matrices",
     "memory_curves",
     "parameter_breakdown",
     "phase_gaps",

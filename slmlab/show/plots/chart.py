@@ -22,8 +22,11 @@ Thing = TypeVar("Thing")
 class Chart(Figure):
     """A matplotlib figure that a notebook shows as a picture, with no pyplot state behind it.
 
-    Sizes are in inches, of 100 pixels.
+    Sizes are in inches, of 100 pixels. `description` says in words what the figure's data show,
+    for readers who do not see it.
     """
+
+    description = ""
 
     def __init__(self, width: float = 7.0, height: float = 3.8) -> None:
         super().__init__(figsize=(width, height), layout="constrained", dpi=100)

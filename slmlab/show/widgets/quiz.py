@@ -49,7 +49,7 @@ class Quiz(Panel):
     kernel is attached, the questions appear with their answers folded.
 
     Args:
-        lesson: the number of the lesson, such as "00".
+        lesson: the number of the lesson, such as "00", or the name of one without a number.
 
     Attributes:
         questions: the questions, in the order of the data.
@@ -84,7 +84,7 @@ class Quiz(Panel):
             "quiz",
             ipywidgets.HTML(STYLE, layout=ipywidgets.Layout(display="none")),
             ipywidgets.HTML(
-                f"<b>Questions on lesson {lesson}.</b> Each has one right answer. You may go on "
+                f"<b>Questions on {_named(lesson)}.</b> Each has one right answer. You may go on "
                 "choosing, but the first try counts."
             ),
             *(
@@ -105,7 +105,7 @@ class Quiz(Panel):
 
     def static(self) -> str:
         """The questions with their options, and folded what is said to each option."""
-        return f"<p><b>Questions on lesson {self.lesson}</b></p>" + "".join(
+        return f"<p><b>Questions on {_named(self.lesson)}</b></p>" + "".join(
             _static(number, question) for number, question in enumerate(self.questions, 1)
         )
 
@@ -152,6 +152,10 @@ def read_questions(lesson: str) -> tuple[Question, ...]:
         raise DataError(
             f"{path} is damaged; restore it with `git checkout -- data` or reinstall."
         ) from error
+
+
+def _named(lesson: str) -> str:
+    return f"lesson {lesson}" if lesson.isdigit() else f"the lesson “{lesson}”"
 
 
 def _question(id: str, question: str, options: list[dict[str, Any]]) -> Question:
