@@ -13,15 +13,16 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from slmlab.show.plots.layout import LETTERS, TITLE, Layout, legend_below, wrapped
 from slmlab.show.runs import short
 
-# Okabe and Ito's colours, safe for colour-blind readers, made darker or lighter until each has a
-# contrast of 3 on a white page and on a black one.
+# The three darker colours of Okabe and Ito, and three more that colour-blind readers can tell from
+# them. Each has a contrast of at least 3 on a white page and on a black one.
 TRAIN, VAL, HELD_OUT, MUTED = "#0072B2", "#D55E00", "#009E73", "#888888"
 GUESS = HELD_OUT  # no figure draws both
-SERIES = ("#0072B2", "#D55E00", "#009E73", "#C0659A", "#AD7800", "#8A68D6")
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#8C4AF2", "#86592D", "#6B8AF0")
 # For the five kinds of parameters, in the order of `GPTConfig.parameter_counts`.
-PARAMETER_COLOURS = ("#0072B2", "#8A68D6", "#AD7800", "#009E73", "#888888")
+PARAMETER_COLOURS = ("#0072B2", "#6B8AF0", "#86592D", "#009E73", "#888888")
 LOSS, BITS = "loss (nats per token)", "loss (bits per byte)"
 
 # Text stays text, in the font of the page; the same figure has the same ids in each process.
@@ -34,6 +35,10 @@ _CLUTTER = re.compile(r"<!--.*?-->|<style.*?</style>| id=\"(?![mp][0-9a-f]{10})[
 _REFERENCE = re.compile(r"( id=\"|href=\"#|url\(#)(?=[mp][0-9a-f]{10})")
 _SPELLINGS = [
     (re.compile("stroke: #000000"), "stroke: currentColor"),
+    (  # text in the colour of its line is drawn nearer to that of the page, to be read on both
+        re.compile(r"(<text [^>]*fill: )(#[0-9a-f]{6})"),
+        r"\1color-mix(in srgb, \2 65%, currentColor)",
+    ),
     (re.compile(r"'DejaVu Sans'[^;\"]*"), "var(--jp-ui-font-family,system-ui),sans-serif"),
     (re.compile("xlink:href"), "href"),
     (re.compile(r"(\d\.\d\d)\d+(?=[^<>]*>)"), r"\1"),  # a hundredth of a point is not seen
@@ -51,8 +56,8 @@ class Chart(Figure):
 
     description = ""
 
-    def __init__(self, width: float = 7.0, height: float = 3.8) -> None:
-        super().__init__(figsize=(width, height), layout="constrained", dpi=100)
+    def __init__(self, width: float = 7.0, height: float = 4.0) -> None:
+        super().__init__(figsize=(width, height), layout=Layout(), dpi=100)
         self.patch.set_visible(False)
 
     def html(self) -> str:
@@ -63,8 +68,9 @@ class Chart(Figure):
             drawing = _svg(self)
         width, height = self.get_size_inches() * self.dpi
         root = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {0.72 * width:g} '
-            f'{0.72 * height:g}" width="{width:g}" height="{height:g}" fill="currentColor" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width:g}" '
+            f'height="{height:g}" viewBox="0 0 {0.72 * width:g} {0.72 * height:g}" '
+            'fill="currentColor" stroke-linejoin="round" '
             f'style="max-width:100%;height:auto" aria-label="{escape(self.description)}">'
         )
         colour = "color:var(--jp-content-font-color1,currentColor)"
@@ -103,11 +109,19 @@ def _svg(figure: Figure) -> str:
 
 
 def finished(chart: Chart, axes: Axes, legend: bool = True) -> Chart:
-    """The chart, with a grid, no frame above and beside, and a legend to the right."""
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    """The chart in the style of all: a quiet grid, one axis line, title and legend in place."""
+    axes.grid(axis="y", color="black", alpha=0.14, linewidth=0.8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set(alpha=0.5, linewidth=0.8)
+    axes.tick_params(labelsize=LETTERS, length=0, pad=5)
+    axes.xaxis.label.set(fontsize=LETTERS, alpha=0.75)
+    axes.yaxis.label.set(
+        fontsize=LETTERS, alpha=0.75, rotation=0, ha="left", va="bottom", linespacing=1.1
+    )
+    title = wrapped(axes.get_title(), axes)
+    axes.set_title(title, fontsize=TITLE, fontweight="bold", ha="left", va="bottom", y=1.0)
     if legend:
-        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        legend_below(axes)
     return chart
 
 
