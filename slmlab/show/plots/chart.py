@@ -114,7 +114,7 @@ def finished(chart: Chart, axes: Axes, legend: bool = True) -> Chart:
     axes.grid(axis="y", color="black", alpha=0.14, linewidth=0.8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set(alpha=0.5, linewidth=0.8)
-    axes.tick_params(labelsize=LETTERS, length=0, pad=5)
+    axes.tick_params(which="both", labelsize=LETTERS, length=0, pad=5)
     axes.xaxis.label.set(fontsize=LETTERS, alpha=0.75)
     axes.yaxis.label.set(
         fontsize=LETTERS, alpha=0.75, rotation=0, ha="left", va="bottom", linespacing=1.1

@@ -68,6 +68,7 @@ def loss_curves(
         marked = whole_number("marked", marked)
     full = evaluated(run if recorded is None else recorded)
     runs = [(run, "")] if recorded is None else [(run, "your run"), (full, "recorded run")]
+    longest = max((run, full), key=lambda one: evaluated(one).last.step)
     apart = evaluated(run).last.step < SMALL_PART * full.last.step
     chart = Chart(height=4.2)
     panels = chart.subplots(1, 1 + apart, sharey=True, squeeze=False)[0]
@@ -75,7 +76,9 @@ def loss_curves(
         _shade_gap(axes, shown[-1][0].history)
         for drawn, whose in runs:
             width, order = (2.6, 3) if drawn is run else (1.3, 2)  # yours is on top
-            lines = _pair(axes, drawn.history, whose, linewidth=width, zorder=order)
+            pair = _pair(axes, drawn.history, whose, linewidth=width, zorder=order)
+            if drawn is longest:
+                lines = pair
         if published is not None:
             _pair(axes, published.curve, "published", linewidth=1.8, linestyle=":")
         for marked_run, whose in shown:
@@ -90,7 +93,7 @@ def loss_curves(
     if marked is not None:
         axes.axvline(marked, color=MUTED, linewidth=1.5)
     ends = zip(LOSSES[:2], lines, strict=True)
-    name_ends(axes, [(name, line, getattr(full.last, loss)) for (loss, name, _), line in ends])
+    name_ends(axes, [(name, line, getattr(longest.last, loss)) for (loss, name, _), line in ends])
     for panel in panels:
         finished(chart, panel, legend=panel is axes)
     chart.description = curves_in_words(run, recorded)

@@ -26,7 +26,7 @@ def ladder(table: pd.DataFrame) -> Chart:
             linewidth=2,
         )
         axes.plot(rows["score"], at, "o", color=colour, label=kind)
-    axes.axvline(to_beat, color=MUTED, linestyle="--", label=f"to beat: {to_beat:.2f}")
+    axes.axvline(to_beat, color=MUTED, linestyle="--", zorder=1, label=f"to beat: {to_beat:.2f}")
     axes.set_yticks(places, map(literal, table.index))
     axes.set_ylim(len(table) - 0.5, -0.5)  # the first rung on top
     axes.set_xlabel("bits per byte of the final scripts (lower is better)")

@@ -36,7 +36,7 @@ def suspect_perplexities(table: pd.DataFrame, title: str = "") -> Chart:
     for place, (values, perplexities) in enumerate(groups):
         faults = [fault for (column, value), fault in FAULTS.items() if values[column] == value]
         names.append(" + ".join(faults) or "no fault")
-        said.append(f"{names[-1]} {perplexities.mean():,.3g}")
+        said.append(f"{names[-1]} {perplexities.mean():,.2f}")
         axes.plot(perplexities, [place] * len(perplexities), "o", color=VAL, markersize=7)
     axes.axvline(1, color=MUTED, linewidth=1)
     axes.set_yticks(range(len(names)), names)
@@ -62,7 +62,7 @@ def loss_against_overlap(segments: pd.DataFrame, train_loss: float, title: str =
     axes = chart.subplots()
     own, others = segments.iloc[:1], segments.iloc[1:]
     dots: dict[str, Any] = {"marker": "o", "color": TRAIN}
-    ring: dict[str, Any] = {"marker": "D", "color": VAL, "markersize": 11, "fillstyle": "none"}
+    ring: dict[str, Any] = {"marker": "D", "color": VAL, "markersize": 10, "fillstyle": "none"}
     for rows, name, style in (
         (others, "other segments", dots),
         (own, "the validation text", ring),
