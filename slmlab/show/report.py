@@ -85,7 +85,7 @@ def report(
     published: Phase | None = None,
     guess: float | None = None,
 ) -> Report:
-    """The report of a run: its score beside the number to beat, copying, gap, losses, sizes, advice.
+    """The report of a run: its score beside the number to beat, copying, gap, losses, advice.
 
     `recorded`, `published` and `guess` are drawn into the curves (see `plots.loss_curves`).
     All losses are in nats per token but where it says bits per byte. A run without samples has no
