@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from html import escape
 from io import BytesIO, StringIO
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ PARAMETER_COLOURS = ("#0072B2", "#6B8AF0", "#86592D", "#009E73", "#888888")
 LOSS, BITS = "loss (nats per token)", "loss (bits per byte)"
 
 # Text stays text, in the font of the page; the same figure has the same ids in each process.
-_SVG = {"svg.fonttype": "none", "svg.hashsalt": "slmlab"}
+_SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "slmlab"}
 _DRAWING = threading.Lock()  # the settings are the process's, and a panel draws in a thread
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
@@ -92,7 +92,8 @@ def _svg(figure: Figure) -> str:
     strokes has to be said to follow the page. Ids are the drawing's own, because a page has many.
     """
     buffer = StringIO()
-    kept, dpi = {key: matplotlib.rcParams[key] for key in _SVG}, figure.dpi
+    kept: Any = {key: matplotlib.rcParams[key] for key in _SVG}
+    dpi = figure.dpi
     matplotlib.rcParams.update(_SVG)
     try:
         FigureCanvasSVG(figure).print_svg(buffer, metadata=_NO_METADATA)

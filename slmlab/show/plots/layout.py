@@ -6,7 +6,9 @@ its end. Lengths are in inches, sizes of letters in points (72 an inch).
 
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -50,7 +52,7 @@ class Layout(LayoutEngine):
         title = max(_lines(axes.get_title()) for axes in above) * TITLE / LETTERS * LINE
         named = max(_lines(axes.get_ylabel()) for axes in above) * LINE
         top = EDGE + title + named + EDGE
-        bottom = _legend_height(fig.axes) + _height_below(fig.axes) + EDGE
+        bottom = _legend_height(fig) + _height_below(fig.axes) + EDGE
         between = 3 * EDGE + max(_lines(axes.get_ylabel()) for axes in first) * LINE
         panel = (width - left - right - (columns - 1) * BETWEEN_COLUMNS) / columns
         tall = (height - top - bottom - (rows - 1) * between) / rows
@@ -109,7 +111,7 @@ def name_ends(axes: Axes, ends: Iterable[tuple[str, Line2D, float]]) -> None:
     They go into the legend if they are too long for this, or if the lines end at different places.
     """
     ends = list(ends)
-    places = {line.get_xdata()[-1] for _, line, _ in ends}
+    places = {np.asarray(line.get_xdata())[-1] for _, line, _ in ends}
     if len(places) > 1 or _widest(name for name, _, _ in ends) > LONGEST_END:
         for name, line, _ in ends:
             line.set_label(name)
@@ -130,31 +132,39 @@ def name_ends(axes: Axes, ends: Iterable[tuple[str, Line2D, float]]) -> None:
 
 def legend_below(axes: Axes) -> None:
     """A legend of all panels under the figure, in as many columns as its width allows."""
-    figure = axes.get_figure()
-    labelled = {}
+    figure: Any = axes.get_figure()
+    labelled: dict[str, Any] = {}
     for panel in figure.axes:
         for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
             labelled.setdefault(name, handle)
     if not labelled:
         return
-    names, handles = list(labelled), list(labelled.values())
-    room = figure.get_size_inches()[0] - 2 * EDGE
+    style: dict[str, Any] = {
+        "bbox_transform": figure.transFigure,
+        "frameon": False,
+        "fontsize": LETTERS,
+        "borderpad": 0,
+        "borderaxespad": 0.4,
+        "handlelength": HANDLE - 0.5,
+        "handletextpad": 0.5,
+        "columnspacing": COLUMN,
+        "labelspacing": 0.45,
+    }
+    names, width = list(labelled), figure.get_figwidth()
     axes.legend(
-        handles,
+        labelled.values(),
         names,
         loc="lower left",
-        bbox_to_anchor=(EDGE / figure.get_size_inches()[0], 0.0),
-        bbox_transform=figure.transFigure,
-        ncols=next(n for n in range(len(names), 0, -1) if n == 1 or _row(names, n) <= room),
-        frameon=False,
-        fontsize=LETTERS,
-        borderpad=0,
-        borderaxespad=0.4,
-        handlelength=HANDLE - 0.5,
-        handletextpad=0.5,
-        columnspacing=COLUMN,
-        labelspacing=0.45,
+        bbox_to_anchor=(EDGE / width, 0.0),
+        ncols=_columns(names, width),
+        **style,
     )
+
+
+def _columns(names: Sequence[str], width: float) -> int:
+    """The most columns of a legend that a figure has room for."""
+    fitting = (n for n in range(len(names), 1, -1) if _row(names, n) <= width - 2 * EDGE)
+    return next(fitting, 1)
 
 
 def _row(names: Sequence[str], columns: int) -> float:
@@ -168,13 +178,11 @@ def _row(names: Sequence[str], columns: int) -> float:
     return width
 
 
-def _legend_height(every: Sequence[Axes]) -> float:
-    legends = [legend for axes in every if (legend := axes.get_legend()) is not None]
-    if not legends:
-        return 0.0
-    [legend] = legends  # a figure has one
-    rows = -(-len(legend.get_texts()) // legend._ncols)
-    return rows * 1.15 * LINE + EDGE
+def _legend_height(figure: Figure) -> float:
+    legends = (axes.get_legend() for axes in figure.axes)
+    names = [text.get_text() for legend in legends if legend for text in legend.get_texts()]
+    rows = -(-len(names) // _columns(names, figure.get_figwidth()))
+    return rows * 1.15 * LINE + (EDGE if rows else 0.0)
 
 
 def _height_below(every: Sequence[Axes]) -> float:
@@ -185,7 +193,8 @@ def _height_below(every: Sequence[Axes]) -> float:
 def wrapped(title: str, axes: Axes) -> str:
     """A title, on more lines if it is too long for its axes' part of the figure's width."""
     columns = axes.get_subplotspec().get_gridspec().ncols
-    room = axes.get_figure().get_size_inches()[0] / columns - 2 * EDGE
+    figure: Any = axes.get_figure()
+    room = figure.get_figwidth() / columns - 2 * EDGE
     width = _widest([title]) * TITLE / LETTERS * 1.1  # bold letters are wider
     return title if width <= room else "\n".join(wrap(title, int(len(title) * room / width)))
 

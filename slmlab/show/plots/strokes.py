@@ -27,9 +27,8 @@ LOSSES = (
 
 def curve(axes: Axes, x: pd.Series, y: pd.Series, colour: str, **style: Any) -> Line2D:
     """A line; a dot where there is one point only, of which no line would be seen."""
-    marker = "o" if len(x) == 1 else ""
-    style = {"solid_capstyle": "round", "marker": marker, "clip_on": len(x) > 1} | style
-    [line] = axes.plot(x, y, color=colour, **style)
+    dot: dict[str, Any] = {"marker": "o", "clip_on": False} if len(x) == 1 else {}
+    [line] = axes.plot(x, y, color=colour, solid_capstyle="round", **dot, **style)
     return line
 
 
