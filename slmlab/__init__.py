@@ -179,4 +179,4 @@ def __getattr__(name: str) -> object:
 
 
 if "ipykernel" in sys.modules:  # in a notebook
-    import_module("slmlab.show.progress").use_widgets()
+    import_module("slmlab.show.bars").use_widgets()

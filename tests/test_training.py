@@ -24,7 +24,7 @@ from slmlab.engine.evaluation import loss_windows, train_sample_starts
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.pace import Pace
 from slmlab.engine.training import VocabularyWarning
-from slmlab.show.progress import WidgetLine
+from slmlab.show.bars import WidgetLine
 
 CONFIG = TrainConfig(4, 3e-3, max_steps=20, eval_interval=5)
 FULL = replace(CONFIG, warmup_steps=4, cosine=True, label_smoothing=0.1, grad_clip=0.5)

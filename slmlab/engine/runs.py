@@ -227,10 +227,10 @@ def _train_and_sample(
                 steps = () if interrupted.is_set() else steps
             for now in steps:
                 bar.show(now)
-                if now.val_loss is not None and sample_each_evaluation:
-                    _take_samples(run, interrupted)
                 if on_step is not None and not _called(on_step, run, now):
                     on_step = None
+                if now.val_loss is not None and sample_each_evaluation:
+                    _take_samples(run, interrupted)  # last: whoever watches need not wait for them
                 if interrupted.is_set() and state.status == "running":
                     state.status = "interrupted"
                     break
