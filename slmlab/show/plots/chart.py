@@ -61,20 +61,24 @@ class Chart(Figure):
         self.patch.set_visible(False)
 
     def html(self) -> str:
-        """The figure for a page: one line of HTML, no wider than there is room for."""
+        """The figure for a page: one line of HTML.
+
+        It shrinks to the room there is, until letters are 9 pixels high; below, it scrolls.
+        """
         for axes in self.axes:
             axes.patch.set_visible(False)
         with _DRAWING:
             drawing = _svg(self)
         width, height = self.get_size_inches() * self.dpi
+        points = 0.72 * width  # at so many pixels a point is one
         root = (
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width:g}" '
-            f'height="{height:g}" viewBox="0 0 {0.72 * width:g} {0.72 * height:g}" '
-            'fill="currentColor" stroke-linejoin="round" '
-            f'style="max-width:100%;height:auto" aria-label="{escape(self.description)}">'
+            f'height="{height:g}" viewBox="0 0 {points:g} {0.72 * height:g}" fill="currentColor" '
+            f'stroke-linejoin="round" style="max-width:100%;min-width:{points:g}px;height:auto" '
+            f'aria-label="{escape(self.description)}">'
         )
-        colour = "color:var(--jp-content-font-color1,currentColor)"
-        return f'<figure class="slm-chart" style="margin:0;{colour}">{root}{drawing}</svg></figure>'
+        style = "margin:0;overflow-x:auto;color:var(--jp-content-font-color1,currentColor)"
+        return f'<figure class="slm-chart" style="{style}">{root}{drawing}</svg></figure>'
 
     def _repr_html_(self) -> str:
         return self.html()
