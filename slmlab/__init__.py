@@ -178,5 +178,5 @@ def __getattr__(name: str) -> object:
     return getattr(import_module(_LATER[name]), name)
 
 
-if "ipykernel" in sys.modules:  # in a notebook
+if "ipykernel" in sys.modules:  # perhaps in a notebook
     import_module("slmlab.show.bars").use_widgets()

@@ -71,6 +71,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
+def in_notebook() -> bool:
+    """Whether what is printed goes to a notebook."""
+    return type(sys.stdout).__module__.startswith("ipykernel")
+
+
 class Line(Protocol):
     """What a bar is drawn with."""
 
@@ -84,8 +89,7 @@ class TextLine:
 
     def __init__(self, title: str) -> None:
         # A notebook shows what is written to stderr as an error.
-        in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
-        file = sys.stdout if in_notebook else sys.stderr
+        file = sys.stdout if in_notebook() else sys.stderr
         self._title = title
         self._bar = tqdm(
             disable=file is None, file=Forgiving(file), dynamic_ncols=True, bar_format=MEASURING

@@ -1,4 +1,4 @@
-"""A training's bar as a widget, where a notebook can show one."""
+"""A training's bar as a widget, in a notebook."""
 
 from html import escape
 from importlib.util import find_spec
@@ -7,9 +7,13 @@ from slmlab.engine import console
 
 
 def use_widgets() -> None:
-    """From now on, show the bars of trainings as widgets, if there are any."""
-    if find_spec("ipywidgets"):
-        console.make_line = WidgetLine
+    """From now on, show the bars of trainings as widgets where a notebook has some."""
+    console.make_line = _line
+
+
+def _line(title: str) -> console.Line:
+    widgets = console.in_notebook() and find_spec("ipywidgets")
+    return WidgetLine(title) if widgets else console.TextLine(title)
 
 
 class WidgetLine:
