@@ -147,3 +147,4 @@ def test_a_description_is_read_as_text():
 def test_a_notebook_shows_the_markup():
     chart = plots.seed_spread({"a": [1.0]})
     assert chart._repr_html_() == chart.html()
+    assert not hasattr(chart, "_repr_png_")  # it would be stored as well, many times as large

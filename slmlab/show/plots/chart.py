@@ -5,7 +5,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from html import escape
-from io import BytesIO, StringIO
+from io import StringIO
 from typing import Any, TypeVar
 
 import matplotlib
@@ -82,11 +82,6 @@ class Chart(Figure):
 
     def _repr_html_(self) -> str:
         return self.html()
-
-    def _repr_png_(self) -> bytes:
-        buffer = BytesIO()
-        self.savefig(buffer, format="png")
-        return buffer.getvalue()
 
 
 def _svg(figure: Figure) -> str:
