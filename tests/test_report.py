@@ -158,8 +158,10 @@ def test_losses_that_are_not_finite_get_a_sentence(finished):
     run = replace(finished, state=replace(finished.state, history=[last]))
     with pytest.raises(ValueError, match="the run has no finite losses"):
         lab.report(run)
-    [axes] = lab.loss_curves(run).axes
-    assert axes.get_title() == "The loss is no finite number"
+    chart = lab.loss_curves(run)
+    assert chart.axes[0].get_title() == "The loss is no finite number"
+    assert legend(chart.axes[0])[:2] == ["training", "validation"]
+    assert is_a_picture(chart)
 
 
 @pytest.mark.parametrize("run", [None, "run", 5, lab.PHASES])

@@ -4,6 +4,7 @@ A title and the name of the y axis are above, a legend below, and what a line is
 its end. Lengths are in inches, sizes of letters in points (72 an inch).
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
 from typing import Any
@@ -108,11 +109,13 @@ def apart(places: Sequence[float], gap: float, high: float) -> list[float]:
 def name_ends(axes: Axes, ends: Iterable[tuple[str, Line2D, float]]) -> None:
     """Name lines at the right of the axes, each at the height where it ends, in its colour.
 
-    They go into the legend if they are too long for this, or if the lines end at different places.
+    They go into the legend if they are too long for this, or if the lines end at different places
+    or, where a run diverged, at none.
     """
     ends = list(ends)
     places = {np.asarray(line.get_xdata())[-1] for _, line, _ in ends}
-    if len(places) > 1 or _widest(name for name, _, _ in ends) > LONGEST_END:
+    nowhere = not all(math.isfinite(height) for _, _, height in ends)
+    if nowhere or len(places) > 1 or _widest(name for name, _, _ in ends) > LONGEST_END:
         for name, line, _ in ends:
             line.set_label(name)
         return
