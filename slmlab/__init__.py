@@ -1,6 +1,7 @@
 """SLM Lab: train five small GPTs on a laptop, and learn when a model memorises."""
 
 import os
+import sys
 from importlib import import_module
 
 # Both are read once, when PyTorch loads, so they come before any import of it.
@@ -175,3 +176,7 @@ def __getattr__(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module 'slmlab' has no attribute {name!r}")
     return getattr(import_module(_LATER[name]), name)
+
+
+if "ipykernel" in sys.modules:  # perhaps in a notebook
+    import_module("slmlab.show.bars").use_widgets()

@@ -13,7 +13,7 @@ from typing import Any
 
 from slmlab.engine import storage
 from slmlab.engine.config import Progress, TrainConfig
-from slmlab.engine.console import deferred_interrupt, progress_bar, warn
+from slmlab.engine.console import Bar, deferred_interrupt, warn
 from slmlab.engine.decoding import Decoding
 from slmlab.engine.environment import environment
 from slmlab.engine.generation import continuation, encoded_prompt
@@ -218,7 +218,7 @@ def _train_and_sample(
     state = run.state
     try:
         with (
-            progress_bar(run.name, progress, state.step) as bar,
+            Bar(run.name, state, progress) as bar,
             deferred_interrupt(threading.Event() if stop is None else stop) as interrupted,
         ):
             steps: Iterable[Progress] = fit(run.model, run.dataset, run.config, state)
@@ -226,14 +226,11 @@ def _train_and_sample(
                 _take_samples(run, interrupted)
                 steps = () if interrupted.is_set() else steps
             for now in steps:
-                bar.total = state.planned_steps
-                bar.update(now.step - bar.n)
-                if now.val_loss is not None:
-                    bar.set_postfix_str(f"train {now.train_loss:.2f} · val {now.val_loss:.2f}")
-                    if sample_each_evaluation:
-                        _take_samples(run, interrupted)
+                bar.show(now)
                 if on_step is not None and not _called(on_step, run, now):
                     on_step = None
+                if now.val_loss is not None and sample_each_evaluation:
+                    _take_samples(run, interrupted)  # last: whoever watches need not wait for them
                 if interrupted.is_set() and state.status == "running":
                     state.status = "interrupted"
                     break

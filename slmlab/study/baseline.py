@@ -53,15 +53,19 @@ class Standing:
     number: float
 
     def __str__(self) -> str:
-        """Which of the two is better, and by how much."""
         here = f"bits per byte on the {self.text}, lower is better; this run has"
         if not math.isfinite(self.score):
             return f"{here} no finite loss there"
+        return f"{here} {self.score:.2f}: {self.verdict}"
+
+    @property
+    def verdict(self) -> str:
+        """Which of the two is better, and by how much; neither, for a run that diverged."""
         lead = round(self.score, 2) - round(self.number, 2)  # of the two figures that are read
-        if not lead:
-            return f"{here} {self.score:.2f}: neither is better"
-        better = "this run" if self.score < self.number else "the 5-gram"
-        return f"{here} {self.score:.2f}: {better} is better by {abs(lead):.2f}"
+        if not lead or not math.isfinite(lead):
+            return "neither is better"
+        better = "this run" if lead < 0 else "the 5-gram"
+        return f"{better} is better by {abs(lead):.2f}"
 
 
 def beside_counting(run: Run) -> Standing:

@@ -101,7 +101,6 @@ WRONG_TYPES = {
     "plots of tables": lambda r, x: lab.plots.phase_gaps(x, {}),
     "plots of sizes": lambda r, x: lab.plots.bits_by_size(x, x),
     "plots of segments": lambda r, x: lab.plots.loss_against_overlap(x, 1.0),
-    "a mark": lambda r, x: lab.plots.loss_curves(r, marked=[5] if x in (None, 5) else x),
     "a record": lambda r, x: lab.plots.loss_curves(r, recorded=x or 5),
 }
 
@@ -211,7 +210,6 @@ WRONG_VALUES = {
     "too many tokens": (lambda r: r.sample("a", 2**63), "from 1 to 1,000,000"),
     "no step": (lambda r: lab.scorecard(r, step=torch.zeros(0)), "step is .* whole number"),
     "no logits": (lambda r: lab.next_distribution(torch.zeros(0), [1]), "logits is"),
-    "a mark far away": (lambda r: lab.plots.loss_curves(r, marked=10**400), "marked is"),
     "no records": (lambda r: record("nowhere", 5), "what is 5; it must be a list of names"),
     "a record of a number": (lambda r: record("nowhere", [5]), "is 5; it must be text"),
     "keep": (lambda r: r.save("nowhere", keep=TWO), "keep is"),
