@@ -8,6 +8,7 @@ from html import escape
 import matplotlib
 import pandas as pd
 import pytest
+import torch
 
 import slmlab as lab
 from slmlab.show import plots
@@ -45,6 +46,8 @@ def figures():
         "correlation_intervals": plots.correlation_intervals(
             rank_correlations(rows, ["gap"], ["parses"], ["seed"])
         ),
+        "matrices": plots.matrices({"x": torch.eye(3), "y": torch.ones(2, 40)}, title="Two"),
+        "beside": plots.beside({"yours": {0: 4.5, 9: 2.0}}, {"5-gram": 1.75}),
     }
 
 
@@ -72,7 +75,7 @@ def test_no_figure_brings_colours_of_a_page(figures):
     for name, chart in figures.items():
         html = chart.html()
         used = {colour.upper() for colour in re.findall(r"#[0-9a-f]{6}\b(?!-)", html)}
-        assert used <= COLOURS, name
+        assert used <= COLOURS | {style.ON_PALE}, name
         assert "currentColor" in html
 
 

@@ -9,12 +9,12 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from slmlab.show.plots.chart import BITS, MUTED, Chart, coloured, finished, literal
+from slmlab.show.plots.chart import BITS, MUTED, ON_PALE, Chart, coloured, finished, literal
+from slmlab.show.plots.layout import LETTERS, TITLE
 from slmlab.validation import instance, listed, real_number, shown
 
 MOST_MATRICES = 6  # side by side; more are too narrow to see
 NUMBERS_SHOWN = 8  # rows and columns at most, for their numbers to have room
-DARK = "#222222"  # of numbers on pale colours, whatever the colour of the page's own text
 
 
 def matrices(
@@ -38,14 +38,16 @@ def matrices(
         for side in (rows, columns)
     ]
     high = max(len(tensor) for tensor in values.values())
-    chart = Chart(width=1.0 + 2.4 * max(2, len(values)), height=1.6 + 0.2 * min(high, 20))
+    chart = Chart(height=1.6 + 0.2 * min(high, 20))
     chart.set_layout_engine("constrained")  # it makes room for labels on end and several titles
     every = chart.subplots(1, len(values), squeeze=False)[0]
     for axes, (name, tensor) in zip(every, values.items(), strict=True):
         _draw(axes, tensor, labels[0] if axes is every[0] else [], labels[1])
-        axes.set_title(f"{literal(name)}\n{_shape(tensor)}", fontsize=9)
+        axes.set_title(f"{literal(name)}\n{_shape(tensor)}", fontsize=LETTERS)
     if title:
-        chart.suptitle(title)
+        chart.suptitle(title, fontsize=TITLE, fontweight="bold")
+    chart.draw_without_rendering()
+    chart.set_layout_engine("none")  # laid out once, so that the figure is the same each time
     ranges = (f"{name} {_shape(t)}, {_range(t)}" for name, t in values.items())
     chart.description = f"{title or 'Tensors as colours'}: {'; '.join(ranges)}."
     return chart
@@ -73,13 +75,13 @@ def _draw(axes: Axes, tensor: Tensor, rows: list[str], columns: list[str]) -> No
     axes.set_xticks([])
     axes.set_yticks([])
     if len(rows) == height:
-        axes.set_yticks(range(height), rows, fontsize=8)
+        axes.set_yticks(range(height), rows, fontsize=LETTERS)
     if len(columns) == width:
-        axes.set_xticks(range(width), columns, fontsize=8, rotation=90)
+        axes.set_xticks(range(width), columns, fontsize=LETTERS, rotation=90)
     if small:
         for (y, x), number in np.ndenumerate(numbers):
             text = f"{number:.2f}".replace("-", "−") if np.isfinite(number) else ""
-            axes.text(x, y, text, ha="center", va="center", fontsize=8, color=DARK)
+            axes.text(x, y, text, ha="center", va="center", fontsize=LETTERS, color=ON_PALE)
 
 
 def _shape(tensor: Tensor) -> str:

@@ -23,6 +23,7 @@ GUESS = HELD_OUT  # no figure draws both
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#8C4AF2", "#86592D", "#6B8AF0")
 # For the five kinds of parameters, in the order of `GPTConfig.parameter_counts`.
 PARAMETER_COLOURS = ("#0072B2", "#6B8AF0", "#86592D", "#009E73", "#888888")
+ON_PALE = "#222222"  # of letters on pale fields, whatever the page's own text is
 LOSS, BITS = "loss (nats per token)", "loss (bits per byte)"
 
 # Text stays text, in the font of the page; the same figure has the same ids in each process.
@@ -36,7 +37,7 @@ _REFERENCE = re.compile(r"( id=\"|href=\"#|url\(#)(?=[mp][0-9a-f]{10})")
 _SPELLINGS = [
     (re.compile("stroke: #000000"), "stroke: currentColor"),
     (  # text in the colour of its line is drawn nearer to that of the page, to be read on both
-        re.compile(r"(<text [^>]*fill: )(#[0-9a-f]{6})"),
+        re.compile(rf"(<text [^>]*fill: )(?!{ON_PALE})(#[0-9a-f]{{6}})"),
         r"\1color-mix(in srgb, \2 65%, currentColor)",
     ),
     (re.compile(r"'DejaVu Sans'[^;\"]*"), "var(--jp-ui-font-family,system-ui),sans-serif"),
