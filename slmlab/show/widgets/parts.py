@@ -44,7 +44,7 @@ def row(*children: ipywidgets.Widget) -> ipywidgets.Box:
     return ipywidgets.Box(children, layout=layout)
 
 
-def title(text: str) -> str:
+def title_html(text: str) -> str:
     """The heading of a panel."""
     return f"<h3 class='slm-title'>{escape(text)}</h3>"
 

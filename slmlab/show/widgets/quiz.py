@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import ipywidgets
 
 from slmlab.show import progress
-from slmlab.show.widgets.parts import Panel, framed, live, paragraph, title
+from slmlab.show.widgets.parts import Panel, framed, live, paragraph, title_html
 from slmlab.text.files import MAX_DATA_BYTES, DataError, data_path, read_regular
 from slmlab.validation import shown
 
@@ -73,15 +73,16 @@ class Quiz(Panel):
         self.feedback = [[live() for _ in question.options] for question in self.questions]
         self.score = live()
         self._count()
+        heading = f"Questions on lesson {lesson}"
         self.box = framed(
             "quiz",
             ipywidgets.HTML(
-                f"{title(f'Questions on lesson {lesson}')}<p>Each has one right answer. You may go "
-                f"on choosing, but the first try counts.{self._last_time()}</p>"
+                f"{title_html(heading)}<p>Each has one right answer. You may go on choosing, but "
+                f"the first try counts.{self._last_time()}</p>"
             ),
             *map(self._asked, range(len(self.questions))),
             self.score,
-            label=f"Questions on lesson {lesson}",
+            label=heading,
         )
 
     def _asked(self, number: int) -> ipywidgets.VBox:
@@ -199,7 +200,8 @@ def _paragraph(number: int, question: Question) -> str:
 
 def _feedback(option: Option) -> str:
     kind = "right" if option.right else "wrong"
-    return f"<div class='slm-feedback slm-{kind}'>{_inline(option.feedback)}</div>"
+    said = "✓ Right." if option.right else "✗ Not this one."
+    return f"<div class='slm-feedback slm-{kind}'><b>{said}</b> {_inline(option.feedback)}</div>"
 
 
 def _link(section: str) -> str:
