@@ -1,5 +1,6 @@
 """Panels to play with. No training logic lives here."""
 
+from slmlab.show.widgets.calibration import calibration
 from slmlab.show.widgets.explorer import NextTokenExplorer
 from slmlab.show.widgets.guesses import predictions, start_over
 from slmlab.show.widgets.playground import Playground
@@ -13,6 +14,7 @@ __all__ = [
     "PredictionCard",
     "Quiz",
     "Scrubber",
+    "calibration",
     "predictions",
     "start_over",
 ]

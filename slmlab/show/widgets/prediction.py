@@ -63,7 +63,7 @@ class PredictionCard(Panel):
             )
         self.title = title
         guess = Prediction(gap, best_step, steps)
-        earlier = guesses.known(title)
+        earlier = guesses.known_guesses().get(title)
         guesses.SESSION[title] = earlier if earlier and earlier.locked else guess
         self._make_widgets()
         for slider in self._sliders:
