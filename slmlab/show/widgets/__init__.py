@@ -6,6 +6,7 @@ from slmlab.show.widgets.guesses import predictions, start_over
 from slmlab.show.widgets.playground import Playground
 from slmlab.show.widgets.prediction import PredictionCard
 from slmlab.show.widgets.quiz import Quiz
+from slmlab.show.widgets.ruling import RulingCards
 from slmlab.show.widgets.scrubber import Scrubber
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Playground",
     "PredictionCard",
     "Quiz",
+    "RulingCards",
     "Scrubber",
     "calibration",
     "predictions",
