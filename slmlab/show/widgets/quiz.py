@@ -1,7 +1,6 @@
 """Multiple-choice questions of a lesson, each option with its own feedback."""
 
 import json
-import re
 from functools import partial
 from html import escape
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 import ipywidgets
 
 from slmlab.show import progress
-from slmlab.show.widgets.parts import Panel, framed, live, paragraph, title_html
+from slmlab.show.widgets.parts import Panel, framed, inline_html, live, paragraph, title_html
 from slmlab.text.files import MAX_DATA_BYTES, DataError, data_path, read_regular
 from slmlab.validation import shown
 
@@ -188,20 +187,16 @@ def _described(letter: str, option: Option, chosen: bool) -> str:
     return f"{letter} {MARKS[option.right if chosen else None]}\t{option.text}"
 
 
-def _inline(text: str) -> str:
-    """HTML of a text in which a backquote marks code and an asterisk emphasis."""
-    text = re.sub("`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
-    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", text)
-
-
 def _paragraph(number: int, question: Question) -> str:
-    return f"<p class='slm-question'><b>{number}.</b> {_inline(question.text)}</p>"
+    return f"<p class='slm-question'><b>{number}.</b> {inline_html(question.text)}</p>"
 
 
 def _feedback(option: Option) -> str:
     kind = "right" if option.right else "wrong"
     said = "✓ Right." if option.right else "✗ Not this one."
-    return f"<div class='slm-feedback slm-{kind}'><b>{said}</b> {_inline(option.feedback)}</div>"
+    return (
+        f"<div class='slm-feedback slm-{kind}'><b>{said}</b> {inline_html(option.feedback)}</div>"
+    )
 
 
 def _link(section: str) -> str:
@@ -213,7 +208,8 @@ def _static(number: int, question: Question) -> str:
     options = _lettered(question)
     listed = "<br>".join(f"{letter}: {escape(option.text)}" for letter, option in options)
     answers = "<br>".join(
-        f"{letter} {MARKS[option.right]} {_inline(option.feedback)}" for letter, option in options
+        f"{letter} {MARKS[option.right]} {inline_html(option.feedback)}"
+        for letter, option in options
     )
     return (
         f"{_paragraph(number, question)}<p>{listed}</p>"
