@@ -10,8 +10,8 @@ class Manners(anywidget.AnyWidget):
     """An invisible part of a panel; its script, `manners.js`, finds the panel around it.
 
     Where a front end has no anywidget, the panel works without, but for its sliders: then a screen
-    reader hears neither its name nor its feedback, a letter typed into it may reach the notebook,
-    and it looks plain, as `manners.css` comes the same way.
+    reader hears neither its name nor its feedback, and a letter typed into it may reach the
+    notebook.
 
     - The panel becomes a group named `label`, and each part of class `slm-group` one named by its
       part of class `slm-name`.
@@ -22,6 +22,5 @@ class Manners(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_name("manners.js")
-    _css = Path(__file__).with_name("manners.css")
 
     label = traitlets.Unicode().tag(sync=True)

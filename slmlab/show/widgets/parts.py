@@ -2,11 +2,13 @@
 
 import re
 from html import escape
+from pathlib import Path
 
 import ipywidgets
 
 from slmlab.show.widgets.manners import Manners
 
+STYLE = Path(__file__).with_name("panels.css")  # which widgets have no settings for
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FULL = ipywidgets.Layout(width="auto", max_width="760px")
 LABEL = {"description_width": "130px"}  # as wide as the longest, so that controls align
@@ -33,8 +35,10 @@ def framed(name: str, *children: ipywidgets.Widget, label: str = "") -> ipywidge
 
     A screen reader calls the panel `label`, or by its name.
     """
-    manners = Manners(label=label or name, layout={"display": "none"})
-    box = ipywidgets.VBox([*children, manners])
+    hidden = {"display": "none"}
+    style = ipywidgets.HTML(f"<style>{STYLE.read_text('utf-8')}</style>", layout=hidden)
+    manners = Manners(label=label or name, layout=hidden)
+    box = ipywidgets.VBox([*children, style, manners])
     box.add_class("slm-panel").add_class(f"slm-{name}")
     return box
 
