@@ -3,12 +3,13 @@
     python tools/badges.py            # rewrite what is stale
     python tools/badges.py --check    # only say what is stale, and fail if anything is
 
+- The title, from data/lessons.json.
 - Cell "launch": the lessons before and after, map, exercises and glossary; Colab and Binder.
 - Cell "bootstrap", folded: on Colab it installs the package.
 - Cell "onward", the last of a lesson: the lesson after it.
 - Stored outputs that answer what the reader is asked to predict stay hidden until they are run.
 
-The lessons and their order are in data/lessons.json, the repository's address in pyproject.toml.
+The lessons' order is that of data/lessons.json, the repository's address is in pyproject.toml.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import nbformat
 ROOT = Path(__file__).parent.parent
 LESSONS = json.loads((ROOT / "data" / "lessons.json").read_text(encoding="utf-8"))
 ORDER = [lesson["notebook"] for lesson in LESSONS]
-MAP, GLOSSARY = "00_begin_here", "glossary"
+MAP, GLOSSARY = "00_begin_here.ipynb", "glossary.md"
 WRITTEN = ("launch", "bootstrap", "onward")
 GUESS = re.compile(r"(card) = lab\.PredictionCard\(.*\)|(my_\w+) = .*")  # a cell of its own
 BOLD = re.compile(r"\*\*([^*]+)\*\*")
@@ -53,8 +54,8 @@ def neighbour(stem: str, distance: int) -> dict | None:
 def way(path: Path) -> str:
     """The line of links to where a reader may want to go from here."""
     stem, home = path.stem, "" if path.parent.name == "notebooks" else "../notebooks/"
-    links = {"Map": f"{home}{MAP}.ipynb", "Glossary": f"{home}{GLOSSARY}.ipynb"}
-    links = {name: link for name, link in links.items() if not link.endswith(f"{stem}.ipynb")}
+    links = {} if path.name == MAP else {"Map": f"{home}{MAP}"}
+    links["Glossary"] = f"{home}{GLOSSARY}"
     if home:
         links = {"The lesson": f"{home}{stem}.ipynb"} | links
     elif (ROOT / "solutions" / path.name).exists():
@@ -65,6 +66,14 @@ def way(path: Path) -> str:
     if after:
         links[f"{_short(after)} →"] = f"{after['notebook']}.ipynb"
     return " · ".join(f"[{name}]({link})" for name, link in links.items())
+
+
+def heading(path: Path) -> str:
+    """The title of a lesson or of its solutions."""
+    title = LESSONS[ORDER.index(path.stem)]["title"]
+    if path.parent.name == "notebooks":
+        return f"# {title}"
+    return f"# Solutions to {path.stem[:2]}: {title.partition(': ')[2]}"
 
 
 def bootstrap(address: str) -> str:
@@ -84,16 +93,16 @@ def written(notebook: nbformat.NotebookNode, path: Path) -> nbformat.NotebookNod
     title, *rest = [c for c in notebook.cells if c.id not in WRITTEN]
     launch = nbformat.v4.new_markdown_cell(id="launch")
     launch.source = f"{way(path)}\n\n{launch_line(address, path)}"
-    notebook.cells = [title, launch, *rest]
-    if any(c.cell_type == "code" for c in rest):
-        code = old.get("bootstrap", nbformat.v4.new_code_cell(id="bootstrap"))
-        code.source = bootstrap(address)
-        code.metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}
-        notebook.cells.insert(2, code)
+    code = old.get("bootstrap", nbformat.v4.new_code_cell(id="bootstrap"))
+    code.source = bootstrap(address)
+    code.metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}
+    notebook.cells = [title, launch, code, *rest]
+    if path.stem in ORDER:
+        title.source = re.sub(r"^# .*", heading(path), title.source)
     after = neighbour(path.stem, 1) if path.parent.name == "notebooks" else None
     if after:
         onward = nbformat.v4.new_markdown_cell(id="onward")
-        onward.source = f"[{after['title']} →]({after['notebook']}.ipynb) · [Map]({MAP}.ipynb)"
+        onward.source = f"[{after['title']} →]({after['notebook']}.ipynb) · [Map]({MAP})"
         notebook.cells.append(onward)
     for cell in notebook.cells:
         if cell.id in answers(notebook):
