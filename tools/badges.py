@@ -42,7 +42,7 @@ def launch_line(address: str, path: Path) -> str:
     file = quote(path.relative_to(ROOT).as_posix())
     colab = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/{file}"
     binder = f"https://mybinder.org/v2/gh/{owner_and_name}/main?urlpath=lab/tree/{file}"
-    return f"Open it [on Colab]({colab}) or [on Binder]({binder}), without installing anything."
+    return f"without installing anything: [Colab]({colab}), [Binder]({binder})"
 
 
 def neighbour(stem: str, distance: int) -> dict | None:
@@ -79,7 +79,7 @@ def heading(path: Path) -> str:
 def bootstrap(address: str) -> str:
     """The first code cell: on Colab it installs the package, elsewhere it does nothing."""
     return (
-        "# @title Install the course (needed on Colab only)\n"
+        "# @title Install the course (on Colab only)\n"
         "from importlib.util import find_spec\n\n"
         'if find_spec("slmlab") is None:  # on Colab; torch and numpy stay as they are there\n'
         f'    %pip install --quiet "slmlab @ git+{address}"'
@@ -92,7 +92,7 @@ def written(notebook: nbformat.NotebookNode, path: Path) -> nbformat.NotebookNod
     old = {c.id: c for c in notebook.cells}
     title, *rest = [c for c in notebook.cells if c.id not in WRITTEN]
     launch = nbformat.v4.new_markdown_cell(id="launch")
-    launch.source = f"{way(path)}\n\n{launch_line(address, path)}"
+    launch.source = f"{way(path)} — {launch_line(address, path)}"
     code = old.get("bootstrap", nbformat.v4.new_code_cell(id="bootstrap"))
     code.source = bootstrap(address)
     code.metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}
