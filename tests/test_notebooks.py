@@ -59,6 +59,20 @@ def test_cells_are_short(path):
         assert len(cell.source.splitlines()) <= 15, cell.source
 
 
+def test_answers_stay_folded_until_their_cells_are_run(path):
+    """From the prediction card to the reveal no stored output is seen."""
+    cells = code_cells(path)
+    sources = [cell.source for cell in cells]
+    reveals = [place for place, source in enumerate(sources) if "card.reveal(" in source]
+    if not reveals:
+        pytest.skip("nothing is revealed here")
+    between = cells[sources.index("card") + 1 : reveals[0] + 1]
+    told = [cell for cell in between if cell.outputs]
+    assert len(told) >= 3  # a run, its panel, the reveal
+    for cell in told:
+        assert cell.metadata.get("jupyter", {}).get("outputs_hidden"), cell.source
+
+
 def test_it_is_small(path):
     assert path.stat().st_size < 1_000_000
 

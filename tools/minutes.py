@@ -21,6 +21,7 @@ NOTEBOOKS, README = ROOT / "notebooks", ROOT / "README.md"
 LESSONS = ROOT / "data" / "lessons.json"
 WORDS = 180  # a minute: slower than a novel, as one stops to think
 CELL, SHOWN, PANEL = 0.25, 0.8, 2.0  # minutes for a cell of code, a table or picture, a panel
+SHELL = ("launch", "bootstrap", "onward")  # cells of tools/badges.py, which nobody reads through
 FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
 TIME = re.compile(r"(?<=\*\*Time and memory:\*\* ).*$", re.MULTILINE)
 TABLE = re.compile(r"(?<=\|---\|---\|---\|---\|\n)(?:\|.*\n)+")
@@ -28,9 +29,9 @@ TABLE = re.compile(r"(?<=\|---\|---\|---\|---\|\n)(?:\|.*\n)+")
 
 def minutes(path: Path, computing: int) -> int:
     """How long a newcomer takes for a notebook."""
-    cells = nbformat.read(path, as_version=4).cells
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.id not in SHELL]
     texts = [FOLDED.sub("", c.source) for c in cells if c.cell_type == "markdown"]
-    code = [c for c in cells if c.cell_type == "code" and c.id != "bootstrap"]
+    code = [c for c in cells if c.cell_type == "code"]
     kinds = [set(o.get("data", {})) for c in code for o in c.outputs]
     panels = sum(any("widget-view" in kind for kind in data) for data in kinds)
     shown = sum(bool(data & {"text/html", "image/png"}) for data in kinds) - panels
