@@ -1,12 +1,17 @@
 """A JupyterLab and a Voilà over a copy of the notebooks, and a browser to open their pages in."""
 
 import json
+import os
+import shutil
+import subprocess
+import tarfile
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import nbformat
 import pytest
 
+AXE = "axe-core-4.14.1"  # finds faults in what a page tells a screen reader
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 
 
@@ -67,3 +72,37 @@ def browser():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe(request):
+    """`axe(page, selector)` lists the serious faults of one element of a page, in words.
+
+    axe-core comes from npm once, and is kept in pytest's cache. Without npm or a network, a test
+    that asks for it is skipped, unless SLMLAB_BROWSER is "required".
+    """
+    packed = request.config.cache.mkdir("axe") / f"{AXE}.tgz"
+    if not packed.exists():
+        command = [shutil.which("npm") or "npm", "pack", AXE.replace("core-", "core@")]
+        try:
+            subprocess.run(command, cwd=packed.parent, check=True, capture_output=True, timeout=120)
+        except (OSError, subprocess.SubprocessError) as error:
+            if os.environ.get("SLMLAB_BROWSER") == "required":
+                raise
+            pytest.skip(f"axe-core cannot be had: {error}")
+    with tarfile.open(packed) as archive:
+        script = archive.extractfile("package/axe.min.js").read().decode()
+
+    def faults(page, selector: str) -> list[str]:
+        if not page.evaluate("'axe' in window"):
+            # Not as a script element: in JupyterLab it would register as a module and be lost.
+            page.evaluate(f"(() => {{ const define = undefined; {script} }})()")
+        found = page.evaluate("selector => axe.run(selector)", selector)["violations"]
+        return [
+            f"{fault['id']}: {fault['help']}: {node['html']}"
+            for fault in found
+            if fault["impact"] in ("serious", "critical")
+            for node in fault["nodes"]
+        ]
+
+    return faults

@@ -32,9 +32,8 @@ def framed(name: str, *children: ipywidgets.Widget, label: str = "") -> ipywidge
 
     A screen reader calls the panel `label`, or by its name.
     """
-    layout = ipywidgets.Layout(border="1px solid #cccccc", padding="8px 12px", max_width="1100px")
     manners = Manners(label=label or name, layout={"display": "none"})
-    box = ipywidgets.VBox([*children, manners], layout=layout)
+    box = ipywidgets.VBox([*children, manners])
     box.add_class("slm-panel").add_class(f"slm-{name}")
     return box
 
@@ -43,6 +42,16 @@ def row(*children: ipywidgets.Widget) -> ipywidgets.Box:
     """Side by side, or one below the other where the page is narrow."""
     layout = {"flex_flow": "row wrap", "align_items": "flex-start", "grid_gap": "0 8px"}
     return ipywidgets.Box(children, layout=layout)
+
+
+def title(text: str) -> str:
+    """The heading of a panel."""
+    return f"<h3 class='slm-title'>{escape(text)}</h3>"
+
+
+def live(text: str = "") -> ipywidgets.HTML:
+    """Text that is read out whenever it changes."""
+    return ipywidgets.HTML(text).add_class("slm-live")
 
 
 def paragraph(html: str) -> str:

@@ -6,9 +6,10 @@ from html import escape
 import ipywidgets
 
 from slmlab.engine.runs import Run
+from slmlab.show import progress
+from slmlab.show.progress import HIGHEST, LOWEST, Prediction
 from slmlab.show.runs import evaluated
 from slmlab.show.widgets import guesses
-from slmlab.show.widgets.guesses import HIGHEST, LOWEST, Prediction
 from slmlab.show.widgets.parts import LABEL, Panel, framed, paragraph, table_html
 from slmlab.show.widgets.reveal import Reveal, revealed
 from slmlab.show.widgets.sketch import sketch
@@ -61,8 +62,8 @@ class PredictionCard(Panel):
             )
         self.title = title
         guess = Prediction(gap, best_step, steps)
-        if title not in guesses.SESSION or not self._guess.locked:
-            guesses.SESSION[title] = guess
+        earlier = guesses.known(title)
+        guesses.SESSION[title] = earlier if earlier and earlier.locked else guess
         self._make_widgets()
         for slider in self._sliders:
             slider.observe(self._remember, "value")
@@ -96,6 +97,7 @@ class PredictionCard(Panel):
         guess.real_gap = gap if math.isfinite(gap) else math.nan
         known = math.isfinite(run.state.best_val_loss)
         guess.real_best_step = run.state.best_step if known else None
+        self._keep()
         self._show()
         return revealed(self.title, guess, run)
 
@@ -165,7 +167,12 @@ class PredictionCard(Panel):
         if self._guess.open:
             self._remember()
             self._guess.locked = True
+            self._keep()
         self._show()
+
+    def _keep(self) -> None:
+        if self._guess.locked:
+            progress.keep_prediction(self.title, self._guess)
 
     def _show(self) -> None:
         guess = self._guess

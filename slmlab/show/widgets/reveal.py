@@ -6,8 +6,8 @@ from html import escape
 
 from slmlab.engine.runs import Run
 from slmlab.show.plots.chart import GUESS
+from slmlab.show.progress import Prediction
 from slmlab.show.runs import short
-from slmlab.show.widgets.guesses import Prediction
 from slmlab.show.widgets.parts import table_html
 from slmlab.study.diagnosis import gap_band
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from slmlab.show.plots.chart import GUESS, TRAIN, VAL
-from slmlab.show.widgets.guesses import Prediction
+from slmlab.show.progress import Prediction
 
 # Nats per token: ln(50,257), the loss of a model that knows nothing, and about where training ends.
 UNTRAINED, TRAINED = 10.8, 1.5
