@@ -7,11 +7,13 @@ Memory is the largest resident size of the notebook's kernel, in GB of 1,000,000
 """
 
 import argparse
+import os
 import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 from nbclient import NotebookClient
@@ -44,9 +46,11 @@ def run(path: Path, save: bool) -> str:
         resources={"metadata": {"path": path.parent}},
         coalesce_streams=True,  # a progress bar overwrites itself, as on a screen
     )
-    began = time.perf_counter()
-    client.execute()
-    seconds = time.perf_counter() - began
+    with TemporaryDirectory() as nothing_done:  # whoever runs it has a progress of their own
+        os.environ["SLMLAB_PROGRESS"] = str(Path(nothing_done) / "progress.json")
+        began = time.perf_counter()
+        client.execute()
+        seconds = time.perf_counter() - began
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e9
     if save:
