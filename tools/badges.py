@@ -104,8 +104,9 @@ def written(notebook: nbformat.NotebookNode, path: Path) -> nbformat.NotebookNod
         onward = nbformat.v4.new_markdown_cell(id="onward")
         onward.source = f"[{after['title']} →]({after['notebook']}.ipynb) · [Map]({MAP})"
         notebook.cells.append(onward)
+    told = answers(notebook)
     for cell in notebook.cells:
-        if cell.id in answers(notebook):
+        if cell.id in told:
             cell.metadata.setdefault("jupyter", {})["outputs_hidden"] = True
     return notebook
 
@@ -125,7 +126,7 @@ def answers(notebook: nbformat.NotebookNode) -> set[str]:
             last = max((i for i, c in enumerate(code) if used.search(c.source)), default=place)
             found |= {c.id for c in code[place + 1 : last + 1] if c.source != "card"}
     asked = False
-    for cell in notebook.cells:
+    for cell in notebook.cells[1:]:  # the first one promises, and asks nothing
         if cell.cell_type == "markdown":
             asked = asked or any(
                 re.search(r"(?i)\bpredict\b", b) for b in BOLD.findall(cell.source)
