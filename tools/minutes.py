@@ -5,7 +5,8 @@
 
 A lesson takes the time to read its words, cells, tables and pictures, to use its panels, and to
 wait for what it computes ("computing" in data/lessons.json, from benchmarks/notebooks.py). What is
-folded is not counted. The sum is rounded to five minutes.
+folded is not counted. The sum is rounded to five minutes. A lesson without "computing" keeps the
+minutes that the list gives it.
 """
 
 import argparse
@@ -54,7 +55,8 @@ def time_and_memory(lesson: dict) -> str:
 def row(lesson: dict) -> str:
     """A lesson's row in the README's table."""
     stem, long = lesson["notebook"], "as long as you like"
-    time = f"{lesson['minutes']} ({lesson['computing']})" if lesson["minutes"] else long
+    computing = f" ({lesson['computing']})" if lesson["computing"] else ""
+    time = f"{lesson['minutes']}{computing}" if lesson["minutes"] else long
     link = f"[{stem[:2] + ' ' if stem[0] == '0' else ''}{lesson['title']}](notebooks/{stem}.ipynb)"
     return f"| {link} | {lesson['question']} | {time} | {lesson['memory']} GB |\n"
 
