@@ -9,6 +9,7 @@ os.environ["ANONYMIZED_TELEMETRY"] = "False"  # chromadb must not call home
 # What tests guess, answer and solve is not the learner's own.
 PROGRESS = tempfile.TemporaryDirectory()
 os.environ["SLMLAB_PROGRESS"] = str(Path(PROGRESS.name) / "progress.json")
+os.environ["SLMLAB_CHECKS"] = "raise"  # so that a wrong answer fails the test of its notebook
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # the workers share the cores
 

@@ -10,6 +10,7 @@ import pytest
 
 from slmlab.show import progress
 from slmlab.show.widgets import quiz as module
+from slmlab.show.widgets.parts import inline_html
 from slmlab.show.widgets.quiz import LETTERS, Quiz, read_questions
 from slmlab.text import files
 from slmlab.text.files import DataError, data_path
@@ -116,7 +117,7 @@ def test_it_asks_all_questions_with_all_options(quiz):
 def test_a_choice_is_answered_at_once_below_the_option(quiz):
     wrong, right = (answer(quiz, 1, right=right) for right in (False, True))
     for option, feedback in zip(quiz.questions[1].options, quiz.feedback[1], strict=True):
-        assert (module._inline(option.feedback) in feedback.value) == (option in (wrong, right))
+        assert (inline_html(option.feedback) in feedback.value) == (option in (wrong, right))
         assert "slm-live" in feedback._dom_classes  # which is read out
     assert not said(quiz, 0)
     assert "1 of 5 answered." in quiz.score.value
@@ -205,16 +206,16 @@ def test_without_a_kernel_the_questions_stand_there_with_folded_answers(quiz, sh
     page = bundle["text/html"]
     assert page.count("<details>") == page.count("</details>") == len(quiz.questions)
     for question in quiz.questions:
-        assert module._inline(question.text) in page
+        assert inline_html(question.text) in page
         for option in question.options:
             assert f": {module.escape(option.text)}" in page
-            assert module._inline(option.feedback) in page
+            assert inline_html(option.feedback) in page
     unfolded = re.sub(r"<details>.*?</details>", "", page, flags=re.DOTALL)
     assert "✓" not in unfolded
 
 
 def test_marks_become_html_and_nothing_else_does():
-    assert module._inline("`a < b` is *not* <b>") == (
+    assert inline_html("`a < b` is *not* <b>") == (
         "<code>a &lt; b</code> is <em>not</em> &lt;b&gt;"
     )
 

@@ -1,10 +1,12 @@
 """Panels to play with. No training logic lives here."""
 
+from slmlab.show.widgets.calibration import calibration
 from slmlab.show.widgets.explorer import NextTokenExplorer
 from slmlab.show.widgets.guesses import predictions, start_over
 from slmlab.show.widgets.playground import Playground
 from slmlab.show.widgets.prediction import PredictionCard
 from slmlab.show.widgets.quiz import Quiz
+from slmlab.show.widgets.ruling import RulingCards
 from slmlab.show.widgets.scrubber import Scrubber
 
 __all__ = [
@@ -12,7 +14,9 @@ __all__ = [
     "Playground",
     "PredictionCard",
     "Quiz",
+    "RulingCards",
     "Scrubber",
+    "calibration",
     "predictions",
     "start_over",
 ]

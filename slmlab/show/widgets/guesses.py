@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 SESSION: dict[str, Prediction] = {}
 
 
-def known(title: str) -> Prediction | None:
-    """The guess of that title: of this session, or a locked one of an earlier session."""
-    return SESSION.get(title) or progress.read().predictions.get(title)
+def known_guesses() -> dict[str, Prediction]:
+    """Those of this session, and before them the locked ones of other notebooks and sessions."""
+    kept = progress.read().predictions
+    return {title: p for title, p in kept.items() if title not in SESSION} | SESSION
 
 
 def start_over(title: str | None = None) -> None:
@@ -50,8 +51,7 @@ def predictions() -> "pd.DataFrame":
         "guessed_best_step": "Int64",
         "real_best_step": "Int64",
     }
-    kept = progress.read().predictions
-    guessed = {title: p for title, p in kept.items() if title not in SESSION} | SESSION
+    guessed = known_guesses()
     rows = [
         (p.gap, p.locked, p.real_gap, p.distance, p.best_step, p.real_best_step)
         for p in guessed.values()

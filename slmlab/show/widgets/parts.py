@@ -1,5 +1,6 @@
 """What all panels share: their frame, and what appears where no kernel is attached."""
 
+import re
 from html import escape
 
 import ipywidgets
@@ -44,7 +45,7 @@ def row(*children: ipywidgets.Widget) -> ipywidgets.Box:
     return ipywidgets.Box(children, layout=layout)
 
 
-def title(text: str) -> str:
+def title_html(text: str) -> str:
     """The heading of a panel."""
     return f"<h3 class='slm-title'>{escape(text)}</h3>"
 
@@ -57,6 +58,12 @@ def live(text: str = "") -> ipywidgets.HTML:
 def paragraph(html: str) -> str:
     """A paragraph of a panel."""
     return f"<div style='line-height:1.45'>{html}</div>"
+
+
+def inline_html(text: str) -> str:
+    """HTML of a text in which backquotes mark code and asterisks emphasis."""
+    text = re.sub("`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
+    return re.sub(r"\*([^*\s][^*]*)\*", r"<em>\1</em>", text)
 
 
 def problem_html(sentence: str) -> str:

@@ -1,7 +1,6 @@
 """Multiple-choice questions of a lesson, each option with its own feedback."""
 
 import json
-import re
 from functools import partial
 from html import escape
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 import ipywidgets
 
 from slmlab.show import progress
-from slmlab.show.widgets.parts import Panel, framed, live, paragraph, title
+from slmlab.show.widgets.parts import Panel, framed, inline_html, live, paragraph, title_html
 from slmlab.text.files import MAX_DATA_BYTES, DataError, data_path, read_regular
 from slmlab.validation import shown
 
@@ -73,15 +72,16 @@ class Quiz(Panel):
         self.feedback = [[live() for _ in question.options] for question in self.questions]
         self.score = live()
         self._count()
+        heading = f"Questions on lesson {lesson}"
         self.box = framed(
             "quiz",
             ipywidgets.HTML(
-                f"{title(f'Questions on lesson {lesson}')}<p>Each has one right answer. You may go "
-                f"on choosing, but the first try counts.{self._last_time()}</p>"
+                f"{title_html(heading)}<p>Each has one right answer. You may go on choosing, but "
+                f"the first try counts.{self._last_time()}</p>"
             ),
             *map(self._asked, range(len(self.questions))),
             self.score,
-            label=f"Questions on lesson {lesson}",
+            label=heading,
         )
 
     def _asked(self, number: int) -> ipywidgets.VBox:
@@ -187,19 +187,16 @@ def _described(letter: str, option: Option, chosen: bool) -> str:
     return f"{letter} {MARKS[option.right if chosen else None]}\t{option.text}"
 
 
-def _inline(text: str) -> str:
-    """HTML of a text in which a backquote marks code and an asterisk emphasis."""
-    text = re.sub("`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
-    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", text)
-
-
 def _paragraph(number: int, question: Question) -> str:
-    return f"<p class='slm-question'><b>{number}.</b> {_inline(question.text)}</p>"
+    return f"<p class='slm-question'><b>{number}.</b> {inline_html(question.text)}</p>"
 
 
 def _feedback(option: Option) -> str:
     kind = "right" if option.right else "wrong"
-    return f"<div class='slm-feedback slm-{kind}'>{_inline(option.feedback)}</div>"
+    said = "✓ Right." if option.right else "✗ Not this one."
+    return (
+        f"<div class='slm-feedback slm-{kind}'><b>{said}</b> {inline_html(option.feedback)}</div>"
+    )
 
 
 def _link(section: str) -> str:
@@ -211,7 +208,8 @@ def _static(number: int, question: Question) -> str:
     options = _lettered(question)
     listed = "<br>".join(f"{letter}: {escape(option.text)}" for letter, option in options)
     answers = "<br>".join(
-        f"{letter} {MARKS[option.right]} {_inline(option.feedback)}" for letter, option in options
+        f"{letter} {MARKS[option.right]} {inline_html(option.feedback)}"
+        for letter, option in options
     )
     return (
         f"{_paragraph(number, question)}<p>{listed}</p>"
