@@ -1,10 +1,16 @@
 """The map of the course: what was done, and what comes next."""
 
+from pathlib import Path
+
+import nbformat
 import pytest
 
 import slmlab as lab
 from slmlab.show.course_map import CourseMap
 from slmlab.show.progress import Prediction, Progress
+
+
+PAGE = Path(__file__).parent.parent / "notebooks" / "00_begin_here.ipynb"
 
 
 def finished(*keys):
@@ -70,3 +76,10 @@ def test_every_lesson_is_a_link():
     page = CourseMap(Progress())._repr_html_()
     for lesson in CourseMap(Progress()).done:
         assert f"<a href='{lesson.notebook}.ipynb'>" in page
+
+
+def test_the_page_is_stored_with_the_map_of_a_beginner():
+    cells = nbformat.read(PAGE, as_version=4).cells
+    [cell] = [c for c in cells if "lab.CourseMap()" in c.source]
+    assert cell.outputs[0].data["text/html"] == CourseMap(Progress())._repr_html_()
+    assert not cell.metadata.jupyter.get("outputs_hidden")
