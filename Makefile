@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8888
-FIRST := /lab/tree/notebooks/00_begin_here.ipynb
+FIRST := /lab/tree/notebooks/0_begin_here.ipynb
 COURSE := notebooks/*.ipynb exercises/*.ipynb solutions/*.ipynb
 # No question about news, and links to .md files open them rendered; a learner's settings come first.
 SETTINGS := $(CURDIR)/tools/jupyter

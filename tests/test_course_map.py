@@ -9,8 +9,7 @@ import slmlab as lab
 from slmlab.show.course_map import CourseMap
 from slmlab.show.progress import Prediction, Progress
 
-
-PAGE = Path(__file__).parent.parent / "notebooks" / "00_begin_here.ipynb"
+PAGE = Path(__file__).parent.parent / "notebooks" / "0_begin_here.ipynb"
 
 
 def finished(*keys):

@@ -42,7 +42,7 @@ def tasks(notebook):
 
 def test_every_lesson_has_its_exercises():
     lessons = {path.name for path in (ROOT / "notebooks").glob("0*.ipynb")}
-    assert {path.name for path in SOLUTIONS} == lessons - {"00_begin_here.ipynb"}
+    assert {path.name for path in SOLUTIONS} == lessons - {"0_begin_here.ipynb"}
 
 
 def test_the_exercises_are_what_the_solutions_give():

@@ -69,7 +69,7 @@ def test_every_lesson_leads_to_the_next():
 def test_the_map_lists_every_notebook():
     listed = {entry["notebook"] for entry in json.loads(LESSONS.read_text(encoding="utf-8"))}
     there = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert listed == there - {"00_begin_here"}, "put the lesson into data/lessons.json"
+    assert listed == there - {"0_begin_here"}, "put the lesson into data/lessons.json"
 
 
 def test_the_settings_of_jupyterlab_are_those_that_binder_copies():

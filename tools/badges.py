@@ -24,7 +24,7 @@ import nbformat
 ROOT = Path(__file__).parent.parent
 LESSONS = json.loads((ROOT / "data" / "lessons.json").read_text(encoding="utf-8"))
 ORDER = [lesson["notebook"] for lesson in LESSONS]
-MAP, GLOSSARY = "00_begin_here.ipynb", "glossary.md"
+MAP, GLOSSARY = "0_begin_here.ipynb", "glossary.md"
 WRITTEN = ("launch", "bootstrap", "onward")
 GUESS = re.compile(r"(card) = lab\.PredictionCard\(.*\)|(my_\w+) = .*")  # a cell of its own
 BOLD = re.compile(r"\*\*([^*]+)\*\*")

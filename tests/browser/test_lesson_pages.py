@@ -33,7 +33,7 @@ def course(folder):
 
 
 def test_the_map_leads_to_a_lesson_and_the_lesson_on(browser, course, lab, tmp_path):
-    with opened(browser, lab.format("course/notebooks/00_begin_here.ipynb"), tmp_path) as page:
+    with opened(browser, lab.format("course/notebooks/0_begin_here.ipynb"), tmp_path) as page:
         expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
         course_map = page.locator(".slm-course-map")
         expect(course_map).to_contain_text("Next: begin with Phase 0")
