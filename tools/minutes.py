@@ -23,6 +23,7 @@ LESSONS = ROOT / "data" / "lessons.json"
 WORDS = 180  # a minute: slower than a novel, as one stops to think
 CELL, SHOWN, PANEL = 0.25, 0.8, 2.0  # minutes for a cell of code, a table or picture, a panel
 SHELL = ("launch", "bootstrap", "onward")  # cells of tools/badges.py, which nobody reads through
+PANELS = re.compile(r"^card$|^rulings$|^lab\.(Quiz|Scrubber|NextTokenExplorer)\(", re.MULTILINE)
 FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
 TIME = re.compile(r"(?<=\*\*Time and memory:\*\* ).*$", re.MULTILINE)
 TABLE = re.compile(r"(?<=\|---\|---\|---\|---\|\n)(?:\|.*\n)+")
@@ -33,9 +34,9 @@ def minutes(path: Path, computing: int) -> int:
     cells = [c for c in nbformat.read(path, as_version=4).cells if c.id not in SHELL]
     texts = [FOLDED.sub("", c.source) for c in cells if c.cell_type == "markdown"]
     code = [c for c in cells if c.cell_type == "code"]
+    panels = sum(bool(PANELS.search(c.source)) for c in code)
     kinds = [set(o.get("data", {})) for c in code for o in c.outputs]
-    panels = sum(any("widget-view" in kind for kind in data) for data in kinds)
-    shown = sum(bool(data & {"text/html", "image/png"}) for data in kinds) - panels
+    shown = sum(bool(kind & {"text/html", "image/png"}) for kind in kinds) - panels
     reading = sum(len(text.split()) for text in texts) / WORDS
     total = reading + CELL * len(code) + SHOWN * shown + PANEL * panels + computing
     return 5 * round(total / 5)
