@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slmlab as lab
-from slmlab.show.widgets.explorer import NextTokenExplorer, _visible, repeated
+from slmlab.show.widgets.explorer import GREY, NextTokenExplorer, _visible, repeated
 from slmlab.study.samples import repetition_rate
 
 

@@ -390,15 +390,11 @@ def _facts(chosen: list[str]) -> tuple[float, float, dict[str, str]]:
     train, val = (torch.tensor(tokenizer.encode(side), dtype=torch.long) for side in sides)
     overlap = lab.Dataset(train, val, tokenizer).overlap()
     rest = [d.name for d in documents if d.name not in chosen]
-    twins = {
-        name: twin for name in chosen for twin in reversed(rest) if _likeness(name, twin) >= TWINS
-    }
+    twins = {n: twin for n in chosen for twin in reversed(rest) if _likeness(n, twin) >= TWINS}
     return len(val) / (len(train) + len(val)), overlap, twins
 
 
 @cache
 def _likeness(one: str, other: str) -> float:
-    sources = {
-        document.name: document.text.splitlines() for document in lab.load_corpus().documents
-    }
+    sources = {d.name: d.text.splitlines() for d in lab.load_corpus().documents}
     return difflib.SequenceMatcher(None, sources[one], sources[other], autojunk=False).ratio()

@@ -13,14 +13,7 @@ from torch import Tensor
 
 import slmlab as lab
 from slmlab.engine.model import Attention
-from slmlab.exercises.checking import (
-    Case,
-    expect,
-    expect_function,
-    numbers,
-    require,
-    word,
-)
+from slmlab.exercises.checking import Case, expect, expect_function, numbers, require, word
 from slmlab.exercises.lesson_05_runs import (
     FAULTS,
     exam,

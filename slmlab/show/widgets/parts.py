@@ -78,7 +78,8 @@ def sample_html(text: str) -> str:
     """Text that a model wrote."""
     return (
         "<pre style='border-left:4px solid #0072B2;padding:6px 12px;margin:4px 0;"
-        f"font-family:monospace;white-space:pre-wrap;line-height:1.3'>{escape(text)}</pre>"
+        f"font-family:monospace;white-space:pre-wrap;"
+        f"word-break:normal;overflow-wrap:anywhere;line-height:1.3'>{escape(text)}</pre>"
     )
 
 
