@@ -42,7 +42,7 @@ def tasks(notebook):
 
 
 def test_every_lesson_has_its_exercises():
-    lessons = {path.name for path in (ROOT / "notebooks").glob("0*.ipynb")}
+    lessons = {path.name for path in (ROOT / "notebooks").glob("0[0-9]_*.ipynb")}
     assert {path.name for path in SOLUTIONS} == lessons | OWN
     assert {path.name for path in SOLUTIONS if path.parent.name == "notebooks"} == OWN
 

@@ -54,9 +54,34 @@ def test_pictures_are_png_and_not_svg(path):
     assert "image/svg+xml" not in kinds
 
 
+def test_a_panel_is_stored_as_a_page(path):
+    """JupyterLab would look for the widget of a trusted notebook, in vain, and show an error."""
+    kinds = {kind for output in outputs(path) for kind in output.get("data", {})}
+    assert "application/vnd.jupyter.widget-view+json" not in kinds
+
+
 def test_cells_are_short(path):
     for cell in code_cells(path):
         assert len(cell.source.splitlines()) <= 15, cell.source
+
+
+def test_answers_stay_folded_until_their_cells_are_run(path):
+    """From the prediction card to the reveal no stored output is seen."""
+    cells = code_cells(path)
+    sources = [cell.source for cell in cells]
+    reveals = [place for place, source in enumerate(sources) if "card.reveal(" in source]
+    if not reveals:
+        pytest.skip("nothing is revealed here")
+    between = cells[sources.index("card") + 1 : reveals[0] + 1]
+    told = [cell for cell in between if cell.outputs]
+    assert len(told) >= 3  # a run, its panel, the reveal
+    for cell in told:
+        assert cell.metadata.get("jupyter", {}).get("outputs_hidden"), cell.source
+        # JupyterLab shows the first line of the first output, as it is stored.
+        output = cell.outputs[0]
+        data = output.get("data", {})
+        line = data.get("text/html", data.get("text/plain", output.get("text"))).split("\n")[0]
+        assert not re.search(r"\d\.\d", line), line
 
 
 def test_it_is_small(path):

@@ -121,7 +121,8 @@ class Phase:
 def settings_table(phases: Sequence[Phase]) -> "pd.DataFrame":
     """What was set in each phase, as text for a table: one column per phase, one row per setting.
 
-    The parameters count GPT-2's vocabulary; the text is the nine tenths that are trained on.
+    The columns leave out the published names, as "failed" is a result. The parameters count GPT-2's
+    vocabulary; the text is the nine tenths that are trained on.
     """
     import pandas as pd
 
@@ -130,7 +131,7 @@ def settings_table(phases: Sequence[Phase]) -> "pd.DataFrame":
         shape, training = phase.setup.shape, phase.setup.training
         tokens = phase.published["train_tokens"]
         read = training.max_steps * training.batch_size * shape.block_size
-        columns[phase.title] = {
+        columns[f"Phase {phase.number}"] = {
             "training tokens": f"{tokens:,}",
             "parameters": f"{phase.published['parameters']:,}",
             "layers (n_layer)": f"{shape.n_layer}",

@@ -1,0 +1,95 @@
+"""How long a lesson takes, counted from the notebook itself, and written wherever it is said.
+
+    python tools/minutes.py            # write data/lessons.json, README, each lesson's own line
+    python tools/minutes.py --check    # only say what is stale, and fail if anything is
+
+A lesson takes the time to read its words, cells, tables and pictures, to use its panels, and to
+wait for what it computes ("computing" in data/lessons.json, from benchmarks/notebooks.py). What is
+folded is not counted. The sum is rounded to five minutes. A lesson without "computing" keeps the
+minutes that the list gives it.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS, README = ROOT / "notebooks", ROOT / "README.md"
+LESSONS = ROOT / "data" / "lessons.json"
+WORDS = 180  # a minute: slower than a novel, as one stops to think
+CELL, SHOWN, PANEL = 0.25, 0.8, 2.0  # minutes for a cell of code, a table or picture, a panel
+SHELL = ("launch", "bootstrap", "onward")  # cells of tools/badges.py, which nobody reads through
+PANELS = re.compile(r"^card$|^rulings$|^lab\.(Quiz|Scrubber|NextTokenExplorer)\(", re.MULTILINE)
+FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
+TIME = re.compile(r"(?<=\*\*Time and memory:\*\* ).*$", re.MULTILINE)
+TABLE = re.compile(r"(?<=\|---\|---\|---\|---\|\n)(?:\|.*\n)+")
+
+
+def minutes(path: Path, computing: int) -> int:
+    """How long a newcomer takes for a notebook."""
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.id not in SHELL]
+    texts = [FOLDED.sub("", c.source) for c in cells if c.cell_type == "markdown"]
+    code = [c for c in cells if c.cell_type == "code"]
+    panels = sum(bool(PANELS.search(c.source)) for c in code)
+    kinds = [set(o.get("data", {})) for c in code for o in c.outputs]
+    shown = sum(bool(kind & {"text/html", "image/png"}) for kind in kinds) - panels
+    reading = sum(len(text.split()) for text in texts) / WORDS
+    total = reading + CELL * len(code) + SHOWN * shown + PANEL * panels + computing
+    return 5 * round(total / 5)
+
+
+def time_and_memory(lesson: dict) -> str:
+    """The line at the top of a lesson."""
+    computing = (
+        "one minute is" if lesson["computing"] == 1 else f"{lesson['computing']} minutes are"
+    )
+    return (
+        f"about {lesson['minutes']} minutes, of which {computing} computing on 2 CPU cores; "
+        f"about {lesson['memory']} GB of memory."
+    )
+
+
+def row(lesson: dict) -> str:
+    """A lesson's row in the README's table."""
+    stem, long = lesson["notebook"], "as long as you like"
+    computing = f" ({lesson['computing']})" if lesson["computing"] else ""
+    time = f"{lesson['minutes']}{computing}" if lesson["minutes"] else long
+    link = f"[{stem[:2] + ' ' if stem[0] == '0' else ''}{lesson['title']}](notebooks/{stem}.ipynb)"
+    return f"| {link} | {lesson['question']} | {time} | {lesson['memory']} GB |\n"
+
+
+def wanted() -> dict[Path, str]:
+    """The files that say it, as they should be."""
+    lessons = json.loads(LESSONS.read_text(encoding="utf-8"))
+    files = {}
+    for lesson in lessons:
+        path = NOTEBOOKS / f"{lesson['notebook']}.ipynb"
+        if lesson["computing"]:
+            lesson["minutes"] = minutes(path, lesson["computing"])
+            notebook = nbformat.read(path, as_version=4)
+            first = notebook.cells[0]
+            first.source = TIME.sub(time_and_memory(lesson), first.source)
+            files[path] = nbformat.writes(notebook) + "\n"
+    files[LESSONS] = json.dumps(lessons, indent=1, ensure_ascii=False) + "\n"
+    files[README] = TABLE.sub("".join(map(row, lessons)), README.read_text(encoding="utf-8"), 1)
+    return files
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="only say what is stale")
+    options = parser.parse_args()
+    stale = {p: text for p, text in wanted().items() if p.read_text(encoding="utf-8") != text}
+    for path, text in stale.items():
+        print(path.relative_to(ROOT).as_posix())
+        if not options.check:
+            path.write_text(text, encoding="utf-8")
+    return 1 if options.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
