@@ -98,7 +98,7 @@ def test_cells_are_marked_as_nbgrader_wants(path):
 
 @by_lesson
 def test_an_exercise_gives_nothing_away(path):
-    exercise = maker.exercise(read(path))
+    exercise = maker.exercise(path)
     text = json.dumps(exercise)
     assert "SOLUTION" not in text and "HIDDEN" not in text
     assert all(not c.get("outputs") for c in exercise.cells)

@@ -58,7 +58,7 @@ def way(path: Path) -> str:
     links["Glossary"] = f"{home}{GLOSSARY}"
     if home:
         links = {"The lesson": f"{home}{stem}.ipynb"} | links
-    elif (ROOT / "solutions" / path.name).exists():
+    elif (ROOT / "exercises" / path.name).exists():
         links["Exercises"] = f"../exercises/{path.name}"
     before, after = (None, None) if home else (neighbour(stem, -1), neighbour(stem, +1))
     if before:

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 EXERCISES = ROOT / "exercises"
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION", re.DOTALL | re.MULTILINE)
 HIDDEN = re.compile(r"^ *### BEGIN HIDDEN TESTS\n.*?^ *### END HIDDEN TESTS\n?", re.DOTALL | re.M)
+BESIDE = re.compile(r"\]\((?=[^/:)#]+\.(?:ipynb|md)\b)")  # a link to a notebook in the same folder
 
 
 def sources() -> list[Path]:
@@ -30,17 +31,21 @@ def sources() -> list[Path]:
     return sorted([*(ROOT / "solutions").glob("*.ipynb"), *own], key=lambda path: path.name)
 
 
-def exercise(solution: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The exercise notebook of a solution notebook, which is left as it is."""
-    made = nbformat.reads(nbformat.writes(solution), as_version=4)
+def exercise(path: Path) -> nbformat.NotebookNode:
+    """The exercise notebook of a solution notebook."""
+    made = nbformat.read(path, as_version=4)
     made.cells = [c for c in made.cells if "solution-only" not in c.metadata.get("tags", [])]
     for cell in made.cells:
         if cell.cell_type == "code":
             cell.source = HIDDEN.sub("", SOLUTION.sub(_blank, cell.source)).rstrip()
             cell.outputs, cell.execution_count = [], None
-        else:
-            if cell.id == "launch":  # links that open this very notebook
-                cell.source = re.sub("(?:solutions|notebooks)/", "exercises/", cell.source)
+            continue
+        if cell.id == "launch":  # links that open this very notebook, or lead to its exercises
+            own = f"{path.parent.name}/{path.name}"
+            cell.source = cell.source.replace(f"[Exercises](../exercises/{path.name}) · ", "")
+            cell.source = cell.source.replace(own, f"exercises/{path.name}")
+        if path.parent.name == "notebooks":
+            cell.source = BESIDE.sub("](../notebooks/", cell.source)
     title = made.cells[0]
     title.source = re.sub("^# (?:Solutions to )?", "# Exercises for ", title.source)
     return made
@@ -59,10 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only say what is stale")
     options = parser.parse_args()
-    wanted = {
-        EXERCISES / path.name: nbformat.writes(exercise(nbformat.read(path, as_version=4))) + "\n"
-        for path in sources()
-    }
+    wanted = {EXERCISES / path.name: nbformat.writes(exercise(path)) + "\n" for path in sources()}
     there = set(EXERCISES.glob("*.ipynb"))
     stale = [p for p, text in wanted.items() if p not in there or p.read_text("utf-8") != text]
     stale += sorted(there - wanted.keys())
