@@ -5,12 +5,11 @@ from slmlab.show.plots.curves import (
     compared,
     exam_curves,
     loss_curves,
-    memory_curves,
-    stopping_points,
     two_exams,
 )
 from slmlab.show.plots.ladder import ladder
 from slmlab.show.plots.leaks import loss_against_overlap, suspect_perplexities
+from slmlab.show.plots.overtraining import memory_curves, stopping_points
 from slmlab.show.plots.sizes import bits_by_size, parameter_breakdown
 from slmlab.show.plots.spread import correlation_intervals, phase_gaps, seed_spread
 
