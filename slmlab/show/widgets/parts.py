@@ -4,6 +4,8 @@ from html import escape
 
 import ipywidgets
 
+from slmlab.show.widgets.manners import Manners
+
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FULL = ipywidgets.Layout(width="auto", max_width="760px")
 LABEL = {"description_width": "130px"}  # as wide as the longest, so that controls align
@@ -25,11 +27,15 @@ class Panel:
         display({WIDGET_VIEW: view, "text/plain": "", "text/html": self.static()}, raw=True)
 
 
-def framed(name: str, *children: ipywidgets.Widget) -> ipywidgets.VBox:
-    """The frame of a panel; `slm-NAME` is its CSS class."""
+def framed(name: str, *children: ipywidgets.Widget, label: str = "") -> ipywidgets.VBox:
+    """The frame of a panel, whose keys are its own; `slm-NAME` is its CSS class.
+
+    A screen reader calls the panel `label`, or by its name.
+    """
     layout = ipywidgets.Layout(border="1px solid #cccccc", padding="8px 12px", max_width="1100px")
-    box = ipywidgets.VBox(children, layout=layout)
-    box.add_class(f"slm-{name}")
+    manners = Manners(label=label or name, layout={"display": "none"})
+    box = ipywidgets.VBox([*children, manners], layout=layout)
+    box.add_class("slm-panel").add_class(f"slm-{name}")
     return box
 
 
