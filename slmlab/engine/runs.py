@@ -230,10 +230,10 @@ def _train_and_sample(
                 bar.update(now.step - bar.n)
                 if now.val_loss is not None:
                     bar.set_postfix_str(f"train {now.train_loss:.2f} · val {now.val_loss:.2f}")
-                    if sample_each_evaluation:
-                        _take_samples(run, interrupted)
                 if on_step is not None and not _called(on_step, run, now):
                     on_step = None
+                if now.val_loss is not None and sample_each_evaluation:
+                    _take_samples(run, interrupted)  # last: whoever watches need not wait for them
                 if interrupted.is_set() and state.status == "running":
                     state.status = "interrupted"
                     break
