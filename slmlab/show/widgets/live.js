@@ -56,7 +56,7 @@ function draw(figure, data) {
         `<text class="tick" x="${x(tick)}" y="${height - bottom + 1.3 * em}" text-anchor="middle">${written(tick)}</text>`,
       );
   parts.push(`<text class="tick" x="${left - 8}" y="${0.9 * em}">bits per byte, lower is better</text>`);
-  parts.push(`<text class="tick" x="${width - right + 10}" y="${height - bottom + 1.3 * em}">step</text>`);
+  parts.push(`<text class="tick" x="${width - right + 2.4 * em}" y="${height - bottom + 1.3 * em}">step</text>`);
 
   const level = y(data.level.y);
   parts.push(`<line class="level" x1="${left}" x2="${width - right}" y1="${level}" y2="${level}"/>`);

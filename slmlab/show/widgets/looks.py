@@ -20,7 +20,7 @@ class Looks:
     """What a training looked like since it began, in bits per byte.
 
     A batch has the mean loss of the batches since the look before: it costs nothing. A look at the
-    held-out text measures as many windows as a batch has, always the same; what they changed by
+    held-out text measures twice as many windows as a batch has, always the same; what they changed by
     since the last exact evaluation is added to its score. Nothing here decides anything, and the
     training does not notice.
 
@@ -66,7 +66,7 @@ class Looks:
         """Loss in nats per token on the fixed windows of the held-out text."""
         began = time.monotonic()
         ids, block = run.dataset.test, run.model.config.block_size
-        count = max(1, min(run.config.batch_size, (len(ids) - 1) // block))
+        count = max(1, min(2 * run.config.batch_size, (len(ids) - 1) // block))
         starts = [round(x) for x in torch.linspace(0, len(ids) - block - 1, count).tolist()]
         with run.state.lock:  # another thread may be asking the model for a sample
             loss = mean_loss(run.model, ids, starts)

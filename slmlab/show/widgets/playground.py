@@ -93,7 +93,7 @@ class Playground(Panel):
         self.status = _text("status")
         self.said = _text("said", live=True)
         self.scores = _text("scores")
-        self.curves = LiveChart()
+        self.curves = LiveChart().add_class("slm-curves")
         self.prompt = ipywidgets.Dropdown(
             options=PROMPTS, description="prompt", style=LABEL, layout=filling("420px")
         )
@@ -126,7 +126,7 @@ class Playground(Panel):
         knobs = ipywidgets.VBox(
             [
                 self.preset,
-                *basic(self.controls),
+                ipywidgets.VBox(basic(self.controls)).add_class("slm-basic"),
                 self.more,
                 self._folded,
                 _heading("What to expect"),
@@ -135,7 +135,7 @@ class Playground(Panel):
         )
         stage = ipywidgets.VBox(
             [
-                ipywidgets.HBox([self.train, self.status]),
+                ipywidgets.HBox([self.train, self.status]).add_class("slm-go"),
                 self.said,
                 self.scores,
                 self.curves,

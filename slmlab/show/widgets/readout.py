@@ -28,7 +28,7 @@ def expected(ahead: Forecast) -> str:
         (f"{ahead.config.n_params:,}", "parameters"),
         (f"{ahead.train_tokens:,}", "training tokens"),
         (f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}", "parameters per token"),
-        (f"{ahead.steps:,}", f"steps, the text {ahead.epochs:,.0f} ×"),
+        (f"{ahead.steps:,}", f"steps, reading the text {ahead.epochs:,.0f} ×"),
         (duration(ahead.seconds), "time, about"),
         (f"{ahead.megabytes:,.0f} MB", "memory, about"),
     ]
