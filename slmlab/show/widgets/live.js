@@ -33,7 +33,7 @@ function spread(labels, distance, top, bottom) {
 function draw(figure, data) {
   const em = parseFloat(getComputedStyle(figure).fontSize) || 13;
   const width = figure.clientWidth || 700;
-  const height = Math.round(Math.min(23 * em, Math.max(15 * em, 0.5 * width)));
+  const height = Math.round(Math.min(26 * em, Math.max(15 * em, 0.5 * width)));
   const [left, right, top, bottom] = [2.6 * em, 8.6 * em, 1.9 * em, 2.5 * em];
   const lines = data.lines.filter((line) => line.points.length);
   const all = lines.flatMap((line) => line.points);

@@ -19,10 +19,10 @@ Points = list[tuple[int, float]]  # step, bits per byte
 class Looks:
     """What a training looked like since it began, in bits per byte.
 
-    A batch has the mean loss of the batches since the look before: it costs nothing. A look at the
-    held-out text measures twice as many windows as a batch has, always the same; what they changed by
-    since the last exact evaluation is added to its score. Nothing here decides anything, and the
-    training does not notice.
+    A look takes the mean loss of the batches since the look before, which costs nothing. It also
+    measures some windows of the held-out text, always the same, twice as many as a batch has: what
+    their loss changed by since the last exact evaluation is added to that evaluation's. Nothing
+    here decides anything, and the training does not notice.
 
     Attributes:
         batches: mean loss of the training batches; none with label smoothing, whose loss is not

@@ -28,14 +28,16 @@ def expected(ahead: Forecast) -> str:
         (f"{ahead.config.n_params:,}", "parameters"),
         (f"{ahead.train_tokens:,}", "training tokens"),
         (f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}", "parameters per token"),
-        (f"{ahead.steps:,}", f"steps, reading the text {ahead.epochs:,.0f} ×"),
+        (f"{ahead.steps:,}", f"steps, text read {ahead.epochs:,.0f} ×"),
         (duration(ahead.seconds), "time, about"),
         (f"{ahead.megabytes:,.0f} MB", "memory, about"),
     ]
-    cells = "".join(f"<div><dd>{value}</dd><dt>{name}</dt></div>" for value, name in numbers)
+    cells = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for value, name in numbers)
     said = [problem_html(ahead.too_large)] if ahead.too_large else []
     said += [escape(sentence) for sentence in (*ahead.warnings, ahead.like)]
-    return f"<dl>{cells}</dl>{_breakdown(ahead)}" + "".join(f"<p>{line}</p>" for line in said)
+    return f"<div class='slm-facts'>{cells}</div>{_breakdown(ahead)}" + "".join(
+        f"<p>{line}</p>" for line in said
+    )
 
 
 def _breakdown(ahead: Forecast) -> str:
