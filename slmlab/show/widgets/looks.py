@@ -66,8 +66,10 @@ class Looks:
         """Loss in nats per token on the fixed windows of the held-out text."""
         began = time.monotonic()
         ids, block = run.dataset.test, run.model.config.block_size
-        count = max(1, min(2 * run.config.batch_size, (len(ids) - 1) // block))
-        starts = [round(x) for x in torch.linspace(0, len(ids) - block - 1, count).tolist()]
+        starts = None  # a text shorter than the context is one window
+        if len(ids) > block:
+            count = min(2 * run.config.batch_size, (len(ids) - 1) // block)
+            starts = [round(x) for x in torch.linspace(0, len(ids) - block - 1, count).tolist()]
         with run.state.lock:  # another thread may be asking the model for a sample
             loss = mean_loss(run.model, ids, starts)
         self._last_held_out = time.monotonic()
