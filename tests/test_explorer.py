@@ -98,7 +98,7 @@ def test_removed_tokens_are_grey_zeros(explorer):
     rows = cells(explorer.distribution.value)
     assert [row[4] for row in rows[1:14]].count("0") == 10
     assert rows[-1][1:] == [f"{explorer.run.model.config.vocab_size:,}"] * 3 + ["3", "3"]
-    assert explorer.distribution.value.count("color:#888888'>0<") == 20
+    assert explorer.distribution.value.count(f"color:{GREY}'>0<") == 20
 
 
 def test_temperature_zero_shows_one_certain_token(explorer):

@@ -3,6 +3,7 @@
 A lesson has a module of its own, with one function for each task, which the notebook calls. Where
 the answer is a value, `expect` lists wrong values and what to say of each:
 
+    @task
     def rates(params_per_token):
         expect(
             "params_per_token",
@@ -19,6 +20,7 @@ the answer is a value, `expect` lists wrong values and what to say of each:
 Where the answer is a function, `expect_function` compares what it returns for some cases with the
 truth, and lists wrong bodies, as a learner would type them:
 
+    @task
     def signed_gap(function):
         expect_function(
             "signed_gap(train_loss, val_loss)",
@@ -32,9 +34,9 @@ truth, and lists wrong bodies, as a learner would type them:
         )
         right("The sign is kept.")
 
-The tests try every wrong value and every wrong body of these tables, and want its sentence. What
-does not fit the two forms is a line of `require(condition, sentence)`; its wrong answers are listed
-in tests/wrong_answers.
+`task` and `right` are from telling.py. The tests try every wrong value and every wrong body of
+these tables, and want its sentence. What does not fit the two forms is a line of
+`require(condition, sentence)`; its wrong answers are listed in tests/wrong_answers.
 """
 
 import inspect
@@ -181,11 +183,6 @@ def require(condition: object, sentence: Sentence) -> None:
     """Raise `Mistake` with the sentence unless the condition holds."""
     if not condition:
         raise Mistake(_said(sentence))
-
-
-def right(sentence: str) -> None:
-    """Tell that a task is done, and what it showed."""
-    print(f"Right. {sentence}")
 
 
 def filled_in(answer: Any, name: str) -> Any:

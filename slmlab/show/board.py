@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmlab.show.harmless import in_spreadsheet
-from slmlab.show.widgets.guesses import HIGHEST, LOWEST
+from slmlab.show.progress import HIGHEST, LOWEST
 from slmlab.text.files import DataError, printable, read_regular, user_path
 
 if TYPE_CHECKING:

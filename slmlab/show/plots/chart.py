@@ -92,12 +92,13 @@ def _svg(figure: Figure) -> str:
     strokes has to be said to follow the page. Ids are the drawing's own, because a page has many.
     """
     buffer = StringIO()
-    kept = {key: matplotlib.rcParams[key] for key in _SVG}
+    kept, dpi = {key: matplotlib.rcParams[key] for key in _SVG}, figure.dpi
     matplotlib.rcParams.update(_SVG)
     try:
         FigureCanvasSVG(figure).print_svg(buffer, metadata=_NO_METADATA)
     finally:
         matplotlib.rcParams.update(kept)
+        figure.dpi = dpi  # an SVG is drawn in points
     drawing = buffer.getvalue()
     drawing = drawing[drawing.index(">", drawing.index("<svg")) + 1 : drawing.rindex("</svg>")]
     drawing = _CLUTTER.sub("", drawing)
@@ -119,7 +120,7 @@ def finished(chart: Chart, axes: Axes, legend: bool = True) -> Chart:
         fontsize=LETTERS, alpha=0.75, rotation=0, ha="left", va="bottom", linespacing=1.1
     )
     title = wrapped(axes.get_title(), axes)
-    axes.set_title(title, fontsize=TITLE, fontweight="bold", ha="left", va="bottom", y=1.0)
+    axes.set_title(title, fontsize=TITLE, fontweight="bold", ha="left", va="top", y=1.0, pad=0)
     if legend:
         legend_below(axes)
     return chart

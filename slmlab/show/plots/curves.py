@@ -73,10 +73,11 @@ def loss_curves(
     panels = chart.subplots(1, 1 + apart, sharey=True, squeeze=False)[0]
     for axes, shown in zip(panels, [[pair] for pair in runs] if apart else [runs], strict=True):
         _shade_gap(axes, shown[-1][0].history)
+        for drawn, whose in runs:
+            width, order = (2.6, 3) if drawn is run else (1.3, 2)  # yours is on top
+            lines = _pair(axes, drawn.history, whose, linewidth=width, zorder=order)
         if published is not None:
             _pair(axes, published.curve, "published", linewidth=1.8, linestyle=":")
-        for drawn, whose in reversed(runs):  # yours is on top
-            lines = _pair(axes, drawn.history, whose, linewidth=3.2 if drawn is run else 1.3)
         for marked_run, whose in shown:
             _mark_lowest(axes, marked_run, whose)
         draw_numbers(axes, [(number_to_beat(full.dataset).val_loss, VAL)])
@@ -121,15 +122,11 @@ def _mark_lowest(axes: Axes, run: Run, whose: str) -> None:
 
 
 def _draw_guess(axes: Axes, run: Run, guess: float) -> None:
-    axes.plot(
-        [run.last.step] * 2,
-        [run.last.train_loss, run.last.train_loss + guess],
-        color=GUESS,
-        linewidth=8,
-        solid_capstyle="butt",
-        clip_on=False,
-        label=f"your guess: gap {guess:+.1f}",
-    )
+    """A bar from the training loss up, half of which is inside the axes; curves are above it."""
+    bar = [run.last.train_loss, run.last.train_loss + guess]
+    look: dict[str, Any] = {"color": GUESS, "solid_capstyle": "butt", "zorder": 1.5}
+    axes.plot([run.last.step] * 2, bar, linewidth=14, **look)
+    axes.plot([], [], linewidth=7, label=f"your guess: gap {guess:+.1f}", **look)
 
 
 def _title(shown: Sequence[tuple[Run, str]]) -> str:
@@ -157,7 +154,7 @@ def compared(runs: Sequence[Run]) -> Chart:
         steps, to_beat = run.history["step"], getattr(number_to_beat(run.dataset), f"{kind}_bits")
         unseen = run.history[f"{kind}_loss"] * bits_per_nat(run, kind)
         training = run.history["train_loss"] * bits_per_nat(run, "train")
-        line = curve(axes, steps, unseen, colour, linewidth=2.8)
+        line = curve(axes, steps, unseen, colour, linewidth=2.4)
         curve(axes, steps, training, colour, linewidth=1.2)
         numbers.append((to_beat, colour))
         ends.append((f"{place}", line, unseen.iloc[-1]))

@@ -19,6 +19,8 @@ TITLE, LETTERS = 11.0, 9.0  # points; at 800 pixels' page width 9 points are 10 
 LINE = 0.17  # a line of letters
 EDGE = 0.06  # between text and what it belongs to, or the figure's border
 BETWEEN_COLUMNS = 0.3
+NEXT = 0.09  # from a line's end to its name
+HALF_A_NUMBER = 0.2  # at the right end of an axis
 LONGEST_END = 1.5  # a longer name is for the legend
 HANDLE, COLUMN = 2.1, 1.8  # what a legend's entry has beside its text, in heights of letters
 
@@ -44,10 +46,10 @@ class Layout(LayoutEngine):
         labels = [label.get_text() for axes in first for label in axes.get_yticklabels()]
         ends = [end for axes, place in every if place.is_last_col() for end in _ends(axes)]
         left = EDGE + _widest(labels) + EDGE
-        right = 2 * EDGE + _widest(end.get_text() for end in ends)
+        right = EDGE + max(HALF_A_NUMBER, NEXT + _widest(end.get_text() for end in ends))
         title = max(_lines(axes.get_title()) for axes in above) * TITLE / LETTERS * LINE
         named = max(_lines(axes.get_ylabel()) for axes in above) * LINE
-        top = EDGE + title + EDGE + named + EDGE
+        top = EDGE + title + named + EDGE
         bottom = _legend_height(fig.axes) + _height_below(fig.axes) + EDGE
         between = 3 * EDGE + max(_lines(axes.get_ylabel()) for axes in first) * LINE
         panel = (width - left - right - (columns - 1) * BETWEEN_COLUMNS) / columns
@@ -65,8 +67,7 @@ class Layout(LayoutEngine):
             wide, high = box.width * width, box.height * height
             start = (EDGE - left) / wide if place.is_first_col() else 0.0
             axes.yaxis.set_label_coords(start, 1 + EDGE / high)
-            label = _lines(axes.get_ylabel()) * LINE
-            axes.title.set_position((start, 1 + (2 * EDGE + label) / high))
+            axes.title.set_position((start, 1 + (top - EDGE) / high))
             _part(axes, high)
 
 
@@ -80,7 +81,7 @@ def _part(axes: Axes, high: float) -> None:
     low, top = axes.get_ylim()
     places = [min(1.0, max(0.0, (end.xy[1] - low) / (top - low))) * high for end in ends]
     for end, place, moved in zip(ends, places, apart(places, LINE, high), strict=True):
-        end.set_position((72 * EDGE, 72 * (moved - place)))
+        end.set_position((72 * NEXT, 72 * (moved - place)))
 
 
 def apart(places: Sequence[float], gap: float, high: float) -> list[float]:
@@ -105,10 +106,11 @@ def apart(places: Sequence[float], gap: float, high: float) -> list[float]:
 def name_ends(axes: Axes, ends: Iterable[tuple[str, Line2D, float]]) -> None:
     """Name lines at the right of the axes, each at the height where it ends, in its colour.
 
-    Names that are too long for this go into the legend.
+    They go into the legend if they are too long for this, or if the lines end at different places.
     """
     ends = list(ends)
-    if _widest(name for name, _, _ in ends) > LONGEST_END:
+    places = {line.get_xdata()[-1] for _, line, _ in ends}
+    if len(places) > 1 or _widest(name for name, _, _ in ends) > LONGEST_END:
         for name, line, _ in ends:
             line.set_label(name)
         return
@@ -116,7 +118,7 @@ def name_ends(axes: Axes, ends: Iterable[tuple[str, Line2D, float]]) -> None:
         axes.annotate(
             name,
             (1, height),
-            (72 * EDGE, 0),
+            (72 * NEXT, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             color=line.get_color(),
@@ -172,7 +174,7 @@ def _legend_height(every: Sequence[Axes]) -> float:
         return 0.0
     [legend] = legends  # a figure has one
     rows = -(-len(legend.get_texts()) // legend._ncols)
-    return rows * 1.2 * LINE + EDGE
+    return rows * 1.15 * LINE + EDGE
 
 
 def _height_below(every: Sequence[Axes]) -> float:

@@ -14,6 +14,7 @@ from slmlab.show.plots.strokes import (
     draw_both_numbers,
     draw_numbers,
     is_tested,
+    over_steps,
     ring,
     some,
     three_losses,
@@ -38,18 +39,19 @@ def memory_curves(histories: Sequence[pd.DataFrame], title: str = "") -> Chart:
     losses, copied, names = chart.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
     said = three_losses(losses, histories)
     for table in histories:
-        curve(copied, table.index, 100 * table["copied"], SERIES[3], linewidth=2)
-        curve(names, table.index, table["domain names"], SERIES[4], linewidth=2)
+        curve(copied, table.index, 100 * table["copied"], SERIES[3], linewidth=1.6)
+        curve(names, table.index, table["domain names"], SERIES[4], linewidth=1.6)
     draw_both_numbers(losses, [table.attrs["number_to_beat"] for table in histories])
     losses.set_ylabel(LOSS)
     losses.set_title(title or f"Losses, copying and domain names ({counted(histories)})")
     copied.set_ylabel("copied (%)")
     copied.set_ylim(0, 100)
     names.set_ylabel("domain names per sample")
-    names.set_xlabel("step")
     for axes in (losses, names):
         axes.set_ylim(bottom=0)
-    names.margins(x=0)
+    for axes in chart.axes:
+        over_steps(axes)
+        axes.label_outer()
     for axes in (copied, names):
         finished(chart, axes, legend=False)
     ends = pd.DataFrame([table[["copied", "domain names"]].iloc[-1] for table in histories]).mean()
@@ -71,7 +73,7 @@ def stopping_points(runs: Sequence[Run], patience: int) -> Chart:
     patience = whole_number("patience", patience, least=1)
     kinds = {"val": "validation"}
     if all(is_tested(evaluated(run)) for run in some("runs", runs)):
-        kinds["test"] = "held-out scripts"
+        kinds["test"] = "held-out"
     of_one_text = len({number_to_beat(run.dataset) for run in runs}) == 1
     unit_name = "nats per token" if of_one_text else "bits per byte"
     chart = Chart(height=1.4 + 2.3 * len(kinds))
@@ -84,7 +86,7 @@ def stopping_points(runs: Sequence[Run], patience: int) -> Chart:
             losses = unit * run.history.set_index("step")[f"{kind}_loss"]
             curve(axes, losses.index, losses, colour, linewidth=1)
             trained = losses.loc[: stop["stops"]]
-            curve(axes, trained.index, trained, colour, linewidth=2.8, label=literal(run.name))
+            curve(axes, trained.index, trained, colour, linewidth=2.4, label=literal(run.name))
             ring(axes, stop["best step"], losses[stop["best step"]], colour)
             numbers.append((unit * getattr(number_to_beat(run.dataset), f"{kind}_loss"), colour))
             lowest.append(losses.min())
@@ -92,11 +94,10 @@ def stopping_points(runs: Sequence[Run], patience: int) -> Chart:
         # 0.1: room for the ring.
         axes.set_ylim(min(*lowest, *(loss for loss, _ in numbers)) - 0.1, max(lowest) + 1)
         axes.set_ylabel(f"{name} loss ({unit_name})")
-        axes.margins(x=0)
+        over_steps(axes)
+        axes.label_outer()
         if axes is rows[0]:
             axes.set_title(f"Early stopping with patience {patience}")
-        if axes is rows[-1]:
-            axes.set_xlabel("step")
         finished(chart, axes, legend=axes is rows[0])
     chart.description = " ".join(_stop_in_words(run, patience) for run in runs)
     return chart

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from slmlab.engine.evaluation import bits_per_byte
 from slmlab.engine.runs import Run
@@ -55,11 +56,18 @@ def draw_both_numbers(axes: Axes, every: Iterable[Baseline]) -> None:
     draw_numbers(axes, [(loss, colour) for loss, colour in pairs if loss is not None])
 
 
-def losses_over_steps(axes: Axes) -> None:
+def over_steps(axes: Axes) -> None:
+    """An x axis of whole steps, from the first to the last."""
     axes.set_xlabel("step")
+    axes.margins(x=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def losses_over_steps(axes: Axes) -> None:
+    over_steps(axes)
     axes.set_ylabel(LOSS)
     axes.set_ylim(bottom=0)
-    axes.margins(x=0)
 
 
 def three_losses(axes: Axes, tables: Sequence[pd.DataFrame]) -> str:
@@ -72,7 +80,7 @@ def three_losses(axes: Axes, tables: Sequence[pd.DataFrame]) -> str:
         if not any(table[column].notna().any() for table in tables):
             continue
         for table in tables:
-            line = curve(axes, table.index, table[column], colour, linewidth=2)
+            line = curve(axes, table.index, table[column], colour, linewidth=1.8)
         end = sum(table[column].iloc[-1] for table in tables) / len(tables)
         ends.append((name, line, end))
         said.append(f"{name} {number(end)}")

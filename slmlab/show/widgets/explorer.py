@@ -13,7 +13,18 @@ from slmlab.engine.decoding import Decoding, filter_stages, sample_token
 from slmlab.engine.evaluation import evaluating
 from slmlab.engine.generation import checked_ids, encoded_prompt, next_logits
 from slmlab.engine.runs import Run
-from slmlab.show.widgets.parts import FULL, LABEL, Panel, framed, paragraph, row, table_html
+from slmlab.show.runs import short
+from slmlab.show.widgets.parts import (
+    FULL,
+    Panel,
+    framed,
+    live,
+    paragraph,
+    row,
+    table_html,
+    title_html,
+)
+from slmlab.show.widgets.slider import Slider
 from slmlab.study.samples import REPEAT_NGRAM
 from slmlab.text.dataset import ngrams
 from slmlab.validation import instance, whole_text
@@ -27,7 +38,7 @@ SHADES = (  # from this probability on: the background of a generated token, and
 )
 COLUMNS = ("model", "penalty", "temp.", "top-k", "top-p")  # the stages of `filter_stages`, in short
 REPEATED = "border-bottom:3px solid #b3006b"
-GREY = "#888888"
+GREY = "var(--jp-content-font-color2,#616161)"
 SYMBOLS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 
@@ -69,21 +80,32 @@ class NextTokenExplorer(Panel):
         self.run = run
         self._read_at = -1  # the run's step when the model last read the text
         self._generator = torch.Generator()
-        self.prompt = ipywidgets.Text(prompt, description="prompt", layout=FULL, style=LABEL)
+        self.prompt = ipywidgets.Text(
+            prompt, description="prompt", layout=FULL, style={"description_width": "auto"}
+        )
         twentieths = [n / 20 for n in range(41)]
         self.penalty = _slider("repetition penalty", twentieths[20:], 1.0, {1.0: "off"})
         self.temperature = _slider("temperature", twentieths, 1.0, {0.0: "greedy"})
         self.top_k = _slider("top-k", range(51), 0, {0: "off"})
         self.top_p = _slider("top-p", twentieths[1:21], 1.0, {1.0: "off"})
         self.seed = ipywidgets.BoundedIntText(
-            0, max=2**31 - 1, description="seed", style=LABEL, layout={"width": "240px"}
+            0,
+            max=2**31 - 1,
+            description="seed",
+            style={"description_width": "auto"},
+            layout={"width": "150px"},
         )
         self.one, self.ten, self.undo, self.again = (
             ipywidgets.Button(description=name, layout={"width": "auto"})
             for name in ("Next token", "10 tokens", "Undo", "Start again")
         )
-        self.text, self.status = _area("174px"), _area("42px")
-        self.distribution, self.last = _area("370px", "1 1 430px"), _area("370px", "0 1 320px")
+        # Heights that hold whatever is shown keep what is below from moving.
+        self.text, self.status = ipywidgets.HTML(layout={"height": "174px"}), live()
+        self.status.layout.min_height = "42px"
+        self.distribution, self.last = (
+            ipywidgets.HTML(layout={"min_height": "380px", "flex": flex})
+            for flex in ("1 1 430px", "0 1 320px")
+        )
         self._restart()
 
         for slider in (self.penalty, self.temperature, self.top_k, self.top_p):
@@ -94,14 +116,17 @@ class NextTokenExplorer(Panel):
         self.ten.on_click(lambda _: self._generate(10))
         self.undo.on_click(self._undo)
         self.again.on_click(self._restart)
+        heading = f"Token by token: {short(run.name)}"
         self.box = framed(
             "explorer",
+            ipywidgets.HTML(title_html(heading)),
             self.prompt,
             row(self.penalty, self.temperature, self.top_k, self.top_p, self.seed),
             row(self.one, self.ten, self.undo, self.again),
             self.text,
             self.status,
             row(self.distribution, self.last),
+            label=heading,
         )
 
     @property
@@ -194,8 +219,9 @@ class NextTokenExplorer(Panel):
         legend = "".join(_shaded(low, f"&nbsp;{name}&nbsp;") for low, _, name in SHADES)
         # The reversed column keeps the end of a long text in view.
         self.text.value = (
-            "<div tabindex='0' style='display:flex;flex-direction:column-reverse;height:134px;"
-            "overflow:auto;border:1px solid #cccccc;padding:4px 8px'>"
+            "<div tabindex='0' role='region' aria-label='The text so far' "
+            "style='display:flex;flex-direction:column-reverse;height:134px;overflow:auto;"
+            "border:1px solid var(--jp-border-color1,#bdbdbd);padding:4px 8px'>"
             "<pre style='margin:0 0 auto 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;"
             f"line-height:1.6;font-size:13px'>{''.join(spans)}</pre></div>"
             f"<div style='line-height:1.6'>probability in %: {legend} "
@@ -230,8 +256,8 @@ class NextTokenExplorer(Panel):
         ]
         header = ["token", "no.", "probability, %", "rank", "repeats"]
         self.last.value = (
-            f"<div style='line-height:1.4'><b>The last {ROWS} tokens</b>, newest first<br>"
-            "probability and rank: the model's own</div>"
+            f"<h4>The last {ROWS} tokens</h4>"
+            + paragraph("Newest first; probability and rank are the model's own.")
             + table_html(header, rows[: -ROWS - 1 : -1])
         )
 
@@ -260,9 +286,9 @@ class NextTokenExplorer(Panel):
         kept = "".join(f"<td style='text-align:right'>{n:,}</td>" for n in (p > 0).sum(1).tolist())
         rows.append(f"<tr><td style='text-align:left'><i>tokens left</i></td>{kept}</tr>")
         return (
-            "<div style='line-height:1.4'><b>The next token</b>: probability in %, filter by filter"
-            "<br>model: its own softmax; grey 0: removed by a filter</div>"
-            "<table style='width:100%;max-width:620px;table-layout:fixed;font-size:13px;"
+            "<h4>The next token</h4>"
+            + paragraph("Probability in %, filter by filter. A grey 0 was removed by a filter.")
+            + "<table style='width:100%;max-width:620px;table-layout:fixed;font-size:13px;"
             "line-height:1.5;border-collapse:separate;border-spacing:2px 1px'>"
             f"<tr><th style='text-align:left;width:22%'>token</th>{head}</tr>"
             f"{''.join(rows)}</table>"
@@ -321,15 +347,8 @@ def _visible(token: bytes) -> str:
     )
 
 
-def _slider(
-    name: str, values: Sequence[float], value: float, labels: dict[float, str]
-) -> ipywidgets.SelectionSlider:
+def _slider(name: str, values: Sequence[float], value: float, labels: dict[float, str]) -> Slider:
     """A slider over numbers, of which `labels` shows some as words."""
     options = [(labels.get(v, f"{v:g}"), v) for v in values]
-    return ipywidgets.SelectionSlider(
-        options=options, value=value, description=name, style=LABEL, layout={"width": "380px"}
-    )
-
-
-def _area(height: str, flex: str = "0 0 auto") -> ipywidgets.HTML:
-    return ipywidgets.HTML(layout={"height": height, "flex": flex, "overflow": "auto"})
+    layout = {"width": "380px", "max_width": "100%"}
+    return Slider(options=options, value=value, description=name, layout=layout)

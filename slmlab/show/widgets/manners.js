@@ -39,6 +39,20 @@ function keep(event) {
   if (!(event.ctrlKey || event.altKey || event.metaKey)) event.stopPropagation();
 }
 
+// JupyterLab follows links to headings in texts, but not in widgets.
+function follow(event) {
+  const link = event.target.closest?.("a[href^='#']");
+  if (!link) return;
+  event.preventDefault();
+  const id = decodeURIComponent(link.hash.slice(1));
+  const named = (heading) => heading.id === id || heading.dataset.jupyterId === id;
+  const heading = [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")].find(named);
+  if (!heading) return;
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
+  heading.scrollIntoView();
+}
+
 function behave(panel) {
   panel.querySelectorAll("button").forEach(keepFocusable);
   for (const live of panel.querySelectorAll(".slm-live")) live.setAttribute("role", "status");
@@ -56,6 +70,7 @@ async function render({ model, el, signal }) {
   panel.setAttribute("data-lm-suppress-shortcuts", "true"); // for JupyterLab
   panel.addEventListener("keydown", keep, { signal }); // for VS Code and others
   panel.addEventListener("click", ignored, { capture: true, signal });
+  panel.addEventListener("click", follow, { signal });
   behave(panel);
   const observer = new MutationObserver(() => behave(panel));
   observer.observe(panel, { childList: true, subtree: true });

@@ -9,17 +9,19 @@ import traitlets
 class Manners(anywidget.AnyWidget):
     """An invisible part of a panel; its script, `manners.js`, finds the panel around it.
 
-    Where a front end has no anywidget, the panel works without: then a screen reader hears neither
-    its name nor its feedback, and a letter typed into it may reach the notebook.
+    Where a front end has no anywidget, the panel works without, but for its sliders: then a screen
+    reader hears neither its name nor its feedback, a letter typed into it may reach the notebook,
+    and it looks plain, as `manners.css` comes the same way.
 
     - The panel becomes a group named `label`, and each part of class `slm-group` one named by its
       part of class `slm-name`.
     - What changes in a part of class `slm-live` is read out.
     - No key typed into the panel reaches the notebook, where "x" would cut the cell.
     - A button that is disabled keeps the focus.
+    - A link to a heading of the notebook leads there.
     """
 
     _esm = Path(__file__).with_name("manners.js")
-    _css = ".slm-panel button[aria-disabled=true] { opacity: 0.5; cursor: default; }"
+    _css = Path(__file__).with_name("manners.css")
 
     label = traitlets.Unicode().tag(sync=True)

@@ -1,5 +1,6 @@
 """What all panels share: their frame, and what appears where no kernel is attached."""
 
+import re
 from html import escape
 
 import ipywidgets
@@ -32,9 +33,8 @@ def framed(name: str, *children: ipywidgets.Widget, label: str = "") -> ipywidge
 
     A screen reader calls the panel `label`, or by its name.
     """
-    layout = ipywidgets.Layout(border="1px solid #cccccc", padding="8px 12px", max_width="1100px")
     manners = Manners(label=label or name, layout={"display": "none"})
-    box = ipywidgets.VBox([*children, manners], layout=layout)
+    box = ipywidgets.VBox([*children, manners])
     box.add_class("slm-panel").add_class(f"slm-{name}")
     return box
 
@@ -45,9 +45,25 @@ def row(*children: ipywidgets.Widget) -> ipywidgets.Box:
     return ipywidgets.Box(children, layout=layout)
 
 
+def title_html(text: str) -> str:
+    """The heading of a panel."""
+    return f"<h3 class='slm-title'>{escape(text)}</h3>"
+
+
+def live(text: str = "") -> ipywidgets.HTML:
+    """Text that is read out whenever it changes."""
+    return ipywidgets.HTML(text).add_class("slm-live")
+
+
 def paragraph(html: str) -> str:
     """A paragraph of a panel."""
     return f"<div style='line-height:1.45'>{html}</div>"
+
+
+def inline_html(text: str) -> str:
+    """HTML of a text in which backquotes mark code and asterisks emphasis."""
+    text = re.sub("`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
+    return re.sub(r"\*([^*\s][^*]*)\*", r"<em>\1</em>", text)
 
 
 def problem_html(sentence: str) -> str:
