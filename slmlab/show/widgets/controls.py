@@ -7,7 +7,7 @@ import ipywidgets
 
 from slmlab.show.widgets.slider import Slider
 
-LABEL = {"description_width": "7.6em"}
+LABEL = {"description_width": "8.8em"}
 OFF = "off"  # a slider cannot stand at None
 # What takes over when the other of the two is turned off: steps and seconds exclude each other.
 INSTEAD = {"max_steps": ("seconds", 20), "seconds": ("max_steps", 200)}

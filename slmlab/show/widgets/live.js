@@ -30,6 +30,15 @@ function spread(labels, distance, top, bottom) {
   }
 }
 
+// The name of a line and its latest value, beside its last point; "≈" where that is a cheap look.
+function named(line, lines, x, y) {
+  const looks = lines.find(({ kind, colour }) => kind === "dots" && colour === line.colour);
+  const [exact, look] = [line.points.at(-1), looks?.points.at(-1) ?? [-1, 0]];
+  const [step, bits] = look[0] > exact[0] ? look : exact;
+  const text = `${look[0] > exact[0] ? "≈ " : ""}${bits.toFixed(2)} ${line.name}`;
+  return { x: x(step) + 8, y: y(bits), text, colour: line.colour, bold: line.width > 2 };
+}
+
 function draw(figure, data) {
   const em = parseFloat(getComputedStyle(figure).fontSize) || 13;
   const width = figure.clientWidth || 700;
@@ -74,8 +83,7 @@ function draw(figure, data) {
     if (line.kind === "ghost") continue;
     for (const [step, bits] of points)
       parts.push(`<circle fill="${line.colour}" cx="${x(step)}" cy="${y(bits)}" r="${((line.width + 0.6) * em) / 13}"/>`);
-    const [step, bits] = points.at(-1);
-    labels.push({ x: x(step) + 8, y: y(bits), text: `${bits.toFixed(2)} ${line.name}`, colour: line.colour, bold: line.width > 2 });
+    labels.push(named(line, lines, x, y));
   }
   spread(labels, GAP * em, top, height - bottom);
   for (const label of labels)
