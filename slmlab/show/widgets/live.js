@@ -30,8 +30,58 @@ function spread(labels, distance, top, bottom) {
   }
 }
 
+// The size of the picture, and where a step and a loss lie in it; all lengths follow the font.
+function scaled(figure, data) {
+  const em = parseFloat(getComputedStyle(figure).fontSize) || 13;
+  const width = figure.clientWidth;
+  const height = Math.round(Math.min(26 * em, Math.max(15 * em, 0.5 * width)));
+  const [left, right, top, bottom] = [2.6 * em, width - 8.6 * em, 1.9 * em, height - 2.5 * em];
+  const points = data.lines.flatMap((line) => line.points);
+  const steps = Math.max(data.steps, ...points.map(([step]) => step));
+  const highest = Math.max(data.level.y, ...points.map(([, bits]) => bits));
+  const most = points.length ? 1.05 * highest : 2 * highest;
+  const x = (step) => left + ((right - left) * step) / (steps || 1);
+  const y = (bits) => bottom - ((bottom - top) * bits) / most;
+  return { em, width, height, left, right, top, bottom, steps, most, x, y };
+}
+
+function axes({ em, left, right, bottom, steps, most, x, y, width }) {
+  const below = bottom + 1.3 * em;
+  const across = ticks(most, 5, false).map(
+    (tick) =>
+      `<line class="grid" x1="${left}" x2="${right}" y1="${y(tick)}" y2="${y(tick)}"/>` +
+      `<text class="tick" x="${left - 8}" y="${y(tick)}" dy=".35em" text-anchor="end">` +
+      `${Number(tick.toFixed(2))}</text>`,
+  );
+  const along = (steps ? ticks(steps, width / (7 * em), true) : []).map(
+    (tick) =>
+      `<text class="tick" x="${x(tick)}" y="${below}" text-anchor="middle">${written(tick)}</text>`,
+  );
+  return [
+    ...across,
+    ...along,
+    `<text class="tick" x="${left - 8}" y="${0.9 * em}">bits per byte, lower is better</text>`,
+    `<text class="tick" x="${right + 2.4 * em}" y="${below}">step</text>`,
+  ].join("");
+}
+
+function drawn(line, { em, x, y }) {
+  const dots = (radius, look) =>
+    line.points.map(
+      ([step, bits]) =>
+        `<circle class="${look}" fill="${line.colour}" cx="${x(step)}" cy="${y(bits)}" r="${radius}"/>`,
+    );
+  if (line.kind === "dots") return dots(0.13 * em, "look").join("");
+  const width = (line.width * em) / 13;
+  const path = line.points.map(([step, bits]) => `${x(step)},${y(bits)}`).join(" ");
+  const curve =
+    `<polyline class="${line.kind || "exact"}" stroke="${line.colour}" ` +
+    `stroke-width="${width}" points="${path}"/>`;
+  return line.kind === "ghost" ? curve : curve + dots(width + 0.05 * em, "exact").join("");
+}
+
 // The name of a line and its latest value, beside its last point; "≈" where that is a cheap look.
-function named(line, lines, x, y) {
+function named(line, lines, { x, y }) {
   const looks = lines.find(({ kind, colour }) => kind === "dots" && colour === line.colour);
   const [exact, look] = [line.points.at(-1), looks?.points.at(-1) ?? [-1, 0]];
   const [step, bits] = look[0] > exact[0] ? look : exact;
@@ -39,66 +89,36 @@ function named(line, lines, x, y) {
   return { x: x(step) + 8, y: y(bits), text, colour: line.colour, bold: line.width > 2 };
 }
 
+function writtenOut(labels, { em, top, bottom }) {
+  spread(labels, GAP * em, top, bottom);
+  return labels
+    .map(
+      ({ x, at, text, colour, bold }) =>
+        `<text class="${bold ? "bold" : ""}" x="${x}" y="${at}" dy=".35em" ` +
+        `style="fill:color-mix(in srgb, ${colour} 65%, currentColor)">${escaped(text)}</text>`,
+    )
+    .join("");
+}
+
 function draw(figure, data) {
-  const em = parseFloat(getComputedStyle(figure).fontSize) || 13;
-  const width = figure.clientWidth || 700;
-  const height = Math.round(Math.min(26 * em, Math.max(15 * em, 0.5 * width)));
-  const [left, right, top, bottom] = [2.6 * em, 8.6 * em, 1.9 * em, 2.5 * em];
+  if (!figure.clientWidth) return; // hidden, or not in the page yet
+  const place = scaled(figure, data);
+  const { left, right, width, height } = place;
+  const level = place.y(data.level.y);
   const lines = data.lines.filter((line) => line.points.length);
-  const all = lines.flatMap((line) => line.points);
-  const steps = Math.max(data.steps, ...all.map(([step]) => step)) || 1000;
-  const highest = Math.max(data.level.y, ...all.map(([, bits]) => bits));
-  const most = all.length ? highest * 1.05 : 2 * highest;
-  const x = (step) => left + ((width - left - right) * step) / steps;
-  const y = (bits) => height - bottom - ((height - top - bottom) * bits) / most;
-  const parts = [];
+  const labels = lines.filter((line) => !line.kind).map((line) => named(line, lines, place));
+  const text = `${data.level.y.toFixed(2)} ${data.level.name}`;
+  labels.push({ x: right + 8, y: level, text, colour: "currentColor", bold: true });
 
-  for (const tick of ticks(most, 5, false)) {
-    const at = y(tick);
-    parts.push(`<line class="grid" x1="${left}" x2="${width - right}" y1="${at}" y2="${at}"/>`);
-    const label = Number(tick.toFixed(2));
-    parts.push(`<text class="tick" x="${left - 8}" y="${at}" dy=".35em" text-anchor="end">${label}</text>`);
-  }
-  if (data.steps || all.length)
-    for (const tick of ticks(steps, width / (7 * em), true))
-      parts.push(
-        `<text class="tick" x="${x(tick)}" y="${height - bottom + 1.3 * em}" text-anchor="middle">${written(tick)}</text>`,
-      );
-  parts.push(`<text class="tick" x="${left - 8}" y="${0.9 * em}">bits per byte, lower is better</text>`);
-  parts.push(`<text class="tick" x="${width - right + 2.4 * em}" y="${height - bottom + 1.3 * em}">step</text>`);
-
-  const level = y(data.level.y);
-  parts.push(`<line class="level" x1="${left}" x2="${width - right}" y1="${level}" y2="${level}"/>`);
-  const labels = [{ x: width - right + 8, y: level, text: `${data.level.y.toFixed(2)} ${data.level.name}`, colour: "currentColor", bold: true }];
-  for (const line of lines) {
-    const points = line.points;
-    if (line.kind === "dots") {
-      for (const [step, bits] of points)
-        parts.push(`<circle class="look" fill="${line.colour}" cx="${x(step)}" cy="${y(bits)}" r="${0.13 * em}"/>`);
-      continue;
-    }
-    const path = points.map(([step, bits]) => `${x(step).toFixed(1)},${y(bits).toFixed(1)}`).join(" ");
-    const style = `stroke="${line.colour}" stroke-width="${(line.width * em) / 13}"`;
-    parts.push(`<polyline class="${line.kind || "exact"}" ${style} points="${path}"/>`);
-    if (line.kind === "ghost") continue;
-    for (const [step, bits] of points)
-      parts.push(`<circle fill="${line.colour}" cx="${x(step)}" cy="${y(bits)}" r="${((line.width + 0.6) * em) / 13}"/>`);
-    labels.push(named(line, lines, x, y));
-  }
-  spread(labels, GAP * em, top, height - bottom);
-  for (const label of labels)
-    parts.push(
-      `<text class="${label.bold ? "label bold" : "label"}" style="fill:color-mix(in srgb, ${label.colour} 65%, currentColor)" x="${label.x}" y="${label.at}" dy=".35em">${escaped(label.text)}</text>`,
-    );
-
-  figure.querySelector("svg")?.remove();
   const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", data.text);
-  svg.setAttribute("width", width);
-  svg.setAttribute("height", height);
-  svg.setAttribute("font-size", em);
-  svg.innerHTML = parts.join("");
+  const attributes = { role: "img", "aria-label": data.text, width, height, "font-size": place.em };
+  for (const [name, value] of Object.entries(attributes)) svg.setAttribute(name, value);
+  svg.innerHTML =
+    axes(place) +
+    `<line class="level" x1="${left}" x2="${right}" y1="${level}" y2="${level}"/>` +
+    lines.map((line) => drawn(line, place)).join("") +
+    writtenOut(labels, place);
+  figure.querySelector("svg")?.remove();
   figure.prepend(svg);
   figure.querySelector("figcaption").innerHTML = key(lines);
 }
@@ -122,7 +142,7 @@ function chart(parent) {
 
 function render({ model, el, signal }) {
   const figure = chart(el);
-  const show = () => figure.clientWidth && draw(figure, model.get("data"));
+  const show = () => draw(figure, model.get("data"));
   model.on("change:data", show);
   const observer = new ResizeObserver(show);
   observer.observe(el);
@@ -136,14 +156,15 @@ function playback(el, data) {
   const [button, slider] = [el.querySelector("button"), el.querySelector("input")];
   const figure = chart(el);
   const sample = el.appendChild(document.createElement("pre"));
-  const looks = data.lines[0] ? data.lines.find((line) => line.points.length).points.map(([step]) => step) : [];
+  const looks = data.lines.find((line) => line.points.length).points.map(([step]) => step);
   let timer = 0;
 
   function show() {
     const step = looks[slider.value];
     const words = `step ${written(step)}`;
-    const seen = data.lines.map((line) => ({ ...line, points: line.points.filter(([at]) => at <= step) }));
-    draw(figure, { ...data, lines: seen });
+    const until = ({ points }) => points.filter(([at]) => at <= step);
+    const lines = data.lines.map((line) => ({ ...line, points: until(line) }));
+    draw(figure, { ...data, lines });
     el.querySelector("output").textContent = words;
     slider.setAttribute("aria-valuetext", words);
     sample.textContent = data.samples[step] ?? "";

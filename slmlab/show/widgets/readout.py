@@ -66,7 +66,7 @@ def scores(to_beat: float, run: Run | None = None, estimate: float | None = None
 
     `estimate` is a look that came after the latest exact evaluation.
     """
-    score, name, verdict = "–", "held-out score", "bits per byte, lower is better"
+    score, name, verdict = "–", "held-out score", "both in bits per byte"
     if estimate is not None:
         score, name, verdict = (
             f"≈ {estimate:.2f}",
