@@ -42,9 +42,8 @@ def stop(panel):
 
 
 def line(panel, name):
-    """The points of a line of the chart."""
-    [found] = [line for line in panel.curves.data["lines"] if line["name"] == name]
-    return found["points"]
+    """The points of a line of the chart; none before the first evaluation."""
+    return next((d["points"] for d in panel.curves.data["lines"] if d["name"] == name), [])
 
 
 def until(condition, seconds=60):
