@@ -66,7 +66,7 @@ def test_a_file_of_questions_is_complete(lesson):
 
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_every_section_is_one_of_the_notebook(lesson):
-    [path] = (data_path().parent / "notebooks").glob(f"{lesson}_*.ipynb")
+    [path] = (data_path().parent / "notebooks").glob(f"{lesson}*.ipynb")
     texts = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown"]
     headings = re.findall(r"^#{2,3} (.+)$", "\n".join(texts), re.MULTILINE)
     assert {question.section for question in read_questions(lesson)} <= set(headings)

@@ -71,7 +71,7 @@ def test_in_a_notebook_right_answers_count_and_lead_on(notebook):
     lesson_00.rates(5, 8)
     page = notebook[-1]["text/html"]
     assert "5 of 5 right." in page
-    assert "<a href='../notebooks/01_phase_1_micro.ipynb'>On to the next lesson</a>" in page
+    assert "<a href='../notebooks/build_a_gpt.ipynb'>On to the next lesson</a>" in page
 
 
 def test_what_a_learner_wrote_is_not_taken_for_html(notebook):

@@ -5,6 +5,7 @@ itself are in `build_a_gpt_parts`, and are called from here as well.
 """
 
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,16 +13,11 @@ import torch.nn as nn
 from torch import Tensor
 
 import slmlab as lab
+from slmlab.exercises import build_a_gpt_parts as parts
 from slmlab.exercises.build_a_gpt_parts import (
     CONFIG,
     IDS,
     SAME,
-    attention,
-    block,
-    embed,
-    gpt,
-    head,
-    mlp,
     numbers_of,
     random_numbers,
     reference,
@@ -35,8 +31,8 @@ from slmlab.exercises.checking import (
     close,
     expect_function,
     require,
-    right,
 )
+from slmlab.exercises.telling import right, task
 
 __all__ = [
     "attention",
@@ -50,6 +46,8 @@ __all__ = [
     "step",
     "surprise",
 ]
+
+part = partial(task, stops=True)  # each part is built on those before
 
 # 1 The table of counts
 
@@ -87,6 +85,7 @@ NO_ROW = (
 )
 
 
+@part
 def bigram(function: Any) -> None:
     """A function of (ids, V, alpha) that gives the probability of each next token, (V, V)."""
     ids = torch.tensor([0, 1, 0, 1, 0, 2, 2, 1, 0, 1, 4])
@@ -138,6 +137,7 @@ MISTAKEN_SURPRISES = {
 }
 
 
+@part
 def surprise(function: Any) -> None:
     """A function of logits (N, V) and targets (N,) that gives the mean loss in nats."""
     logits, targets = 2 * random_numbers(7, 5), torch.tensor([0, 4, 2, 2, 1, 3, 0])
@@ -161,11 +161,18 @@ def surprise(function: Any) -> None:
     right("The same as cross-entropy, which slmlab trains on, also for large logits.")
 
 
+# 3 to 8 The model
+
+embed, head, attention = part(parts.embed), part(parts.head), part(parts.attention)
+mlp, block, gpt = part(parts.mlp), part(parts.block), part(parts.gpt)
+
+
 # 9 A step of training
 
 RATE = 0.1
 
 
+@part
 def step(function: Any) -> None:
     """A function of (model, optimizer, inputs, targets) that trains on one batch."""
     if isinstance(function, Probe):
@@ -254,6 +261,7 @@ MISTAKEN_SAMPLES = {
 }
 
 
+@part
 def sample(function: Any) -> None:
     """A function of (model, ids, count, seed) that draws a continuation: a list of ids."""
     model = lab.GPT(CONFIG).eval()

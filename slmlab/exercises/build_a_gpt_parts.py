@@ -14,7 +14,8 @@ import torch.nn as nn
 from torch import Tensor
 
 import slmlab as lab
-from slmlab.exercises.checking import Probe, called, expect_function, require, right
+from slmlab.exercises.checking import Probe, called, expect_function, require
+from slmlab.exercises.telling import right
 
 CONFIG = lab.GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=3, n_embd=12)
 SAME = 1e-5

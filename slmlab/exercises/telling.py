@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from slmlab.exercises.checking import Mistake
 from slmlab.show import progress
+from slmlab.show.course_map import lessons
 from slmlab.show.widgets.parts import inline_html
 from slmlab.show.words import joined
 
@@ -30,9 +31,12 @@ class Task(NamedTuple):
 _told: ContextVar[Task | None] = ContextVar("told", default=None)  # the task checked in a notebook
 
 
-def task(check: Callable[..., None]) -> Callable[..., None]:
-    """Make a check of a lesson's module, such as `lesson_00`, the next task of that lesson."""
-    this = Task(check.__module__[-2:], check.__name__)
+def task(check: Callable[..., None], stops: bool = False) -> Callable[..., None]:
+    """Make a check of a lesson's module, such as `lesson_00`, the next task of that lesson.
+
+    `stops` says that a wrong answer ends "Run All", because the cells below need a right one.
+    """
+    this = Task(lesson_of(check.__module__), check.__name__)
     TASKS.setdefault(this.lesson, []).append(this.name)
 
     @wraps(check)
@@ -43,11 +47,19 @@ def task(check: Callable[..., None]) -> Callable[..., None]:
         try:
             check(*answers)
         except Mistake as mistake:
+            if stops:
+                raise
             _show("#D55E00", "✗ Not yet.", str(mistake))
         finally:
             _told.reset(token)
 
     return checked
+
+
+def lesson_of(module: str) -> str:
+    """The lesson of a module of checks: "00" of `lesson_00`, or `build_a_gpt`."""
+    name = module.rpartition(".")[2].removeprefix("lesson_")
+    return name.removesuffix("_parts")
 
 
 def right(sentence: str) -> None:
@@ -86,12 +98,14 @@ def _show(colour: str, verdict: str, sentence: str, more: str = "") -> None:
 
 def _links(lesson: str, done: bool) -> str:
     """Back to the lesson, and on to the next one when all is done, where these notebooks lie."""
-    words = {lesson: "Back to the lesson"}
+    order = lessons()
+    [place] = [place for place, one in enumerate(order) if one.key == lesson]
+    words = {"Back to the lesson": order[place]}
     if done:
-        words[f"{int(lesson) + 1:02}"] = "On to the next lesson"
+        words["On to the next lesson"] = order[place + 1]
     found = [
-        f"<a href='../notebooks/{escape(path.name)}'>{said}</a>"
-        for number, said in words.items()
-        for path in Path("../notebooks").glob(f"{number}_*.ipynb")
+        f"<a href='../notebooks/{escape(one.notebook)}.ipynb'>{said}</a>"
+        for said, one in words.items()
+        if Path(f"../notebooks/{one.notebook}.ipynb").exists()
     ]
     return " · ".join(found)

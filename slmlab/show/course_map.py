@@ -60,6 +60,11 @@ class Done(NamedTuple):
         return ", ".join(words for words, is_so in parts.items() if is_so)
 
 
+def lessons() -> list[Lesson]:
+    """The lessons in their order. Raises `DataError` if their list is damaged."""
+    return [Lesson(**entry) for entry in read_json("lessons.json")]
+
+
 class CourseMap:
     """The lessons in a table, with a link to the next step, as a notebook shows it.
 
@@ -77,8 +82,7 @@ class CourseMap:
 
     def __init__(self, kept: Progress | None = None) -> None:
         kept = progress.read() if kept is None else kept
-        lessons = [Lesson(**entry) for entry in read_json("lessons.json")]
-        self.done = {lesson: _done(lesson, kept) for lesson in lessons}
+        self.done = {lesson: _done(lesson, kept) for lesson in lessons()}
         self.next = next(lesson for lesson, done in self.done.items() if not done.ended)
 
     @property
