@@ -1,13 +1,22 @@
 """Every notebook is stored run, clean and small, so that comparing its outputs means something."""
 
+import json
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from tools.minutes import main_line
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(p for f in ("notebooks", "solutions") for p in (ROOT / f).glob("*.ipynb"))
+LESSONS = [x for x in json.loads((ROOT / "data/lessons.json").read_text("utf-8")) if x["computing"]]
+PACED = {ROOT / "notebooks" / f"{lesson['notebook']}.ipynb" for lesson in LESSONS}
+# Words, cells of code, tables and pictures that a learner goes through who unfolds nothing.
+BUDGETS = dict.fromkeys(("00", "01", "02", "03", "04"), (1_600, 20, 9)) | {"05": (2_400, 28, 14)}
+LATER = (2_200, 26, 12)  # lessons from 06 on, and the one in which a GPT is built
+TOO_LONG_YET = ("03", "04", "05")
 MACHINE_PATH = re.compile(r"(?<![\w/.])/(?:home|root|tmp|Users|work)/|[A-Z]:\\\\?Users")
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.name}")
@@ -71,6 +80,15 @@ def test_answers_stay_folded_until_their_cells_are_run(path):
     assert len(told) >= 3  # a run, its panel, the reveal
     for cell in told:
         assert cell.metadata.get("jupyter", {}).get("outputs_hidden"), cell.source
+
+
+def test_its_main_line_is_within_its_budget(path):
+    if path not in PACED or path.name[:2] in TOO_LONG_YET:
+        pytest.skip("no lesson, or too long yet")
+    line = main_line(path)
+    counted = {"words": line.words, "cells": line.cells, "tables and pictures": line.shown}
+    budget = dict(zip(counted, BUDGETS.get(path.name[:2], LATER), strict=True))
+    assert {k: n for k, n in counted.items() if n > budget[k]} == {}, budget
 
 
 def test_it_is_small(path):
