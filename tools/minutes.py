@@ -25,7 +25,8 @@ LESSONS = ROOT / "data" / "lessons.json"
 WORDS = 180  # a minute: slower than a novel, as one stops to think
 CELL, SHOWN, PANEL = 0.25, 0.8, 2.0  # minutes for a cell of code, a table or picture, a panel
 SHELL = ("launch", "bootstrap", "onward")  # cells of tools/badges.py, which nobody reads through
-FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
+FOLDED = re.compile(r"<details>.*?</details>|<!--.*?-->", re.DOTALL)
+WORD = re.compile(r"\S*\w\S*")  # a heading's or a list's mark alone is none
 HEADING = re.compile(r"^(#+) ", re.MULTILINE)
 TIME = re.compile(r"(?<=\*\*Time and memory:\*\* ).*$", re.MULTILINE)
 TABLE = re.compile(r"(?<=\|---\|---\|---\|---\|\n)(?:\|.*\n)+")
@@ -55,7 +56,7 @@ def main_line(path: Path) -> MainLine:
     kinds = [set(o.get("data", {})) for c in code for o in c.outputs]
     panels = sum(any("widget-view" in kind for kind in data) for data in kinds)
     return MainLine(
-        words=sum(len(text.split()) for text in texts),
+        words=sum(len(WORD.findall(text)) for text in texts),
         cells=sum(not c.metadata.get("jupyter", {}).get("source_hidden") for c in code),
         shown=sum(bool(data & {"text/html", "image/png"}) for data in kinds) - panels,
         panels=panels,
