@@ -5,15 +5,17 @@
 
 A lesson takes the time to read its words, cells, tables and pictures, to use its panels, and to
 wait for what it computes ("computing" in data/lessons.json, from benchmarks/notebooks.py). What is
-folded is not counted. The sum is rounded to five minutes. A lesson without "computing" keeps the
-minutes that the list gives it.
+folded is not counted: answers, the source of a hidden cell, and all below a folded heading. The sum
+is rounded to five minutes. A lesson without "computing" keeps the minutes that the list gives it.
 """
 
 import argparse
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 
@@ -24,22 +26,54 @@ WORDS = 180  # a minute: slower than a novel, as one stops to think
 CELL, SHOWN, PANEL = 0.25, 0.8, 2.0  # minutes for a cell of code, a table or picture, a panel
 SHELL = ("launch", "bootstrap", "onward")  # cells of tools/badges.py, which nobody reads through
 PANELS = re.compile(r"^card$|^rulings$|^lab\.(Quiz|Scrubber|NextTokenExplorer)\(", re.MULTILINE)
-FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
+FOLDED = re.compile(r"<details>.*?</details>|<!--.*?-->", re.DOTALL)
+WORD = re.compile(r"\S*\w\S*")  # a heading's or a list's mark alone is none
+HEADING = re.compile(r"^(#+) ", re.MULTILINE)
 TIME = re.compile(r"(?<=\*\*Time and memory:\*\* ).*$", re.MULTILINE)
 TABLE = re.compile(r"(?<=\|---\|---\|---\|---\|\n)(?:\|.*\n)+")
 
 
+class MainLine(NamedTuple):
+    """What a learner goes through who unfolds nothing."""
+
+    words: int
+    cells: int  # of code
+    shown: int  # tables and pictures
+    panels: int
+
+
 def minutes(path: Path, computing: int) -> int:
     """How long a newcomer takes for a notebook."""
-    cells = [c for c in nbformat.read(path, as_version=4).cells if c.id not in SHELL]
+    line = main_line(path)
+    reading = line.words / WORDS + CELL * line.cells
+    return 5 * round((reading + SHOWN * line.shown + PANEL * line.panels + computing) / 5)
+
+
+def main_line(path: Path) -> MainLine:
+    """Count what JupyterLab shows of a notebook, but for the cells of tools/badges.py."""
+    cells = [c for c in _unfolded(nbformat.read(path, as_version=4).cells) if c.id not in SHELL]
     texts = [FOLDED.sub("", c.source) for c in cells if c.cell_type == "markdown"]
     code = [c for c in cells if c.cell_type == "code"]
     panels = sum(bool(PANELS.search(c.source)) for c in code)
     kinds = [set(o.get("data", {})) for c in code for o in c.outputs]
-    shown = sum(bool(kind & {"text/html", "image/png"}) for kind in kinds) - panels
-    reading = sum(len(text.split()) for text in texts) / WORDS
-    total = reading + CELL * len(code) + SHOWN * shown + PANEL * panels + computing
-    return 5 * round(total / 5)
+    return MainLine(
+        words=sum(len(WORD.findall(text)) for text in texts),
+        cells=sum(not c.metadata.get("jupyter", {}).get("source_hidden") for c in code),
+        shown=sum(bool(kind & {"text/html", "image/png"}) for kind in kinds) - panels,
+        panels=panels,
+    )
+
+
+def _unfolded(cells: list[nbformat.NotebookNode]) -> Iterator[nbformat.NotebookNode]:
+    """The cells without those below a folded heading, up to the next of its level or above."""
+    folded = None
+    for cell in cells:
+        marks = HEADING.findall(cell.source) if cell.cell_type == "markdown" else []
+        level = min(map(len, marks), default=None)  # JupyterLab goes by a cell's highest heading
+        if folded and (level is None or level > folded):
+            continue
+        yield cell
+        folded = level if cell.metadata.get("jp-MarkdownHeadingCollapsed") else None
 
 
 def time_and_memory(lesson: dict) -> str:

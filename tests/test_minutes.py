@@ -1,0 +1,57 @@
+"""The clock of the course counts what a learner sees, and nothing that is folded."""
+
+import nbformat
+from nbformat import v4
+
+from tools.minutes import main_line, minutes
+
+TABLE = v4.new_output("display_data", {"text/html": "<table>", "text/plain": "a table"})
+VIEW = {
+    "application/vnd.jupyter.widget-view+json": {},
+    "text/html": "what it says without a kernel",
+}
+PANEL = v4.new_output("display_data", VIEW)
+
+
+def write(path, *cells):
+    nbformat.write(v4.new_notebook(cells=list(cells)), path)
+    return path
+
+
+def code(*outputs):
+    return v4.new_code_cell("run", outputs=list(outputs))
+
+
+def heading(text, folded=False):
+    metadata = {"jp-MarkdownHeadingCollapsed": True} if folded else {}
+    return v4.new_markdown_cell(text, metadata=metadata)
+
+
+def test_words_cells_tables_and_panels_are_counted(tmp_path):
+    cells = [
+        heading("## Two words <!-- which nobody sees -->"),
+        code(TABLE, TABLE),
+        code(PANEL),
+    ]
+    path = write(tmp_path / "a.ipynb", *cells)
+    assert main_line(path) == (2, 2, 2, 1)
+    assert minutes(path, computing=1) == 5
+    assert minutes(path, computing=21) == 25
+
+
+def test_an_answer_and_the_source_of_a_hidden_cell_are_not(tmp_path):
+    hidden = v4.new_code_cell("plumbing", metadata={"jupyter": {"source_hidden": True}})
+    hidden.outputs = [TABLE]  # which is seen all the same
+    text = v4.new_markdown_cell("Why?\n\n<details><summary>Answer</summary>So.</details>")
+    assert main_line(write(tmp_path / "a.ipynb", hidden, text)) == (1, 0, 1, 0)
+
+
+def test_what_is_below_a_folded_heading_is_not_up_to_the_next_of_its_level(tmp_path):
+    cells = [heading("### Folded", True), code(TABLE), heading("#### Deeper"), code(TABLE)]
+    path = write(tmp_path / "a.ipynb", *cells, heading("### Seen"), code(TABLE))
+    assert main_line(path) == (2, 1, 1, 0)
+
+
+def test_two_folded_headings_may_follow_each_other(tmp_path):
+    cells = [heading("### One", True), code(), heading("### Two", True), code()]
+    assert main_line(write(tmp_path / "a.ipynb", *cells, heading("## On"), code())) == (3, 1, 0, 0)
