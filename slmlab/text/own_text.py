@@ -2,7 +2,7 @@
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,6 +99,18 @@ class OwnText:
         train_ids, val_ids = encoded(train.text, tokenizer), encoded(val.text, tokenizer)
         return Dataset(train_ids, val_ids, tokenizer, source).with_test(test.text)
 
+    @cached_property
+    def overlaps(self) -> dict[str, float]:
+        """Shares of the "validation" and "held-out" parts that appear in the training part.
+
+        Of their 8-token sequences, in GPT-2's tokens: so they can be compared, whatever vocabulary
+        a model has. NaN for a part of fewer tokens.
+        """
+        gpt2 = gpt2_tokenizer()
+        train, val, test = (encoded(part.text, gpt2) for part in self.parts[:3])
+        data = Dataset(train, val, gpt2)
+        return {"validation": data.overlap(), "held-out": replace(data, val=test).overlap()}
+
     def prompts(self, n: int = 8) -> tuple[str, ...]:
         """Beginnings of lines to try a model with, all of them different, a few tokens each.
 
@@ -125,7 +137,7 @@ def read_text(path: Path | str, max_bytes: int = MAX_BYTES) -> OwnText:
 
     UTF-8 is tried first, and UTF-16 and UTF-32 with their marks; else the encoding is guessed.
     Binary files, empty ones, links, pipes and devices are skipped, and so is what begins with a
-    dot; after `max_bytes` bytes, or 100 million, the rest is cut. What was left out stands in
+    dot; after `max_bytes` bytes, or 100 million, the rest is cut. What was left out is in
     `skipped`.
 
     Raises:
