@@ -275,10 +275,10 @@ def _dataset(excerpt: Excerpt, tested: bool) -> Dataset:
     if vocabulary.startswith("bpe-"):
         gpt2 = gpt2_tokenizer()
         text = gpt2.decode(gpt2.encode(text)[:n_tokens])
+        n_tokens = len(tokenizer.encode(text))
     source = {"kind": "excerpt", "vocabulary": vocabulary, "order": excerpt.order}
     if excerpt.validation == "last tenth":
-        n = len(tokenizer.encode(text)) if vocabulary.startswith("bpe-") else n_tokens
-        return Dataset.from_text(text, tokenizer, n, source=source)
+        return Dataset.from_text(text, tokenizer, n_tokens, source=source)
     ids = torch.tensor(tokenizer.encode(text)[:n_tokens])
     val = torch.tensor(tokenizer.encode(load_held_out().text))
     return Dataset(ids, val, tokenizer, source)
