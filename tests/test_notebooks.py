@@ -17,7 +17,6 @@ PACED = {f"{x['notebook']}.ipynb" for x in LESSONS if x["notebook"][0].isdigit()
 # Words, cells of code, tables and pictures that a learner goes through who unfolds nothing.
 BUDGETS = dict.fromkeys(("00", "01", "02", "03", "04"), (1_600, 20, 9)) | {"05": (2_400, 28, 14)}
 LATER = (2_200, 26, 12)  # lessons from 06 on
-TOO_LONG_YET = ("05",)
 MACHINE_PATH = re.compile(r"(?<![\w/.])/(?:home|root|tmp|Users|work)/|[A-Z]:\\\\?Users")
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.name}")
@@ -97,8 +96,6 @@ def test_answers_stay_folded_until_their_cells_are_run(path):
 def test_its_main_line_is_within_its_budget(path):
     if path.parent.name != "notebooks" or path.name not in PACED:
         pytest.skip("no lesson with a main line")
-    if path.name[:2] in TOO_LONG_YET:
-        pytest.skip("too long yet")
     line = main_line(path)
     counted = {"words": line.words, "cells": line.cells, "tables and pictures": line.shown}
     budget = dict(zip(counted, BUDGETS.get(path.name[:2], LATER), strict=True))
