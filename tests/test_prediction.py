@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import slmlab as lab
+from slmlab.show.plots.chart import HELD_OUT
 from slmlab.show.widgets import guesses
 from slmlab.show.widgets.guesses import predictions
 from slmlab.show.widgets.prediction import PredictionCard
@@ -292,6 +293,14 @@ def test_a_result_is_shown_as_a_table_with_its_judgement(ended, shown):
     assert bundle["text/plain"] == str(reveal)
     assert "+1.60" in bundle["text/html"]
     assert "in the right band" in bundle["text/html"]
+
+
+@pytest.mark.parametrize(("real", "right"), [(1.6, True), (0.98, False), (math.nan, False)])
+def test_only_a_right_band_is_marked_as_right(ended, shown, real, right):
+    reveal = PredictionCard("Phase 2", 1.0).reveal(ended(real))
+    reveal._ipython_display_()
+    assert reveal.right is right
+    assert (f"4px solid {HELD_OUT}" in shown[0]["text/html"]) is right
 
 
 def test_titles_and_names_are_not_taken_for_html(ended, shown):
