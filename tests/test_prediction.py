@@ -51,6 +51,7 @@ def test_untouched_it_holds_the_start_values():
     assert (card.gap, card.best_step, card.locked) == (2.5, 1400, False)
     assert not any(control.disabled for control in controls(card))
     assert "Not locked" in card.status.value
+    assert card.lock_button.description == "Lock my guess"
 
 
 def test_the_best_step_starts_in_the_middle():
@@ -76,6 +77,12 @@ def test_moving_the_sliders_changes_guess_words_and_sketch():
     assert "circle" in sketch
     assert card.sketch.value != sketch
     assert (card.gap, card.best_step) == (5.5, 600)
+
+
+@pytest.mark.parametrize(("gap", "times"), [(-1.0, "0.4"), (1.0, "2.7"), (9.0, "8,103")])
+def test_a_gap_is_a_ratio_of_perplexities(gap, times):
+    meaning = PredictionCard("Phase 2", gap).meaning.value
+    assert f"</b>: validation perplexity is {times} × training's" in meaning
 
 
 def test_a_gap_has_one_decimal_and_no_negative_zero():
@@ -114,6 +121,7 @@ def test_locking_keeps_the_guess_and_says_so():
     assert card.locked
     assert all(control.disabled for control in controls(card))
     assert "Locked: gap +3.2, best step 1,400." in card.status.value
+    assert card.lock_button.description == "Locked"
     card.gap_slider.value = 0.0
     assert card.gap == 3.2
 
