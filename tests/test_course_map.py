@@ -66,6 +66,13 @@ def test_results_and_exercises_are_counted():
     assert done["01"] == "2 exercises solved"
 
 
+def test_a_row_says_how_long_a_lesson_takes_and_what_was_done():
+    page = CourseMap(finished("00"))._repr_html_()
+    first = next(iter(CourseMap(Progress()).done))
+    assert f">{first.minutes} min · quiz: {first.questions} right</span>" in page
+    assert "<span" not in page[page.rindex("playground.ipynb") :]  # it has neither
+
+
 def test_each_card_of_a_lesson_has_a_place_on_the_map():
     cards = {lesson.card for lesson in CourseMap(Progress()).done}
     assert {f"Phase {phase.number}" for phase in lab.PHASES} <= cards

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 import slmlab as lab
 from slmlab.show import plots
-from slmlab.show.plots.chart import BITS, GUESS, HELD_OUT, MUTED, SERIES, TRAIN, VAL
+from slmlab.show.plots.chart import BITS, GUESS, HELD_OUT, SERIES, TRAIN, VAL
 from slmlab.show.plots.layout import apart
 from slmlab.study.diagnosis import early_stop
 from slmlab.text.files import printable
 
+BLACK = "black"  # in a page it is the colour of the text
 NATS = "(nats per token)"
 NAMED = [("training", TRAIN), ("validation", VAL), ("held-out scripts", HELD_OUT)]
 
@@ -73,9 +74,9 @@ def test_loss_curves(runs, finished):
     assert legend(axes) == [
         "your run",
         "recorded run",
+        f"lowest: step {finished.state.best_step} (your run) and step {runs[0].state.best_step} "
+        "(recorded run)",
         "published",
-        f"your run: lowest at step {finished.state.best_step}",
-        f"recorded run: lowest at step {runs[0].state.best_step}",
         "5-gram (the number to beat)",
         "your guess: gap +1.5",
     ]
@@ -88,7 +89,7 @@ def test_loss_curves(runs, finished):
     assert points(axes) == [
         (run.state.best_step, run.state.best_val_loss) for run in (finished, runs[0])
     ]
-    assert across(axes) == [(lab.number_to_beat(runs[0].dataset).val_loss, VAL)]
+    assert across(axes) == [(lab.number_to_beat(runs[0].dataset).val_loss, BLACK)]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", f"loss {NATS}")
     assert axes.get_title() == (
         f"Your run: the gap ends at {finished.gap:+.2f}; recorded run: the gap ends at "
@@ -108,12 +109,18 @@ def test_one_evaluation_is_seen_as_two_dots(runs):
 
 
 def test_a_short_run_has_a_panel_of_its_own(runs, finished):
-    """Of 6 steps nothing would be seen beside 60."""
+    """Of 6 steps nothing would be seen beside 60, nor on an axis of the losses of 60."""
     chart = lab.loss_curves(runs[0], recorded=finished, published=lab.PHASES[1], guess=1.0)
     own, full = chart.axes
     assert own.get_xlim() == (0, 6)
     assert full.get_xlim()[1] >= 60
-    assert own.get_ylim() == full.get_ylim()
+    losses = runs[0].history[["train_loss", "val_loss"]].to_numpy()
+    low, high = own.get_ylim()
+    assert 0 < low < losses.min() and losses.max() < high
+    assert high - low < 1.5 * (losses.max() - losses.min())
+    assert full.get_ylim()[0] == 0
+    assert (len(lines(own)), across(own)) == (2, [])
+    assert runs[0].history["val_loss"].tolist() not in [y for _, y, _ in lines(full)]
     assert [axes.get_title().replace("\n", " ") for axes in chart.axes] == [
         f"Your run: the gap ends at {runs[0].gap:+.2f}",
         f"Recorded run: the gap ends at {finished.gap:+.2f}",
@@ -123,8 +130,8 @@ def test_a_short_run_has_a_panel_of_its_own(runs, finished):
         finished.state.best_step,
     ]
     assert own.get_legend() is None
-    assert f"your run: lowest at step {runs[0].state.best_step}" in legend(full)
-    assert (ends(own), len(ends(full))) == ([], 2)
+    assert f"lowest: step {runs[0].state.best_step} (your run)" in legend(full)[0]
+    assert (len(ends(own)), len(ends(full))) == (2, 2)
     assert is_a_picture(chart)
     assert f"{runs[0].gap:+.2f}" in chart.description
     assert f"{finished.gap:+.2f}" in chart.description
@@ -161,7 +168,7 @@ def test_compared(runs):
     ]
     for (_, y, colour), (losses, unit, own) in zip(lines(axes), expected, strict=True):
         assert (y, colour) == (pytest.approx((losses * unit).tolist()), own)
-    assert across(axes) == [(lab.number_to_beat(data).test_bits, MUTED)]
+    assert across(axes) == [(lab.number_to_beat(data).test_bits, BLACK)]
     assert axes.get_ylabel() == BITS
     assert axes.get_title() == "Held-out loss (thick) and training loss (thin)"
     assert is_a_picture(chart)
@@ -228,7 +235,7 @@ def test_exam_curves(runs):
     for dot, ring, losses in zip(points(axes)[::2], points(axes)[1::2], bits, strict=True):
         assert dot == (100, losses.iloc[-1])
         assert ring == (pytest.approx(done[losses.argmin()]), losses.min())
-    assert across(axes) == [(lab.number_to_beat(data).test_bits, MUTED)]  # both groups share it
+    assert across(axes) == [(lab.number_to_beat(data).test_bits, BLACK)]  # both groups share it
     assert axes.get_ylabel() == f"held-out {BITS}"
     assert axes.get_title() == "Held-out loss (3 runs)"
     assert plots.exam_curves({"a": runs}, title="All").axes[0].get_title() == "All"
@@ -295,7 +302,7 @@ def test_stopping_points(runs):
         assert points(axes)[0] == (stop["best step"], best)
         lowest = [run.history[column].min() for run in runs]
         number = getattr(lab.number_to_beat(runs[0].dataset), column)
-        assert across(axes) == [(number, MUTED)]
+        assert across(axes) == [(number, BLACK)]
         assert axes.get_ylim() == pytest.approx((min(*lowest, number) - 0.1, max(lowest) + 1))
     assert legend(above) == [*(run.name for run in runs), "5-gram (the number to beat)"]
     assert [axes.get_ylabel() for axes in chart.axes] == [
@@ -344,7 +351,7 @@ def test_no_words_lie_on_the_curves_or_on_each_other(runs, finished):
         [legend_box] = [
             axes.get_legend().get_window_extent() for axes in chart.axes if axes.get_legend()
         ]
-        assert all(name.x0 >= max(panel.x1 for panel in panels) for name in names)
+        assert all(not name.overlaps(panel) for name in names for panel in panels)
         assert not any(one.overlaps(other) for one, other in combinations(names, 2))
         assert legend_box.y1 <= min(panel.y0 for panel in panels)
         assert all(title.y0 >= max(panel.y1 for panel in panels) for title in titles)

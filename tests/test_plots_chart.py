@@ -85,6 +85,10 @@ def test_lines_have_contrast_on_a_light_and_a_dark_page():
             assert contrast(rgb(colour), rgb(page)) >= 3, (colour, page)
 
 
+def test_a_guess_looks_like_no_loss():
+    assert style.GUESS not in (style.TRAIN, style.VAL, style.HELD_OUT, style.MUTED)
+
+
 def test_words_in_colour_have_more():
     """They are mixed with the colour of the page's text."""
     for colour in COLOURS:

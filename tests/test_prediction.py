@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import slmlab as lab
+from slmlab.show.plots.chart import HELD_OUT
 from slmlab.show.widgets import guesses
 from slmlab.show.widgets.guesses import predictions
 from slmlab.show.widgets.prediction import PredictionCard
@@ -50,6 +51,7 @@ def test_untouched_it_holds_the_start_values():
     assert (card.gap, card.best_step, card.locked) == (2.5, 1400, False)
     assert not any(control.disabled for control in controls(card))
     assert "Not locked" in card.status.value
+    assert card.lock_button.description == "Lock my guess"
 
 
 def test_the_best_step_starts_in_the_middle():
@@ -75,6 +77,12 @@ def test_moving_the_sliders_changes_guess_words_and_sketch():
     assert "circle" in sketch
     assert card.sketch.value != sketch
     assert (card.gap, card.best_step) == (5.5, 600)
+
+
+@pytest.mark.parametrize(("gap", "times"), [(-1.0, "0.4"), (1.0, "2.7"), (9.0, "8,103")])
+def test_a_gap_is_a_ratio_of_perplexities(gap, times):
+    meaning = PredictionCard("Phase 2", gap).meaning.value
+    assert f"</b>: validation perplexity is {times} × training's" in meaning
 
 
 def test_a_gap_has_one_decimal_and_no_negative_zero():
@@ -113,6 +121,7 @@ def test_locking_keeps_the_guess_and_says_so():
     assert card.locked
     assert all(control.disabled for control in controls(card))
     assert "Locked: gap +3.2, best step 1,400." in card.status.value
+    assert card.lock_button.description == "Locked"
     card.gap_slider.value = 0.0
     assert card.gap == 3.2
 
@@ -292,6 +301,14 @@ def test_a_result_is_shown_as_a_table_with_its_judgement(ended, shown):
     assert bundle["text/plain"] == str(reveal)
     assert "+1.60" in bundle["text/html"]
     assert "in the right band" in bundle["text/html"]
+
+
+@pytest.mark.parametrize(("real", "right"), [(1.6, True), (0.98, False), (math.nan, False)])
+def test_only_a_right_band_is_marked_as_right(ended, shown, real, right):
+    reveal = PredictionCard("Phase 2", 1.0).reveal(ended(real))
+    reveal._ipython_display_()
+    assert reveal.right is right
+    assert (f"4px solid {HELD_OUT}" in shown[0]["text/html"]) is right
 
 
 def test_titles_and_names_are_not_taken_for_html(ended, shown):

@@ -26,7 +26,7 @@ def own_run(dataset, tiny):
 
 def test_the_report_prints_its_measures(finished):
     text = str(lab.report(finished))
-    assert text.startswith("tiny\nAfter 60 steps the run has a training loss of ")
+    assert text.startswith(f"tiny\nThe run ends at a gap of {finished.gap:+.2f}; ")
     for part in ("training loss", "validation loss", "gap", "parameters per training token"):
         assert part in text
     for part in ("epochs", "copied", "samples that parse", "bits per byte", "perplexity"):
@@ -86,6 +86,21 @@ def test_no_band_is_claimed_for_a_run_of_a_few_steps(finished, step, judged):
     )
 
 
+def test_the_outcome_is_short_and_leaves_a_short_run_unjudged(finished):
+    first = finished.state.history[0]
+    state = replace(finished.state, history=[first, replace(first, step=5)], step=5, best_step=5)
+    short, full = replace(finished, state=state), lab.PHASES[0].recorded("right-sized")
+    ended = f"ends at a gap of {full.gap:+.2f}; its validation loss was lowest at step 350."
+    assert lab.report(short, recorded=full).outcome == (
+        f"After 5 steps it is too early to judge. The recorded run {ended}"
+    )
+    assert lab.report(full).outcome == f"The run {ended}"
+    running = replace(finished, state=replace(finished.state, status="running", best_step=60))
+    assert lab.report(running).outcome == (
+        f"The run is at a gap of {finished.gap:+.2f}; its validation loss was lowest at the end."
+    )
+
+
 def test_a_run_that_used_up_its_time_is_out_of_time(finished):
     timed = replace(finished.config, max_steps=None, seconds=9)
     for config, word in ((finished.config, "finished"), (timed, "out of time")):
@@ -114,7 +129,8 @@ def test_a_notebook_shows_the_curves_and_the_measures(finished, shown):
     assert isinstance(chart, Chart)
     assert is_a_picture(chart)
     assert "validation loss" in html.data
-    assert f"<p>{chart.description}</p>" in html.data
+    assert f"<p>{lab.report(finished).outcome}</p>" in html.data
+    assert chart.description not in html.data  # it is the picture's, for who does not see it
     assert html.data.count("scope='row'") == len(lab.report(finished).measures)
     assert html.data.count("scope='col'") == 3
     assert "What it writes" in html.data

@@ -54,12 +54,12 @@ def first_cell(run: lab.Run) -> str:
     """What the first cell of lesson 00 shows between its marks."""
     sample = recital(run)
     return (
-        f"A model wrote this at step {sample['step']}, after the prompt `{sample['prompt']}`:\n\n"
-        f"```python\n{sample['text']}\n```\n\n"
-        "A script in its training text has these lines:\n\n"
+        f"**The model wrote** at step {sample['step']}, after the prompt `{sample['prompt']}`:\n\n"
+        f"```python\n{sample['text'].rstrip()}\n```\n\n"
+        "**The training script** has these lines:\n\n"
         f"```python\n{beside(run, sample)}\n```\n\n"
-        "Has it learnt to program, or has it learnt sixty lines by heart? "
-        f"(The longest recital of the recorded run `{run.name}`.)\n"
+        "No sample of the recorded run repeats a longer piece of its text.\n"
+        "Has the model learnt to program, or has it learnt sixty lines by heart?\n"
     )
 
 

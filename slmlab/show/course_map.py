@@ -10,7 +10,6 @@ from slmlab.text.files import data_path, read_json
 # The next step is told apart by a line as well as by its word.
 NEXT = "border-left:4px solid #0072B2;padding-left:8px"
 OTHER = "border-left:4px solid transparent;padding-left:8px"
-CELL = "padding:6px 14px 6px 0;vertical-align:top;text-align:left"
 
 
 class Lesson(NamedTuple):
@@ -66,7 +65,7 @@ def lessons() -> list[Lesson]:
 
 
 class CourseMap:
-    """The lessons in a table, with a link to the next step, as a notebook shows it.
+    """The lessons in a list, with a link to the next step, as a notebook shows it.
 
     Args:
         kept: what the learner did; as it was kept on this computer if not given.
@@ -99,26 +98,22 @@ class CourseMap:
         return f"Next: {self.step} {self.next.title}"
 
     def _repr_html_(self) -> str:
-        heads = "".join(f"<th style='{CELL}'>{head}</th>" for head in ("lesson", "minutes", "you"))
         rows = "".join(self._row(lesson) for lesson in self.done)
         minutes = f" (about {self.next.minutes} minutes)" if self.next.minutes else ""
         return (
-            "<div class='slm-course-map' style='line-height:1.45;max-width:900px'>"
+            "<div class='slm-course-map' style='line-height:1.45;max-width:700px'>"
             f"<p style='font-size:115%;{NEXT}'><b>Next:</b> {self.step} {_link(self.next)}{minutes}"
-            f"</p><table style='border-collapse:collapse'><tr>{heads}</tr>{rows}</table></div>"
+            f"</p><ul style='list-style:none;margin:0;padding:0'>{rows}</ul></div>"
         )
 
     def _row(self, lesson: Lesson) -> str:
         number = f"{lesson.key} " if lesson.key.isdigit() else ""
-        cells = {
-            NEXT if lesson == self.next else OTHER: (
-                f"{number}<b>{_link(lesson)}</b><br>{escape(lesson.question)}"
-            ),
-            "text-align:right": str(lesson.minutes or "–"),
-            "min-width:8em": str(self.done[lesson]) or "–",
-        }
-        row = "".join(f"<td style='{CELL};{style}'>{cell}</td>" for style, cell in cells.items())
-        return f"<tr>{row}</tr>"
+        lines = [f"{number}<b>{_link(lesson)}</b>", escape(lesson.question)]
+        minutes = f"{lesson.minutes} min" if lesson.minutes else ""
+        if notes := " · ".join(filter(None, [minutes, str(self.done[lesson])])):
+            lines.append(f"<span style='opacity:0.75'>{notes}</span>")
+        style = NEXT if lesson == self.next else OTHER
+        return f"<li style='{style};margin:0 0 12px'>{'<br>'.join(lines)}</li>"
 
 
 def _done(lesson: Lesson, kept: Progress) -> Done:

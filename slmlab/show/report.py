@@ -11,7 +11,7 @@ from slmlab.show.harmless import in_terminal
 from slmlab.show.plots.chart import Chart
 from slmlab.show.plots.curves import loss_curves
 from slmlab.show.runs import evaluated
-from slmlab.show.words import FEW_STEPS, ending, number, of_steps
+from slmlab.show.words import FEW_STEPS, ending, number, of_steps, outcome_in_words
 from slmlab.study.baseline import NUMBER_TO_BEAT, beside_counting
 from slmlab.study.diagnosis import GAP_BANDS, advice, gap_band
 from slmlab.study.domain import domain_names
@@ -26,11 +26,12 @@ Measure = tuple[str, str, str]  # its name, its value, and how to read it
 class Report:
     """A report: print it for text; in a notebook, end a cell with it for the curves as well.
 
-    `measures` has one row per measure, with its `value` and its `reading`. Without samples,
-    `prompt` and `sample` are empty.
+    `outcome` says what became of the gap. `measures` has one row per measure, with its `value` and
+    its `reading`. Without samples, `prompt` and `sample` are empty.
     """
 
     title: str
+    outcome: str
     measures: pd.DataFrame
     warnings: tuple[str, ...]
     prompt: str
@@ -38,7 +39,7 @@ class Report:
     chart: Chart
 
     def __str__(self) -> str:
-        lines = [self.title, self.chart.description]
+        lines = [self.title, self.outcome]
         rows = self.measures.iterrows()
         lines += [f"{name:31}{row.value:>9}  {row.reading}" for name, row in rows]
         lines += [f"! {warning}" for warning in self.warnings]
@@ -63,7 +64,7 @@ class Report:
             for measure, row in self.measures.iterrows()
         )
         page = (
-            f"<p><b>{escape(self.title)}</b></p><p>{escape(self.chart.description)}</p>"
+            f"<p><b>{escape(self.title)}</b></p><p>{escape(self.outcome)}</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         )
         if self.warnings:
@@ -93,6 +94,7 @@ def report(
     are not finite.
     """
     with evaluated(run).state.lock:  # another thread may be training this model
+        chart = loss_curves(run, recorded=recorded, published=published, guess=guess)
         measures = [
             *_measures_of_skill(run),
             *_measures_of_samples(run),
@@ -106,11 +108,12 @@ def report(
         table = pd.DataFrame(measures, columns=["measure", "value", "reading"])
         return Report(
             title=run.name,
+            outcome=outcome_in_words(run, recorded),
             measures=table.set_index("measure"),
             warnings=tuple(advice(run)),
             prompt=first["prompt"],
             sample=first["text"],
-            chart=loss_curves(run, recorded=recorded, published=published, guess=guess),
+            chart=chart,
         )
 
 

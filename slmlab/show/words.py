@@ -56,8 +56,29 @@ def losses_in_words(run: Run, whose: str = "the run") -> str:
         return said
     if best.best_step == last.step:
         return f"{said} The validation loss has not been lower before."
-    where = f"step {best.best_step:,}" if best.best_step else "the start"
-    return f"{said} The validation loss was lowest at {where}, with {best.best_val_loss:.2f}."
+    return f"{said} The validation loss was lowest at {_best(run)}, with {best.best_val_loss:.2f}."
+
+
+def _best(run: Run) -> str:
+    """Where a run's validation loss was lowest."""
+    step = run.state.best_step
+    return {0: "the start", run.last.step: "the end"}.get(step, f"step {step:,}")
+
+
+def outcome_in_words(run: Run, recorded: Run | None = None) -> str:
+    """What became of the gap, in a sentence or two; the figure and the table have the numbers."""
+    said = _outcome("The run" if recorded is None else "Your run", run)
+    if run.last.step < FEW_STEPS:
+        said = f"After {of_steps(run.last.step)} it is too early to judge."
+    return said if recorded is None else f"{said} {_outcome('The recorded run', recorded)}"
+
+
+def _outcome(whose: str, run: Run) -> str:
+    verb = "is" if ending(run) == "so far" else "ends"
+    said = f"{whose} {verb} at a gap of {number(run.gap, '+.2f')}"
+    if math.isfinite(run.state.best_val_loss):
+        said += f"; its validation loss was lowest at {_best(run)}"
+    return f"{said}."
 
 
 def curves_in_words(run: Run, recorded: Run | None = None) -> str:

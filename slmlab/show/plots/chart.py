@@ -19,8 +19,8 @@ from slmlab.show.runs import short
 # The three darker colours of Okabe and Ito, and three more that colour-blind readers can tell from
 # them. Each has a contrast of at least 3 on a white page and on a black one.
 TRAIN, VAL, HELD_OUT, MUTED = "#0072B2", "#D55E00", "#009E73", "#888888"
-GUESS = HELD_OUT  # no figure draws both
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#8C4AF2", "#86592D", "#6B8AF0")
+GUESS = SERIES[3]  # of a learner, in figures of losses only
 # For the five kinds of parameters, in the order of `GPTConfig.parameter_counts`.
 PARAMETER_COLOURS = ("#0072B2", "#6B8AF0", "#86592D", "#009E73", "#888888")
 ON_PALE = "#222222"  # of letters on pale fields, whatever the page's own text is

@@ -13,6 +13,7 @@ from slmlab.show.plots.chart import (
     BITS,
     GUESS,
     HELD_OUT,
+    LOSS,
     MUTED,
     VAL,
     Chart,
@@ -30,6 +31,7 @@ from slmlab.show.plots.strokes import (
     draw_numbers,
     is_tested,
     losses_over_steps,
+    over_steps,
     ring,
     some,
     tested,
@@ -54,10 +56,10 @@ def loss_curves(
     """Training and validation loss against the step, the gap between them shaded.
 
     Dashed: what counting scores on the validation text, the number to beat. `recorded` adds a
-    stored full run (thin lines), beside which a short run gets a panel of its own; `published` the
-    experiment's curves (dots); `guess` marks a predicted final gap as a bar at the right edge, on
-    top of the training loss. Raises `ValueError` for a run that was not trained, or a guess that
-    is no number.
+    stored full run (thin lines), beside which a short run gets a panel with a loss axis of its own;
+    `published` the experiment's curves (dots); `guess` marks a predicted final gap as a bar at the
+    right edge, on top of the training loss. Raises `ValueError` for a run that was not trained, or
+    a guess that is no number.
     """
     if guess is not None:
         guess = real_number("guess", guess)
@@ -65,30 +67,34 @@ def loss_curves(
         instance("published", published, Phase)
     full = evaluated(run if recorded is None else recorded)
     runs = [(run, "")] if recorded is None else [(run, "your run"), (full, "recorded run")]
-    longest = max((run, full), key=lambda one: evaluated(one).last.step)
     apart = evaluated(run).last.step < SMALL_PART * full.last.step
     chart = Chart(height=4.2)
-    panels = chart.subplots(1, 1 + apart, sharey=True, squeeze=False)[0]
+    panels = chart.subplots(1, 1 + apart, squeeze=False)[0]
     for axes, shown in zip(panels, [[pair] for pair in runs] if apart else [runs], strict=True):
         _shade_gap(axes, shown[-1][0].history)
-        for drawn, whose in runs:
+        longest = max((one for one, _ in shown), key=lambda one: one.last.step)
+        for drawn, whose in shown:
             width, order = (2.6, 3) if drawn is run else (1.3, 2)  # yours is on top
+            whose = "" if apart else whose  # a panel of one run has it in its title
             pair = _pair(axes, drawn.history, whose, linewidth=width, zorder=order)
             if drawn is longest:
                 lines = pair
-        if published is not None:
-            _pair(axes, published.curve, "published", linewidth=1.8, linestyle=":")
-        for marked_run, whose in shown:
-            _mark_lowest(axes, marked_run, whose)
-        draw_numbers(axes, [(number_to_beat(full.dataset).val_loss, VAL)])
-        losses_over_steps(axes)
+        for drawn, _ in shown:
+            _mark_lowest(axes, drawn, _lowest_in_words(runs))
+        ends = zip(LOSSES[:2], lines, strict=True)
+        name_ends(
+            axes, [(name, line, getattr(longest.last, loss)) for (loss, name, _), line in ends]
+        )
         axes.set_title(_title(shown))
     if apart:
-        panels[0].set_xlim(0, max(1, run.last.step))
+        over_steps(panels[0])
+        panels[0].set(xlim=(0, max(1, run.last.step)), ylabel=LOSS)
+    if published is not None:
+        _pair(axes, published.curve, "published", linewidth=1.8, linestyle=":")
+    draw_numbers(axes, [(number_to_beat(full.dataset).val_loss, VAL)])
+    losses_over_steps(axes)
     if guess is not None:
         _draw_guess(axes, full, guess)
-    ends = zip(LOSSES[:2], lines, strict=True)
-    name_ends(axes, [(name, line, getattr(longest.last, loss)) for (loss, name, _), line in ends])
     for panel in panels:
         finished(chart, panel, legend=panel is axes)
     chart.description = curves_in_words(run, recorded)
@@ -110,13 +116,21 @@ def _pair(axes: Axes, table: pd.DataFrame, whose: str, **style: Any) -> list[Lin
     ]
 
 
-def _mark_lowest(axes: Axes, run: Run, whose: str) -> None:
+def _mark_lowest(axes: Axes, run: Run, label: str) -> None:
     """A ring at the lowest validation loss; its step is in the legend, where it hides no curve."""
     best = run.state
     if math.isfinite(best.best_val_loss):
-        label = f"{whose}: lowest at step {best.best_step:,}" if whose else ""
-        label = label or f"lowest: step {best.best_step:,}"
         ring(axes, best.best_step, best.best_val_loss, VAL, label=label)
+
+
+def _lowest_in_words(runs: Sequence[tuple[Run, str]]) -> str:
+    """The one name of all rings in the legend."""
+    steps = [
+        f"step {run.state.best_step:,}" + (f" ({whose})" if whose else "")
+        for run, whose in runs
+        if math.isfinite(run.state.best_val_loss)
+    ]
+    return f"lowest: {joined(steps)}"
 
 
 def _draw_guess(axes: Axes, run: Run, guess: float) -> None:

@@ -45,24 +45,26 @@ class Layout(LayoutEngine):
             return
         rows, columns = every[0][1].get_gridspec().get_geometry()
         first = [axes for axes, place in every if place.is_first_col()]
+        inner = [axes for axes, place in every if not place.is_first_col()]
         above = [axes for axes, place in every if place.is_first_row()]
-        labels = [label.get_text() for axes in first for label in axes.get_yticklabels()]
         ends = [end for axes, place in every if place.is_last_col() for end in _ends(axes)]
-        left = EDGE + _widest(labels) + EDGE
+        ended = [end for axes, place in every if not place.is_last_col() for end in _ends(axes)]
+        left = EDGE + _widest_ticks(first) + EDGE
         right = EDGE + max(HALF_A_NUMBER, NEXT + _widest(end.get_text() for end in ends))
+        beside = BETWEEN_COLUMNS + _widest(end.get_text() for end in ended) + _widest_ticks(inner)
         title = max(_lines(axes.get_title()) for axes in above) * TITLE / LETTERS * LINE
         named = max(_lines(axes.get_ylabel()) for axes in above) * LINE
         top = EDGE + title + named + EDGE
         bottom = _legend_height(fig) + _height_below(fig.axes) + EDGE
         between = 3 * EDGE + max(_lines(axes.get_ylabel()) for axes in first) * LINE
-        panel = (width - left - right - (columns - 1) * BETWEEN_COLUMNS) / columns
+        panel = (width - left - right - (columns - 1) * beside) / columns
         tall = (height - top - bottom - (rows - 1) * between) / rows
         fig.subplots_adjust(
             left=left / width,
             right=1 - right / width,
             top=1 - top / height,
             bottom=bottom / height,
-            wspace=BETWEEN_COLUMNS / panel,
+            wspace=beside / panel,
             hspace=between / tall,
         )
         for axes, place in every:
@@ -76,6 +78,10 @@ class Layout(LayoutEngine):
 
 def _ends(axes: Axes) -> list[Annotation]:
     return [text for text in axes.texts if isinstance(text, Annotation)]
+
+
+def _widest_ticks(every: Iterable[Axes]) -> float:
+    return _widest(label.get_text() for axes in every for label in axes.get_yticklabels())
 
 
 def _part(axes: Axes, high: float) -> None:

@@ -38,10 +38,15 @@ def ring(axes: Axes, x: float, y: float, colour: str, **style: Any) -> None:
 
 
 def draw_numbers(axes: Axes, numbers: Iterable[tuple[float, str]]) -> None:
-    """Dashed lines across: numbers to beat, each in its colour, or grey where several share it."""
+    """Dashed lines across: numbers to beat, each in its colour, or grey where several share it.
+
+    A single number is black, in every figure.
+    """
     colours: dict[float, str] = {}
     for loss, colour in numbers:
         colours[loss] = colour if colours.get(loss, colour) == colour else MUTED
+    if len(colours) == 1:
+        colours = dict.fromkeys(colours, "black")
     style: dict[str, Any] = {"linestyle": "--", "linewidth": 1.4}
     for loss, colour in colours.items():
         axes.axhline(loss, color=colour, zorder=1, **style)

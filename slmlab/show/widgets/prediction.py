@@ -1,7 +1,6 @@
 """A card for a guess: made before a run, laid beside its result after it."""
 
 import math
-from html import escape
 
 import ipywidgets
 
@@ -120,9 +119,7 @@ class PredictionCard(Panel):
             value=guess.gap,
             description="gap at the end",
         )
-        # Text gets the height of its longest version, so that nothing below it moves.
         self.meaning = live()
-        self.meaning.layout.min_height = "44px"
         self.step_slider = None
         if guess.steps is not None and guess.best_step is not None:
             offered = _offered(guess.best_step, guess.steps)
@@ -132,7 +129,8 @@ class PredictionCard(Panel):
                 description="best step",
             )
         self._sliders = [s for s in (self.gap_slider, self.step_slider) if s is not None]
-        self.lock_button = ipywidgets.Button(description="Lock my guess", button_style="primary")
+        self.lock_button = ipywidgets.Button(button_style="primary")
+        # Text gets the height of its longest version, so that nothing below it moves.
         self.status = live()
         self.status.layout.min_height = "44px"
         self.sketch = ipywidgets.HTML(layout=ipywidgets.Layout(width="400px", max_width="100%"))
@@ -172,9 +170,11 @@ class PredictionCard(Panel):
         guess = self._guess
         for control in (*self._sliders, self.lock_button):
             control.disabled = not guess.open
-        band = gap_band(self.gap)
+        self.lock_button.description = "Locked" if guess.locked else "Lock my guess"
+        ratio = math.exp(self.gap)
         self.meaning.value = paragraph(
-            f"The band of {self.gap:+.1f} is <b>{band.name}</b>: {escape(band.meaning)}."
+            f"<b>{gap_band(self.gap).name}</b>: validation perplexity is "
+            f"{ratio:,.{0 if ratio > 10 else 1}f} × training's."
         )
         self.sketch.value = sketch(guess)
         if guess.locked:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 from slmlab.engine.runs import Run
-from slmlab.show.plots.chart import GUESS, MUTED, VAL, Chart, finished
+from slmlab.show.plots.chart import GUESS, HELD_OUT, MUTED, VAL, Chart, finished
 from slmlab.show.plots.layout import name_ends
 from slmlab.show.plots.strokes import LOSSES, curve, losses_over_steps, ring
 from slmlab.show.progress import Prediction
@@ -15,20 +15,23 @@ from slmlab.show.widgets.sketch import sketched_losses
 from slmlab.show.words import losses_in_words
 from slmlab.study.diagnosis import gap_band
 
+RIGHT = HELD_OUT  # the green of the panels' right answers
+
 
 @dataclass(frozen=True)
 class Reveal:
     """A guess beside the result: print it for text, or end a cell with it.
 
     `guesser` heads the column of the guess; `rows` hold what is compared, the guess, the run and
-    their distance; `judgement` says it in words. A locked guess is drawn over the run's losses in
-    `chart`, unless these are no numbers.
+    their distance; `judgement` says it in words, and `right` whether the band is. A locked guess is
+    drawn over the run's losses in `chart`, unless these are no numbers.
     """
 
     title: str
     guesser: str
     rows: list[list[str]]
     judgement: str
+    right: bool
     chart: Chart | None = None
 
     @property
@@ -48,7 +51,7 @@ class Reveal:
         drawn = "" if self.chart is None else self.chart.html()
         page = (
             f"<p><b>{escape(self.title)}</b></p>{drawn}{table_html(self._header, self.rows)}"
-            f"<p style='border-left:4px solid {GUESS};padding:2px 12px'>"
+            f"<p style='border-left:4px solid {RIGHT if self.right else MUTED};padding:2px 12px'>"
             f"{escape(self.judgement)}</p>"
         )
         display({"text/plain": str(self), "text/html": page}, raw=True)
@@ -61,6 +64,7 @@ def revealed(title: str, guess: Prediction, run: Run) -> Reveal:
         "your guess" if guess.locked else "not locked",
         _comparison(guess),
         _judgement(guess, run),
+        math.isfinite(guess.real_gap) and gap_band(guess.gap) == gap_band(guess.real_gap),
         overlay(guess, run) if guess.locked and math.isfinite(guess.real_gap) else None,
     )
 

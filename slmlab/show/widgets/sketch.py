@@ -35,10 +35,11 @@ def sketch(guess: Prediction) -> str:
     if guess.best_step is not None:
         ring, lowest = LEFT + WIDTH * best, val.max()
         parts += [
-            f"<path d='M{ring:.1f} {lowest:.1f}V{BOTTOM}' stroke='{VAL}' stroke-dasharray='2 3'/>",
-            f"<circle cx='{ring:.1f}' cy='{lowest:.1f}' r='6' fill='none' stroke='{VAL}' "
+            f"<path d='M{ring:.1f} {lowest:.1f}V{BOTTOM}' stroke='{GUESS}' "
+            "stroke-dasharray='2 3'/>",
+            f"<circle cx='{ring:.1f}' cy='{lowest:.1f}' r='6' fill='none' stroke='{GUESS}' "
             "stroke-width='2'/>",
-            _text(ring, BOTTOM + 15, f"{guess.best_step:,}", VAL),
+            _text(ring, BOTTOM + 15, f"{guess.best_step:,}", GUESS),
         ]
     return (
         f"<svg viewBox='0 0 400 236' role='img' aria-label='{_described(guess)}' "
