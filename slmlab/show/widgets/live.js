@@ -35,7 +35,7 @@ function scaled(figure, data) {
   const em = parseFloat(getComputedStyle(figure).fontSize) || 13;
   const width = figure.clientWidth;
   const height = Math.round(Math.min(26 * em, Math.max(15 * em, 0.5 * width)));
-  const [left, right, top, bottom] = [2.6 * em, width - 8.6 * em, 1.9 * em, height - 2.5 * em];
+  const [left, right, top, bottom] = [2.6 * em, width - 8.6 * em, 1.9 * em, height - 3.3 * em];
   const points = data.lines.flatMap((line) => line.points);
   const steps = Math.max(data.steps, ...points.map(([step]) => step));
   const highest = Math.max(data.level.y, ...points.map(([, bits]) => bits));
@@ -61,7 +61,8 @@ function axes({ em, left, right, bottom, steps, most, x, y, width }) {
     ...across,
     ...along,
     `<text class="tick" x="${left - 8}" y="${0.9 * em}">bits per byte, lower is better</text>`,
-    `<text class="tick" x="${right + 2.4 * em}" y="${below}">step</text>`,
+    `<text class="tick" x="${(left + right) / 2}" y="${below + 1.4 * em}" text-anchor="middle">` +
+      "step</text>",
   ].join("");
 }
 
@@ -87,6 +88,23 @@ function named(line, lines, { x, y }) {
   const [step, bits] = look[0] > exact[0] ? look : exact;
   const text = `${look[0] > exact[0] ? "≈ " : ""}${bits.toFixed(2)} ${line.name}`;
   return { x: x(step) + 8, y: y(bits), text, colour: line.colour, bold: line.width > 2 };
+}
+
+// A ring and words at the lowest held-out loss; beside the last point its name says enough.
+function lowest(lines, { em, right, x, y }) {
+  const heldOut = lines.find((line) => !line.kind && line.name === "held-out");
+  const points = heldOut?.points ?? [];
+  if (points.length < 2) return "";
+  const [step, bits] = points.reduce((best, point) => (point[1] < best[1] ? point : best));
+  const ring = `<circle class="lowest" cx="${x(step)}" cy="${y(bits)}" r="${0.55 * em}"/>`;
+  if (step === points.at(-1)[0]) return ring;
+  const anchor = x(step) + 14 * em < right ? "start" : "end";
+  const words = `lowest: ${bits.toFixed(2)} at step ${written(step)}`;
+  return (
+    ring +
+    `<text class="bold" x="${x(step)}" y="${y(bits) - 1.1 * em}" text-anchor="${anchor}">` +
+    `${words}</text>`
+  );
 }
 
 function writtenOut(labels, { em, top, bottom }) {
@@ -117,6 +135,7 @@ function draw(figure, data) {
     axes(place) +
     `<line class="level" x1="${left}" x2="${right}" y1="${level}" y2="${level}"/>` +
     lines.map((line) => drawn(line, place)).join("") +
+    lowest(lines, place) +
     writtenOut(labels, place);
   figure.querySelector("svg")?.remove();
   figure.prepend(svg);
@@ -128,7 +147,7 @@ function key(lines) {
   const kinds = new Set(lines.map((line) => line.kind || "exact"));
   const said = [];
   if (kinds.has("exact")) said.push("● exact evaluations");
-  if (kinds.has("dots")) said.push("· looks between them: batches, and an estimate of the held-out loss");
+  if (kinds.has("dots")) said.push("small dots: quick estimates");
   if (kinds.has("ghost")) said.push("<i></i> held-out loss of the last run");
   return said.map((words) => `<span>${words}</span>`).join(" ");
 }
