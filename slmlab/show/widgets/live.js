@@ -35,7 +35,7 @@ function scaled(figure, data) {
   const em = parseFloat(getComputedStyle(figure).fontSize) || 13;
   const width = figure.clientWidth;
   const height = Math.round(Math.min(26 * em, Math.max(15 * em, 0.5 * width)));
-  const [left, right, top, bottom] = [2.6 * em, width - 8.6 * em, 1.9 * em, height - 3.3 * em];
+  const [left, right, top, bottom] = [2.6 * em, width - 9 * em, 1.9 * em, height - 3.3 * em];
   const points = data.lines.flatMap((line) => line.points);
   const steps = Math.max(data.steps, ...points.map(([step]) => step));
   const highest = Math.max(data.level.y, ...points.map(([, bits]) => bits));
@@ -82,12 +82,12 @@ function drawn(line, { em, x, y }) {
 }
 
 // The name of a line and its latest value, beside its last point; "≈" where that is a cheap look.
-function named(line, lines, { x, y }) {
+function named(line, lines, { em, x, y }) {
   const looks = lines.find(({ kind, colour }) => kind === "dots" && colour === line.colour);
   const [exact, look] = [line.points.at(-1), looks?.points.at(-1) ?? [-1, 0]];
   const [step, bits] = look[0] > exact[0] ? look : exact;
   const text = `${look[0] > exact[0] ? "≈ " : ""}${bits.toFixed(2)} ${line.name}`;
-  return { x: x(step) + 8, y: y(bits), text, colour: line.colour, bold: line.width > 2 };
+  return { x: x(step) + 0.8 * em, y: y(bits), text, colour: line.colour, bold: line.width > 2 };
 }
 
 // A ring and words at the lowest held-out loss; beside the last point its name says enough.
@@ -126,7 +126,7 @@ function draw(figure, data) {
   const lines = data.lines.filter((line) => line.points.length);
   const labels = lines.filter((line) => !line.kind).map((line) => named(line, lines, place));
   const text = `${data.level.y.toFixed(2)} ${data.level.name}`;
-  labels.push({ x: right + 8, y: level, text, colour: "currentColor", bold: true });
+  labels.push({ x: right + 0.8 * place.em, y: level, text, colour: "currentColor", bold: true });
 
   const svg = document.createElementNS(SVG, "svg");
   const attributes = { role: "img", "aria-label": data.text, width, height, "font-size": place.em };
