@@ -248,7 +248,7 @@ def test_each_knob_says_what_it_is_for(panel):
 
 
 def test_tokens_are_counted_as_tokens(panel):
-    panel.state.value = "phase-1 n_tokens=4321"
+    panel.state.value = "phase-1 n_tokens=4321 block_size=32"
     for name, label in (("n_tokens", "4,321 tokens"), ("block_size", "32 tokens")):
         assert panel.controls[name].label == label
 
