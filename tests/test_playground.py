@@ -10,7 +10,7 @@ import pytest
 
 import slmlab as lab
 from slmlab.show.widgets import comparing, looks
-from slmlab.show.widgets.controls import KNOBS, MORE
+from slmlab.show.widgets.controls import ALL
 from slmlab.show.widgets.readout import duration
 from slmlab.show.widgets.worker import Worker
 from slmlab.study import setups
@@ -161,8 +161,10 @@ def test_before_the_first_training_there_is_a_number_to_beat(panel):
     to_beat = lab.number_to_beat(panel.setup.dataset()).test_bits
     assert panel.curves.data["level"]["y"] == to_beat
     assert panel.curves.data["lines"] == []
+    assert panel.curves.data["steps"] == 20
     assert f"<b>{to_beat:.2f}</b><span>5-gram (the number to beat)" in panel.scores.value
     assert "appears here at every evaluation" in panel.sample.value
+    assert re.fullmatch(r"Press Train: about \d+ s\.", panel.status.value)
     panel.controls["n_tokens"].value = 5_000
     assert panel.curves.data["level"]["y"] < to_beat
 
@@ -173,9 +175,10 @@ def test_training_shows_curves_a_sample_and_the_result(panel):
     assert standing.text == "held-out scripts"
     assert f"<b>{standing.score:.2f}</b><span>held-out score at step 20" in panel.scores.value
     assert f"<b>{standing.number:.2f}</b>" in panel.scores.value
-    assert f"{standing.score - standing.number:.2f} bits per byte to go" in panel.scores.value
+    to_go = standing.score - standing.number
+    assert f"<b>{to_go:.2f}</b><span>bits per byte to go" in panel.scores.value
     assert "step 20" in panel.sample.value
-    assert "Finished at step 20" in panel.status.value
+    assert "Done: 20 steps in" in panel.status.value
     assert panel.said.value == panel.status.value
     assert panel.run.state.step == 20
     assert not panel.train.disabled and panel.train.description == "Train"
@@ -238,13 +241,22 @@ def test_the_last_run_stays_as_a_ghost(panel):
 
 
 def test_each_knob_says_what_it_is_for(panel):
-    for name, knob in {
-        **MORE,
-        **{n: k for group in KNOBS.values() for n, k in group.items()},
-    }.items():
+    for name, knob in ALL.items():
         control = panel.controls[name]
         assert control.description == knob.label
         assert knob.help in (getattr(control, "help", ""), control.tooltip)
+
+
+def test_tokens_are_counted_as_tokens(panel):
+    panel.state.value = "phase-1 n_tokens=4321 block_size=32"
+    for name, label in (("n_tokens", "4,321 tokens"), ("block_size", "32 tokens")):
+        assert panel.controls[name].label == label
+
+
+def test_the_bar_of_parameters_has_a_part_for_the_rest(panel):
+    widths = re.findall(r"<div style='width:([\d.]+)%", panel.readout.value)
+    assert sum(map(float, widths)) == pytest.approx(100, abs=0.3)
+    assert "the rest" in panel.readout.value
 
 
 def test_other_knobs_are_folded(panel):
@@ -348,7 +360,7 @@ def test_two_runs_of_one_second_are_two(panel, tmp_path):
 
 def test_a_set_up_on_another_text_is_kept_as_well(panel, tmp_path):
     train(panel, "phase-1 max_steps=20 eval_interval=20 order=1")
-    assert "Finished at step 20" in panel.status.value
+    assert "Done: 20 steps in" in panel.status.value
     assert "!" not in panel.status.value
     later = lab.Playground(folder=tmp_path / "runs")
     later.comparison.pin.click()
@@ -436,7 +448,7 @@ def test_a_folder_that_cannot_be_written_loses_nothing(tmp_path):
     panel = lab.Playground("phase-1 max_steps=20", tmp_path / "runs")
     assert "No runs can be kept in" in panel.status.value  # told before the training
     train(panel)
-    assert "Finished at step 20" in panel.status.value
+    assert "Done: 20 steps in" in panel.status.value
     assert "could not be saved" in panel.status.value
     assert panel.run.state.step == 20
 
@@ -471,6 +483,7 @@ def test_without_a_kernel_a_recorded_run_can_be_played_back(panel, shown):
     [data] = re.findall(r"^playback\(.*?, (.*)\);</script>$", html, re.M)
     [*_, held_out] = json.loads(data)["lines"]
     assert [step for step, _ in held_out["points"]] == recorded.history["step"].tolist()
+    assert "this run has 2.45, after 2.39 at step 600, its lowest." in html
     assert json.loads(data)["samples"]["1000"] in [s["text"] for s in recorded.samples]
 
 
@@ -492,5 +505,5 @@ def test_a_panel_opened_in_the_last_moment_is_told_of_the_end(panel, tmp_path, m
     monkeypatch.setattr(panel, "_draw", open_another)
     train(panel)
     [other] = opened
-    assert "Finished at step 20" in other.status.value
+    assert "Done: 20 steps in" in other.status.value
     assert other.train.description == "Train"

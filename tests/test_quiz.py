@@ -130,6 +130,7 @@ def test_chosen_options_are_marked_by_a_sign_and_a_colour(quiz):
     assert "slm-right" in classes.pop("✓")
     assert "slm-wrong" in classes.pop("✗")
     assert not any({"slm-right", "slm-wrong"} & set(others) for others in classes.values())
+    assert not any(mark in said(quiz, 0) for mark in "✓✗")  # once is enough
 
 
 def test_choosing_the_same_again_changes_nothing(quiz):

@@ -8,17 +8,12 @@ from nbconvert import HTMLExporter
 from playwright.sync_api import Locator, Page, expect
 
 from browser.pages import choose, opened, run_all
-from slmlab.show.widgets.controls import KNOBS, MORE
+from slmlab.show.widgets.controls import ALL
 from slmlab.study.setups import Setup
 
 pytestmark = pytest.mark.browser
 
-SLIDERS = [
-    knob.label
-    for group in (*KNOBS.values(), MORE)
-    for knob in group.values()
-    if not isinstance(knob.offered[0], str)
-]
+SLIDERS = [knob.label for knob in ALL.values() if not isinstance(knob.offered[0], str)]
 
 
 class Panel:
@@ -176,6 +171,7 @@ def test_a_page_without_a_kernel_plays_a_recorded_run(browser, axe, tmp_path):
         played = page.locator(".slm-playback")
         expect(played.locator("polyline.exact")).to_have_count(3)
         expect(played.locator("output")).to_have_text("step 1,000")
+        expect(played.locator("svg")).to_contain_text("lowest: 2.39 at step 600")
         played.get_by_role("button", name="Play").click()
         expect(played.locator("output")).to_have_text("step 200")
         played.get_by_role("button", name="Pause").click()

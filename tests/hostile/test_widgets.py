@@ -202,7 +202,7 @@ def test_a_folder_that_is_none_costs_no_training(make, tmp_path):
     panel = lab.Playground("phase-1 max_steps=1", folder)
     panel.start.click()
     panel.wait(120)
-    assert "Finished at step 1" in panel.status.value
+    assert "Done: 1 step in" in panel.status.value
     assert "could not be saved" in panel.status.value
     panel.pin.click()  # still in memory
     assert panel.comparison.value.count("<tr>") == 2

@@ -7,7 +7,7 @@ import ipywidgets
 
 from slmlab.show.widgets.slider import Slider
 
-LABEL = {"description_width": "8.8em"}
+LABEL = {"description_width": "8em"}
 OFF = "off"  # a slider cannot stand at None
 # What takes over when the other of the two is turned off: steps and seconds exclude each other.
 INSTEAD = {"max_steps": ("seconds", 20), "seconds": ("max_steps", 200)}
@@ -27,6 +27,7 @@ class Knob(NamedTuple):
     label: str
     offered: Sequence[Any]
     help: str
+    unit: str = ""  # behind each value
 
 
 KNOBS: dict[str, dict[str, Knob]] = {
@@ -39,14 +40,15 @@ KNOBS: dict[str, dict[str, Knob]] = {
             "width", (16, 32, 48, 64, 96, 128, 192, 256, 384), "numbers that stand for each token"
         ),
         "block_size": Knob(
-            "context", (8, 16, 32, 64, 128, 256), "tokens that the model sees at once"
+            "context", (8, 16, 32, 64, 128, 256), "how many the model sees at once", " tokens"
         ),
     },
     "Its text": {
         "n_tokens": Knob(
             "text",
             (1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 20_000, 23_000),
-            "tokens of the scripts, a tenth of them to validate on",
+            "how much of the scripts; a tenth of it to validate on",
+            " tokens",
         ),
         "vocabulary": Knob("vocabulary", tuple(VOCABULARIES), "which pieces of text are tokens"),
     },
@@ -89,13 +91,14 @@ MORE: dict[str, Knob] = {
     "seed": Knob("seed", tuple(range(10)), "the number that all random choices follow from"),
 }
 
+ALL = {name: knob for knobs in (*KNOBS.values(), MORE) for name, knob in knobs.items()}
+
 Controls = dict[str, ipywidgets.Widget]
 
 
 def make_controls() -> Controls:
     """A control for each setting, by its name."""
-    knobs = [*KNOBS.values(), MORE]
-    return {name: _control(knob) for group in knobs for name, knob in group.items()}
+    return {name: _control(knob) for name, knob in ALL.items()}
 
 
 def basic(controls: Controls) -> list[ipywidgets.Widget]:
@@ -131,7 +134,7 @@ def show_settings(controls: Controls, settings: dict[str, Any]) -> None:
                 offered = [OFF] * (OFF in offered) + numbers
             else:
                 offered.append(value)
-            control.options = [_option(v) for v in offered]
+            control.options = [_option(v, ALL[name].unit) for v in offered]
         control.value = value
 
 
@@ -141,7 +144,7 @@ def filling(most: str | None = None, flex: str | None = None) -> ipywidgets.Layo
 
 
 def _control(knob: Knob) -> ipywidgets.Widget:
-    options = [_option(value) for value in knob.offered]
+    options = [_option(value, knob.unit) for value in knob.offered]
     if isinstance(knob.offered[0], str):
         return ipywidgets.Dropdown(
             options=options,
@@ -155,9 +158,9 @@ def _control(knob: Knob) -> ipywidgets.Widget:
     )
 
 
-def _option(value: Any) -> tuple[str, Any]:
+def _option(value: Any, unit: str) -> tuple[str, Any]:
     """What a value is called, and the value."""
     if value is None or isinstance(value, str):
         value = value or OFF
         return VOCABULARIES.get(value, value), value
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}", value
+    return (f"{value:,}" if isinstance(value, int) else f"{value:g}") + unit, value

@@ -13,6 +13,7 @@ from slmlab.engine.decoding import Decoding, filter_stages, sample_token
 from slmlab.engine.evaluation import evaluating
 from slmlab.engine.generation import checked_ids, encoded_prompt, next_logits
 from slmlab.engine.runs import Run
+from slmlab.show.plots.chart import TRAIN
 from slmlab.show.runs import short
 from slmlab.show.widgets.parts import (
     FULL,
@@ -37,6 +38,8 @@ SHADES = (  # from this probability on: the background of a generated token, and
     (0.0, "#f2b083", "&lt; 1"),
 )
 COLUMNS = ("model", "penalty", "temp.", "top-k", "top-p")  # the stages of `filter_stages`, in short
+WITHOUT = (1.0, 1.0, 0, 1.0)  # where the slider of each filter turns it off
+RULE = "border-top:1px solid var(--jp-border-color1,#bdbdbd)"
 REPEATED = "border-bottom:3px solid #b3006b"
 GREY = "var(--jp-content-font-color2,#616161)"
 SYMBOLS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
@@ -265,29 +268,34 @@ class NextTokenExplorer(Panel):
         self.distribution.value = "" if self._problem else self._distribution_html()
 
     def _distribution_html(self) -> str:
-        stages = filter_stages(self._logits, self._ids, self.decoding)
-        p = torch.stack(list(stages.values())).cpu()
+        p = torch.stack(list(filter_stages(self._logits, self._ids, self.decoding).values())).cpu()
         # What is likely in any column, as a filter can promote a token; in the model's order.
         tokens = p.amax(0).topk(min(ROWS, p.shape[1])).indices
         tokens = tokens[p[0, tokens].argsort(descending=True)]
         sliders = (self.penalty, self.temperature, self.top_k, self.top_p)
         settings = ["–", *(slider.options[slider.index][0] for slider in sliders)]
+        on = [0] + [i for i, s in enumerate(sliders, 1) if s.value != WITHOUT[i - 1]]
+        p = p[on]
         head = "".join(
             "<th style='text-align:right;padding:0 3px;font-size:12px;font-weight:normal'>"
-            f"{name}<br><b>{setting}</b></th>"
-            for name, setting in zip(COLUMNS, settings, strict=True)
+            f"{COLUMNS[i]}<br><b>{settings[i]}</b></th>"
+            for i in on
         )
+        likeliest = p.max().item()
         rows = [
-            _bars(escape(_visible(self._token_bytes(token))), p[:, token].tolist())
+            _bars(escape(_visible(self._token_bytes(token))), p[:, token].tolist(), likeliest)
             for token in tokens.tolist()
         ]
         others = p.index_fill(1, tokens, 0.0).sum(1).tolist()
-        rows.append(_bars(f"<i>{p.shape[1] - len(tokens):,} others</i>", others))
+        rows.append(_bars(f"<i>{p.shape[1] - len(tokens):,} others</i>", others, 1.0, RULE))
         kept = "".join(f"<td style='text-align:right'>{n:,}</td>" for n in (p > 0).sum(1).tolist())
         rows.append(f"<tr><td style='text-align:left'><i>tokens left</i></td>{kept}</tr>")
         return (
             "<h4>The next token</h4>"
-            + paragraph("Probability in %, filter by filter. A grey 0 was removed by a filter.")
+            + paragraph(
+                "Probability in %, filter by filter; the last column is drawn from. A grey 0 was "
+                "removed. Bars are relative to the likeliest token, that of the others to 100 %."
+            )
             + "<table style='width:100%;max-width:620px;table-layout:fixed;font-size:13px;"
             "line-height:1.5;border-collapse:separate;border-spacing:2px 1px'>"
             f"<tr><th style='text-align:left;width:22%'>token</th>{head}</tr>"
@@ -310,23 +318,24 @@ def repeated(ids: Sequence[int], n: int = REPEAT_NGRAM) -> set[int]:
     return places
 
 
-def _bars(name: str, probabilities: list[float]) -> str:
-    """A row of the table of probabilities."""
+def _bars(name: str, probabilities: list[float], full: float, style: str = "") -> str:
+    """A row of the table of probabilities, in which a probability of `full` fills a field."""
     colour = "inherit" if probabilities[-1] > 0 else GREY
     return (
         "<tr><td style='text-align:left;white-space:nowrap;overflow:hidden;text-overflow:ellipsis;"
-        f"padding:0;color:{colour}'>{name}</td>"
-        f"{''.join(map(_bar, probabilities))}</tr>"
+        f"padding:0;color:{colour};{style}'>{name}</td>"
+        f"{''.join(_bar(p, full, style) for p in probabilities)}</tr>"
     )
 
 
-def _bar(p: float) -> str:
-    """A field of the table of probabilities, which a bar of 100 % fills."""
-    style = f"color:{GREY}"
+def _bar(p: float, full: float, style: str) -> str:
+    """A field of the table of probabilities: a number over its bar."""
     if p > 0:
-        bar = f"rgba(0,114,178,.38) max(1px,{p:.1%})"
-        style = f"background:linear-gradient(90deg,{bar},rgba(128,128,128,.08) 0)"
-    return f"<td style='text-align:right;padding:0 3px;{style}'>{escape(_percent(p))}</td>"
+        bar = f"linear-gradient(90deg,{TRAIN} max(1px,{p / full:.1%}),rgba(128,128,128,.15) 0)"
+        style += f";background:{bar} bottom/100% 4px no-repeat"
+    else:
+        style += f";color:{GREY}"
+    return f"<td style='text-align:right;padding:0 3px 4px;{style}'>{escape(_percent(p))}</td>"
 
 
 def _shaded(probability: float, html: str, style: str = "") -> str:

@@ -35,7 +35,7 @@ function scaled(figure, data) {
   const em = parseFloat(getComputedStyle(figure).fontSize) || 13;
   const width = figure.clientWidth;
   const height = Math.round(Math.min(26 * em, Math.max(15 * em, 0.5 * width)));
-  const [left, right, top, bottom] = [2.6 * em, width - 8.6 * em, 1.9 * em, height - 2.5 * em];
+  const [left, right, top, bottom] = [2.6 * em, width - 9 * em, 1.9 * em, height - 3.3 * em];
   const points = data.lines.flatMap((line) => line.points);
   const steps = Math.max(data.steps, ...points.map(([step]) => step));
   const highest = Math.max(data.level.y, ...points.map(([, bits]) => bits));
@@ -61,7 +61,8 @@ function axes({ em, left, right, bottom, steps, most, x, y, width }) {
     ...across,
     ...along,
     `<text class="tick" x="${left - 8}" y="${0.9 * em}">bits per byte, lower is better</text>`,
-    `<text class="tick" x="${right + 2.4 * em}" y="${below}">step</text>`,
+    `<text class="tick" x="${(left + right) / 2}" y="${below + 1.4 * em}" text-anchor="middle">` +
+      "step</text>",
   ].join("");
 }
 
@@ -81,12 +82,29 @@ function drawn(line, { em, x, y }) {
 }
 
 // The name of a line and its latest value, beside its last point; "≈" where that is a cheap look.
-function named(line, lines, { x, y }) {
+function named(line, lines, { em, x, y }) {
   const looks = lines.find(({ kind, colour }) => kind === "dots" && colour === line.colour);
   const [exact, look] = [line.points.at(-1), looks?.points.at(-1) ?? [-1, 0]];
   const [step, bits] = look[0] > exact[0] ? look : exact;
   const text = `${look[0] > exact[0] ? "≈ " : ""}${bits.toFixed(2)} ${line.name}`;
-  return { x: x(step) + 8, y: y(bits), text, colour: line.colour, bold: line.width > 2 };
+  return { x: x(step) + 0.8 * em, y: y(bits), text, colour: line.colour, bold: line.width > 2 };
+}
+
+// A ring and words at the lowest held-out loss; beside the last point its name says enough.
+function lowest(lines, { em, right, x, y }) {
+  const heldOut = lines.find((line) => !line.kind && line.name === "held-out");
+  const points = heldOut?.points ?? [];
+  if (points.length < 2) return "";
+  const [step, bits] = points.reduce((best, point) => (point[1] < best[1] ? point : best));
+  const ring = `<circle class="lowest" cx="${x(step)}" cy="${y(bits)}" r="${0.55 * em}"/>`;
+  if (step === points.at(-1)[0]) return ring;
+  const anchor = x(step) + 14 * em < right ? "start" : "end";
+  const words = `lowest: ${bits.toFixed(2)} at step ${written(step)}`;
+  return (
+    ring +
+    `<text class="bold" x="${x(step)}" y="${y(bits) - 1.1 * em}" text-anchor="${anchor}">` +
+    `${words}</text>`
+  );
 }
 
 function writtenOut(labels, { em, top, bottom }) {
@@ -108,7 +126,7 @@ function draw(figure, data) {
   const lines = data.lines.filter((line) => line.points.length);
   const labels = lines.filter((line) => !line.kind).map((line) => named(line, lines, place));
   const text = `${data.level.y.toFixed(2)} ${data.level.name}`;
-  labels.push({ x: right + 8, y: level, text, colour: "currentColor", bold: true });
+  labels.push({ x: right + 0.8 * place.em, y: level, text, colour: "currentColor", bold: true });
 
   const svg = document.createElementNS(SVG, "svg");
   const attributes = { role: "img", "aria-label": data.text, width, height, "font-size": place.em };
@@ -117,6 +135,7 @@ function draw(figure, data) {
     axes(place) +
     `<line class="level" x1="${left}" x2="${right}" y1="${level}" y2="${level}"/>` +
     lines.map((line) => drawn(line, place)).join("") +
+    lowest(lines, place) +
     writtenOut(labels, place);
   figure.querySelector("svg")?.remove();
   figure.prepend(svg);
@@ -128,7 +147,7 @@ function key(lines) {
   const kinds = new Set(lines.map((line) => line.kind || "exact"));
   const said = [];
   if (kinds.has("exact")) said.push("● exact evaluations");
-  if (kinds.has("dots")) said.push("· looks between them: batches, and an estimate of the held-out loss");
+  if (kinds.has("dots")) said.push("small dots: quick estimates");
   if (kinds.has("ghost")) said.push("<i></i> held-out loss of the last run");
   return said.map((words) => `<span>${words}</span>`).join(" ");
 }

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable
 from html import escape
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -40,18 +41,26 @@ class LiveChart(anywidget.AnyWidget):
 
 
 def chart_data(
-    to_beat: float, run: Run | None = None, looks: Looks | None = None, ghost: Iterable[Any] = ()
+    to_beat: float,
+    run: Run | None = None,
+    looks: Looks | None = None,
+    ghost: Iterable[Any] = (),
+    planned: int = 0,
 ) -> dict[str, Any]:
     """All that the chart shows: exact losses, looks between them, the last run, what to beat.
 
     `to_beat` and every point are in bits per byte; `ghost` is what `ghost_of` gave for the run
-    before. Without a run, only the number to beat is drawn.
+    before. Without a run, only the number to beat is drawn, over the `planned` steps.
     """
-    lines, steps, said = list(ghost), 0, "No run yet."
+    lines, steps, said = list(ghost), planned, "No run yet."
     if run is not None:
-        lines += _between(looks or Looks()) + exact_lines(run)
+        exact = exact_lines(run)
+        lines += _between(looks or Looks()) + exact
         steps = run.state.planned_steps or max(1, run.state.step)
-        said = f"After step {run.last.step:,} this run has {number(beside_counting(run).score)}."
+        said = f"After step {run.last.step:,} this run has {number(beside_counting(run).score)}"
+        step, bits = min(exact[-1]["points"], key=itemgetter(1), default=(run.last.step, 0))
+        lower = step < run.last.step
+        said += f", after {bits:.2f} at step {step:,}, its lowest." if lower else "."
     return {
         "lines": lines,
         "level": {"name": "to beat", "y": to_beat},

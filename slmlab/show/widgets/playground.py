@@ -74,7 +74,6 @@ class Playground(Panel):
         self.box = self._arranged()
         self._show_setup()
         self._show_sample()
-        self.status.value = problem_html(self._kept_runs.problem) or "Press Train."
         self._follow()
 
     # What the panel looks like
@@ -217,9 +216,16 @@ class Playground(Panel):
         # Begun nevertheless, such a training would take the kernel with it.
         self._problem = self.said.value = ahead.too_large
         if self.run is None:
-            self._draw_nothing()
+            self._draw_nothing(ahead.steps)
+        self._invite(f"Press Train: about {readout.duration(ahead.seconds)}.")
+
+    def _invite(self, words: str) -> None:
+        """Before the first training: what to press."""
+        if self.run is None and not self._training:
+            self.status.value = problem_html(self._kept_runs.problem) or words
 
     def _refuse(self, problem: str) -> None:
+        self._invite("")
         self.readout.value = self.said.value = problem_html(problem)
         self._problem = problem
         self._show_button()
@@ -314,10 +320,10 @@ class Playground(Panel):
 
     # The chart, the headline and the sample
 
-    def _draw_nothing(self) -> None:
-        """Before the first training: what there is to beat."""
+    def _draw_nothing(self, planned: int) -> None:
+        """Before the first training: what there is to beat, and in how many steps."""
         to_beat = number_to_beat(self.setup.dataset()).test_bits
-        self.curves.data = chart_data(to_beat)
+        self.curves.data = chart_data(to_beat, planned=planned)
         self.scores.value = readout.scores(to_beat)
 
     def _draw(self, run: Run, looks: Looks) -> None:

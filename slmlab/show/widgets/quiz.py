@@ -197,7 +197,7 @@ def _paragraph(number: int, question: Question) -> str:
 
 def _feedback(option: Option) -> str:
     kind = "right" if option.right else "wrong"
-    said = "✓ Right." if option.right else "✗ Not this one."
+    said = "Right." if option.right else "Not this one."
     return (
         f"<div class='slm-feedback slm-{kind}'><b>{said}</b> {inline_html(option.feedback)}</div>"
     )

@@ -5,14 +5,16 @@ from html import escape
 
 from slmlab.engine.config import Progress
 from slmlab.engine.runs import Run
-from slmlab.show.plots.chart import PARAMETER_COLOURS, coloured
+from slmlab.show.plots.chart import MUTED, coloured
 from slmlab.show.runs import short
 from slmlab.show.widgets.parts import problem_html
-from slmlab.show.words import number
+from slmlab.show.words import number, of_steps
 from slmlab.study.baseline import NUMBER_TO_BEAT, beside_counting
 from slmlab.study.diagnosis import gap_band
 from slmlab.study.forecast import Forecast
 
+# For the kinds of parameters, beside curves whose colours they must not have.
+KIND_COLOURS = ("#8C4AF2", "#6B8AF0", "#86592D", "#B5477F", MUTED)
 # How a training ended, where its status alone would not say what to make of it.
 ENDS = {
     "interrupted": "Stopped",
@@ -22,17 +24,18 @@ ENDS = {
 
 
 def expected(ahead: Forecast) -> str:
-    """What a forecast says: six numbers, a bar of where the parameters sit, and advice."""
+    """What a forecast says: seven numbers, a bar of where the parameters sit, and advice."""
     ratio = ahead.params_per_token
-    numbers = [
-        (f"{ahead.config.n_params:,}", "parameters"),
-        (f"{ahead.train_tokens:,}", "training tokens"),
-        (f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}", "parameters per token"),
-        (f"{ahead.steps:,}", f"steps, text read {ahead.epochs:,.0f} ×"),
-        (duration(ahead.seconds), "time, about"),
-        (f"{ahead.megabytes:,.0f} MB", "memory, about"),
+    facts = [
+        f"<b>{ahead.config.n_params:,}</b> parameters",
+        f"<b>{ahead.train_tokens:,}</b> training tokens",
+        f"<b>{f'{ratio:,.0f}' if ratio >= 10 else f'{ratio:.2g}'}</b> parameters per token",
+        f"<b>{ahead.steps:,}</b> steps",
+        f"<b>{ahead.epochs:,.0f} ×</b> text read",
+        f"about <b>{duration(ahead.seconds)}</b>",
+        f"about <b>{ahead.megabytes:,.0f} MB</b> of memory",
     ]
-    cells = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for value, name in numbers)
+    cells = "".join(f"<div>{fact}</div>" for fact in facts)
     said = [problem_html(ahead.too_large)] if ahead.too_large else []
     said += [escape(sentence) for sentence in (*ahead.warnings, ahead.like)]
     return f"<div class='slm-facts'>{cells}</div>{_breakdown(ahead)}" + "".join(
@@ -41,15 +44,21 @@ def expected(ahead: Forecast) -> str:
 
 
 def _breakdown(ahead: Forecast) -> str:
-    """A bar: where the parameters sit."""
+    """A bar: where the parameters sit; kinds with less than 1 % are one part."""
     counts, total = ahead.config.parameter_counts, ahead.config.n_params
+    parts = [
+        (kind.split(" (")[0], count, colour)
+        for (kind, count), colour in zip(counts.items(), KIND_COLOURS, strict=True)
+        if 100 * count >= total
+    ]
+    if rest := total - sum(count for _, count, _ in parts):
+        parts.append(("the rest", rest, "currentColor"))
     bar, names = "", ""
-    for (kind, count), colour in zip(counts.items(), PARAMETER_COLOURS, strict=True):
+    for name, count, colour in parts:
         share = 100 * count / total
         bar += f"<div style='width:{share:.1f}%;background:{colour}'></div>"
-        if share >= 1:
-            name = f"<i style='background:{colour}'></i> {kind.split(' (')[0]} {share:.0f} %"
-            names += f"<span>{name}</span> "
+        percent = f"{share:.0f}" if share >= 1 else "&lt; 1"
+        names += f"<span><i style='background:{colour}'></i> {name} {percent} %</span> "
     return f"<div class='slm-bar'>{bar}</div><div class='slm-key'>{names}</div>"
 
 
@@ -66,31 +75,24 @@ def scores(to_beat: float, run: Run | None = None, estimate: float | None = None
 
     `estimate` is a look that came after the latest exact evaluation.
     """
-    score, name, verdict = "–", "held-out score", "both in bits per byte"
+    score, name, to_go = "–", "held-out score", ("–", "bits per byte to go")
     if estimate is not None:
-        score, name, verdict = (
-            f"≈ {estimate:.2f}",
-            f"{name}, estimated",
-            _verdict(estimate, to_beat),
-        )
+        score, name, to_go = f"≈ {estimate:.2f}", f"{name}, estimated", _lead(estimate, to_beat)
     elif run is not None:
         standing = beside_counting(run)
         score, name = number(standing.score), f"{name} at step {run.last.step:,}"
-        verdict = _verdict(standing.score, to_beat)
-    return (
-        f"<div class='slm-own'><b>{score}</b><span>{name}</span></div>"
-        f"<div><b>{to_beat:.2f}</b><span>{escape(NUMBER_TO_BEAT)}</span></div><p>{verdict}</p>"
-    )
+        to_go = _lead(standing.score, to_beat)
+    shown = [(score, name), (f"{to_beat:.2f}", NUMBER_TO_BEAT), to_go]
+    return "".join(f"<div><b>{value}</b><span>{escape(what)}</span></div>" for value, what in shown)
 
 
-def _verdict(score: float, to_beat: float) -> str:
-    """Who is ahead, by the two figures that are read."""
+def _lead(score: float, to_beat: float) -> tuple[str, str]:
+    """By how much the one or the other is ahead, by the two figures that are read."""
     if not math.isfinite(score):
-        return "no finite loss"
+        return "–", "no finite loss"
     lead = round(score, 2) - round(to_beat, 2)
-    if not lead:
-        return "neither is better"
-    return f"{abs(lead):.2f} bits per byte {'to go' if lead > 0 else 'better than counting'}"
+    who = "to go" if lead > 0 else "better than counting" if lead else "apart"
+    return f"{abs(lead):.2f}", f"bits per byte {who}"
 
 
 def under_way(run: Run, now: Progress) -> str:
@@ -106,13 +108,16 @@ def under_way(run: Run, now: Progress) -> str:
 
 
 def ended(run: Run) -> str:
-    """How a training ended, and with which gap."""
+    """How a training ended; in smaller letters its gap."""
     last, state = run.last, run.state
+    if state.status == "finished":
+        said = f"Done: {of_steps(state.step)} in {duration(state.seconds)}."
+    else:
+        how = ENDS.get(state.status, state.status.capitalize())
+        said = f"{how} at step {state.step:,}, after {duration(state.seconds)}."
     return (
-        f"{ENDS.get(state.status, state.status.capitalize())} at step {state.step:,}, after "
-        f"{duration(state.seconds)}. Its own validation text has a gap of {run.gap:+.2f} nats per "
-        f"token at step {last.step:,} ({gap_band(run.gap).name}), and was best at step "
-        f"{state.best_step:,}."
+        f"{said}<br><small>Its own validation text: gap {run.gap:+.2f} nats per token at step "
+        f"{last.step:,} ({gap_band(run.gap).name}), best at step {state.best_step:,}.</small>"
     )
 
 

@@ -100,7 +100,7 @@ class Scrubber(Panel):
         left = place.x0 + place.width * (self.step.value - first) / (last - first)
         self.marker.value = (
             f"<div style='position:absolute;left:{left:.2%};top:{1 - place.y1:.2%};"
-            f"height:{place.height:.2%};border-left:2px solid currentColor'></div>"
+            f"height:{place.height:.2%};border-left:1px solid currentColor'></div>"
         )
 
     def _write(self, _: object = None) -> None:

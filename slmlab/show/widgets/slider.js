@@ -27,6 +27,7 @@ function render({ model, el }) {
     words.textContent = options[model.get("index")];
     input.setAttribute("aria-valuetext", words.textContent);
     help.textContent = model.get("help");
+    help.dataset.knob = label.textContent;
     help.hidden = !help.textContent;
     if (help.textContent) input.setAttribute("aria-describedby", help.id);
   }
