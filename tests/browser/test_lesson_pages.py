@@ -75,3 +75,20 @@ def test_a_phase_runs_from_its_first_cell_to_its_last(browser, lab, tmp_path):
         page.get_by_role("heading", name="See", exact=True).scroll_into_view_if_needed()
         expect(page.get_by_text("final validation loss").first).to_be_visible()
         expect(page.locator(".jp-OutputPlaceholder")).to_have_count(0)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("lesson", ["00_phase_0_disaster", "02_phase_2_breakthrough"])
+def test_what_a_lesson_shows_has_no_serious_fault(lesson, theme, browser, axe, tmp_path):
+    """Figures, tables and panels of a page without a kernel."""
+    command = [sys.executable, "-m", "nbconvert", "--to", "html", "--theme", theme]
+    path = ROOT / "notebooks" / f"{lesson}.ipynb"
+    subprocess.run([*command, "--output-dir", tmp_path, path], check=True, capture_output=True)
+    with opened(browser, (tmp_path / f"{lesson}.html").as_uri(), tmp_path) as page:
+        figures = page.locator(".jp-OutputArea-output figure svg")
+        assert figures.count() > 1
+        for figure in figures.all():
+            assert figure.get_attribute("role") == "img"
+            assert len(figure.get_attribute("aria-label")) > 40
+        assert axe(page, ".jp-OutputArea-output .slm-chart") == []
+        assert axe(page, ".jp-OutputArea-output") == []
