@@ -21,8 +21,9 @@ from slmlab.show.runs import short
 TRAIN, VAL, HELD_OUT, MUTED = "#0072B2", "#D55E00", "#009E73", "#888888"
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#8C4AF2", "#86592D", "#6B8AF0")
 GUESS = SERIES[3]  # of a learner, in figures of losses only
-# For the five kinds of parameters, in the order of `GPTConfig.parameter_counts`.
-PARAMETER_COLOURS = ("#0072B2", "#6B8AF0", "#86592D", "#009E73", "#888888")
+# For the five kinds of parameters, in the order of `GPTConfig.parameter_counts`: none is that of a
+# loss.
+PARAMETER_COLOURS = ("#8C4AF2", "#6B8AF0", "#86592D", "#B5477F", MUTED)
 ON_PALE = "#222222"  # of letters on pale fields, whatever the page's own text is
 LOSS, BITS = "loss (nats per token)", "loss (bits per byte)"
 

@@ -5,7 +5,7 @@ from html import escape
 
 from slmlab.engine.config import Progress
 from slmlab.engine.runs import Run
-from slmlab.show.plots.chart import MUTED, coloured
+from slmlab.show.plots.chart import PARAMETER_COLOURS, coloured
 from slmlab.show.runs import short
 from slmlab.show.widgets.parts import problem_html
 from slmlab.show.words import number, of_steps
@@ -13,8 +13,6 @@ from slmlab.study.baseline import NUMBER_TO_BEAT, beside_counting
 from slmlab.study.diagnosis import gap_band
 from slmlab.study.forecast import Forecast
 
-# For the kinds of parameters, beside curves whose colours they must not have.
-KIND_COLOURS = ("#8C4AF2", "#6B8AF0", "#86592D", "#B5477F", MUTED)
 # How a training ended, where its status alone would not say what to make of it.
 ENDS = {
     "interrupted": "Stopped",
@@ -48,7 +46,7 @@ def _breakdown(ahead: Forecast) -> str:
     counts, total = ahead.config.parameter_counts, ahead.config.n_params
     parts = [
         (kind.split(" (")[0], count, colour)
-        for (kind, count), colour in zip(counts.items(), KIND_COLOURS, strict=True)
+        for (kind, count), colour in zip(counts.items(), PARAMETER_COLOURS, strict=True)
         if 100 * count >= total
     ]
     if rest := total - sum(count for _, count, _ in parts):
