@@ -3,7 +3,7 @@
 import re
 from html import escape
 
-from slmlab.text.files import printable
+from slmlab.validation import printable
 
 
 def in_markdown(text: str) -> str:

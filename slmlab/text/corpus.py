@@ -18,7 +18,7 @@ from slmlab.text.files import (
     user_path,
 )
 from slmlab.text.tokenizer import gpt2_tokenizer, tokenizer_for
-from slmlab.validation import shown
+from slmlab.validation import instance, instances, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,9 +41,17 @@ class Document:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents in a fixed order, read as one stream of text."""
+    """Documents in a fixed order, read as one stream of text.
+
+    Raises `ValueError` for something else than documents.
+    """
 
     documents: tuple[Document, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "documents", tuple(instances("documents", self.documents, Document))
+        )
 
     @cached_property
     def text(self) -> str:
@@ -52,6 +60,7 @@ class Corpus:
 
     def overlap(self, other: "Corpus", n: int = 8) -> float:
         """Share of this text's sequences of n GPT-2 tokens that also appear in another corpus."""
+        instance("other", other, Corpus)
         ours, theirs = (torch.tensor(gpt2_tokenizer().encode(c.text)) for c in (self, other))
         return Dataset(theirs, ours, gpt2_tokenizer()).overlap(n)
 
