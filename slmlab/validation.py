@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # of a writing's direction
 MOST_LISTED = 100_000_000  # items of a list: as many as the largest text of a learner has tokens
 
 EXAMPLES = {  # how to come by what functions ask for
@@ -169,13 +170,20 @@ def whole_text(name: str, value: Any) -> str:
 
 
 def is_one_line(text: str) -> bool:
-    """Whether a text has neither lines nor control characters, which can rewrite a terminal."""
-    return not any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in text)
+    """Whether a text has neither lines nor what rewrites a terminal or turns the writing round."""
+    return not any(
+        unicodedata.category(letter) in ("Cc", "Zl", "Zp")
+        or unicodedata.bidirectional(letter) in TURNS
+        for letter in text
+    )
 
 
-def printable(name: object) -> str:
-    """A name for a text or a sentence: on one line, and without control characters."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(name))
+def printable(text: object, keep: str = "") -> str:
+    """What somebody wrote, for a text or a sentence: without control characters but `keep`.
+
+    So it is on one line, unless line ends are kept.
+    """
+    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in str(text))
 
 
 def shown(value: Any, longest: int = 80) -> str:

@@ -29,7 +29,7 @@ def in_spreadsheet(text: str) -> str:
 
 def in_terminal(text: str) -> str:
     """Text with its lines, but without the control characters that a terminal obeys."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return printable(text, keep="\n\t")
 
 
 def _on_one_line(text: str) -> str:

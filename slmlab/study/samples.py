@@ -14,7 +14,7 @@ from slmlab.study.domain import domain_names
 from slmlab.study.memorisation import COPY_NGRAM, share
 from slmlab.text.dataset import id_array, ngrams
 from slmlab.text.passages import known_passages, longest_passage
-from slmlab.validation import instance, listed, whole_number, whole_text
+from slmlab.validation import instance, listed, printable, whole_number, whole_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,8 @@ def _scored(run: Run, samples: list[dict[str, Any]], names: frozenset[str]) -> "
     known = known_passages(texts, training, COPY_NGRAM)
     rows = {}
     for sample, ids, copied in zip(samples, texts, known, strict=True):
-        rows[sample["prompt"]] = {
+        # The prompts of somebody else's run are printed with the table.
+        rows[printable(sample["prompt"], keep="\n\t")] = {
             "parses": parses(sample["text"]),
             "repetition": repetition_rate(sample["ids"]),
             "domain names": names_used(sample["text"][len(sample["prompt"]) :], names),
