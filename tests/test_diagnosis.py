@@ -377,6 +377,20 @@ def test_the_scorecard_over_training_has_a_row_for_each_sampled_step():
     assert table["parses"].iloc[-1] == pytest.approx(card["parses"].mean())
 
 
+def test_the_scorecard_over_training_looks_at_each_sample_once(finished):
+    class Counted(dict):
+        asked = 0
+
+        def __getitem__(self, key):
+            Counted.asked += key == "step"
+            return super().__getitem__(key)
+
+    sample = {"prompt": "a", "text": "a b", "ids": [1]}
+    samples = [Counted(sample, step=step) for step in range(60)]
+    assert list(scorecard_history(replace(finished, samples=samples)).index)[-1] == 59
+    assert Counted.asked == len(samples)
+
+
 def test_the_scorecard_over_training_without_a_test_text(finished):
     table = scorecard_history(finished)
     assert list(table.index) == [60]  # sampled at the end only
