@@ -156,7 +156,9 @@ def recorded(name: str) -> Run:
     folders = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
     if not isinstance(name, str) or name not in folders:
         known = ", ".join(sorted(folders)) or "none"
-        raise DataError(f"There is no recorded run {shown(name)}; the recorded runs are: {known}.")
+        raise DataError(
+            f"There is no recorded run {shown(name, 40)}; the recorded runs are: {known}."
+        )
     return Run.load(runs / name)
 
 

@@ -191,7 +191,6 @@ NO_TEXTS = {
     "sparse": torch.tensor([0, 1, 2]).to_sparse(),
     "without data": torch.empty(4, dtype=torch.long, device="meta"),
     "without fractions or data": torch.empty(4, device="meta"),
-    "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
     "a huge range": range(10**9),
     "a range without measure": range(10**30),
 }
