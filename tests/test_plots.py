@@ -16,7 +16,7 @@ from slmlab.show import plots
 from slmlab.show.plots.chart import BITS, GUESS, HELD_OUT, SERIES, TRAIN, VAL
 from slmlab.show.plots.layout import apart
 from slmlab.study.diagnosis import early_stop
-from slmlab.text.files import printable
+from slmlab.validation import printable
 
 BLACK = "black"  # in a page it is the colour of the text
 NATS = "(nats per token)"

@@ -78,7 +78,13 @@ class TrainConfig:
         )  # the class is frozen, and NumPy's numbers are not JSON
 
     def learning_rate_at(self, step: int, planned_steps: int | None) -> float:
-        """The learning rate of a step, counted from 1 (cosine: Loshchilov and Hutter 2017)."""
+        """The learning rate of a step, counted from 1 (cosine: Loshchilov and Hutter 2017).
+
+        Raises `ValueError` for a step, or a number of steps, that is no whole number from 1 on.
+        """
+        step = whole_number("step", step, 1, ENDLESS)
+        if planned_steps is not None:
+            planned_steps = whole_number("planned_steps", planned_steps, 1, ENDLESS)
         if step <= self.warmup_steps:
             return self.learning_rate * step / self.warmup_steps
         if not self.cosine or planned_steps is None:

@@ -120,11 +120,16 @@ class NGram(nn.Module):
         return sum(len(table.keys) for table in self._tables)
 
     def distribution(self, context: Sequence[int]) -> Tensor:
-        """Probabilities (V,) of the token after a context, of which the end is used."""
+        """Probabilities (V,) of the token after a context, of which the end is used.
+
+        Raises `ValueError` for a context that is no list of token ids.
+        """
+        return self._distribution(self._end(id_array("context", context)))
+
+    def _distribution(self, ids: np.ndarray) -> Tensor:
+        """As `distribution`, after the end of a context."""
         V, D = self.config.vocab_size, self.config.discount
         p = np.full(V, 1 / V)
-        # No table looks further back than the last one's context.
-        ids = np.asarray(context[max(0, len(context) - len(self._tables) + 1) :], dtype=np.int64)
         for n, (table, numbers) in enumerate(zip(self._tables, self._numbers(ids), strict=False)):
             number = numbers[len(ids) - n]
             if number < 0 or not table.totals[number]:
@@ -136,9 +141,17 @@ class NGram(nn.Module):
         return torch.from_numpy(p)
 
     def probability(self, context: Sequence[int], token: int) -> float:
-        """The probability of one token after a context, without those of all others."""
-        ids = np.asarray(context[max(0, len(context) - len(self._tables) + 1) :], dtype=np.int64)
+        """The probability of one token after a context, without those of all others.
+
+        Raises `ValueError` for a context, or a token, of something else than token ids.
+        """
+        token = whole_number("token", token, most=self.config.vocab_size - 1)
+        ids = self._end(id_array("context", context))
         return float(self._probabilities(ids, np.array([token]))[0])
+
+    def _end(self, context: np.ndarray) -> np.ndarray:
+        """What is used of a context: no table looks further back than the last one's."""
+        return context[max(0, len(context) - len(self._tables) + 1) :]
 
     def _probabilities(self, ids: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Probabilities (T,) of targets (T,): the last one's context is ids, each other's one less.
@@ -172,14 +185,17 @@ class NGram(nn.Module):
     def forward(self, idx: Tensor) -> Tensor:
         """Log-probabilities of the next token at every position: ids (B, T) → (B, T, V)."""
         rows = [
-            torch.stack([self.distribution(row[: t + 1]).log().float() for t in range(len(row))])
-            for row in idx.tolist()
+            torch.stack([self._after(row[: t + 1]) for t in range(len(row))]) for row in idx.numpy()
         ]
         return torch.stack(rows)
 
     def next_logits(self, idx: Tensor) -> Tensor:
         """Log-probabilities after the last position only: ids (B, T) → (B, V)."""
-        return torch.stack([self.distribution(row) for row in idx.tolist()]).log().float()
+        return torch.stack([self._after(row) for row in idx.numpy()])
+
+    def _after(self, context: np.ndarray) -> Tensor:
+        """Log-probabilities (V,) of the token after a context."""
+        return self._distribution(self._end(context)).log().float()
 
     def loss(self, idx: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Mean cross-entropy in nats per token; ids and targets (B, T), of any length."""

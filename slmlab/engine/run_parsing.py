@@ -10,7 +10,6 @@ import json
 import math
 import re
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, fields
@@ -26,11 +25,11 @@ from slmlab.engine.model import GPTConfig
 from slmlab.engine.run_files import MB
 from slmlab.text.dataset import Dataset
 from slmlab.text.tokenizer import LARGEST_VOCABULARY, checked_ids, tokenizer_from_spec
-from slmlab.validation import listed, real_number, shown, whole_number, whole_text
+from slmlab.validation import is_one_line, listed, real_number, shown, whole_number, whole_text
 
 STATUSES = ("running", "finished", "stopped early", "interrupted", "diverged")
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-MAX_UNTRAINED = 500_000_000  # parameters of a model that is built without weights at hand
+MAX_UNTRAINED = 150_000_000  # parameters of a model without weights: GPT-2 small, in 600 MB
 LARGEST_STEP = 10**9
 LONGEST_NAME = 1_000  # letters
 # What a few megabytes of a file may fill the memory with. A look at each of 20,000 steps, with
@@ -51,8 +50,7 @@ LARGEST_LOSS = (
 def checked_name(name: Any) -> str:
     """A run's name. Raises `ValueError` for what is no short line of text."""
     whole_text("The run's name", name)
-    # A control character can rewrite what a terminal shows.
-    if len(name) > LONGEST_NAME or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
+    if len(name) > LONGEST_NAME or not is_one_line(name):
         raise ValueError(
             f"The run's name is {shown(name)}; it must be one line of at most {LONGEST_NAME:,} "
             "letters, without control characters."
@@ -278,7 +276,10 @@ def parameter_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
 def require_buildable(config: GPTConfig) -> None:
     """Refuse a model that a few bytes of JSON would have us build in gigabytes of memory."""
     if config.n_params > MAX_UNTRAINED:
-        raise ValueError(f"a model of {config.n_params:,} parameters without any weights")
+        raise ValueError(
+            f"a model of {config.n_params:,} parameters without any weights; it may have "
+            f"{MAX_UNTRAINED:,}"
+        )
 
 
 def _history(content: bytes, broken: bool) -> list[Progress]:

@@ -19,8 +19,8 @@ from slmlab.engine.run_files import RunFiles
 from slmlab.engine.run_folder import opened_run_folder
 from slmlab.text.corpus import dataset_from_source
 from slmlab.text.dataset import Dataset
-from slmlab.text.files import DataError, printable
-from slmlab.validation import instance, shown
+from slmlab.text.files import DataError
+from slmlab.validation import instance, printable, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,7 @@ Keep = Literal["all", "best", "history"]
 # Format 2 added the prompts and the token ids of the samples; a folder of format 1 is still read.
 FORMATS = (1, 2)
 STATE_FIELDS = ("status", "step", "planned_steps", "seconds", "best_step", "best_val_loss")
+SAMPLE_PARTS = {"step", "prompt", "text", "ids"}
 PREFIXES = ("model.", "adam.step.", "adam.exp_avg.", "adam.exp_avg_sq.")  # of resume.safetensors
 
 
@@ -59,6 +60,12 @@ class RunParts:
 
     def __post_init__(self) -> None:
         check_kinds(self)
+        for sample in self.samples:
+            if not isinstance(sample, dict) or not sample.keys() >= SAMPLE_PARTS:
+                raise ValueError(
+                    f"A sample of the run is {shown(sample)}; it must be a dictionary of "
+                    f"{', '.join(sorted(SAMPLE_PARTS))}, as run.take_sample(…) makes one."
+                )
         self.prompts = parsing.checked_prompts(self.prompts)
 
     @property
@@ -109,6 +116,8 @@ def _contents(run: RunParts, keep: Keep) -> dict[str, bytes]:
             "holds plain GPTs only. Keep its state_dict() with safetensors instead."
         )
     try:
+        if keep == "history":
+            parsing.require_buildable(run.model.config)
         contents = _story(run)
         _check_story(contents)
         if keep != "history":

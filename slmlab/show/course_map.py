@@ -6,6 +6,7 @@ from typing import NamedTuple
 from slmlab.show import progress
 from slmlab.show.progress import Progress
 from slmlab.text.files import data_path, read_json
+from slmlab.validation import instance
 
 # The next step is told apart by a line as well as by its word.
 NEXT = "border-left:4px solid #0072B2;padding-left:8px"
@@ -80,7 +81,7 @@ class CourseMap:
     """
 
     def __init__(self, kept: Progress | None = None) -> None:
-        kept = progress.read() if kept is None else kept
+        kept = progress.read() if kept is None else instance("kept", kept, Progress, "Progress()")
         self.done = {lesson: _done(lesson, kept) for lesson in lessons()}
         self.next = next(lesson for lesson, done in self.done.items() if not done.ended)
 

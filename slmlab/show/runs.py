@@ -3,8 +3,7 @@
 from typing import Any
 
 from slmlab.engine.runs import Run
-from slmlab.text.files import printable
-from slmlab.validation import instance
+from slmlab.validation import instance, printable
 
 LONGEST_NAME = 60  # letters of a name in a picture: more would leave no room for the curves
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn as nn
 
-from slmlab.engine.evaluation import evaluating, token_losses
+from slmlab.engine.evaluation import evaluating, require_model, token_losses
 from slmlab.engine.model import GPT
 from slmlab.text.dataset import Dataset, id_array
 from slmlab.text.passages import known_passages, longest_passage
@@ -48,7 +47,7 @@ def overlap_losses(model: GPT, dataset: Dataset, n: int = COPY_NGRAM) -> "pd.Dat
     """
     import pandas as pd
 
-    instance("model", model, nn.Module)
+    require_model(model)
     instance("dataset", dataset, Dataset)
     n = whole_number("n", n, least=2)
     if len(dataset.val) < n:
@@ -77,7 +76,7 @@ def line_completions(model: GPT, dataset: Dataset, text: str) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    instance("model", model, nn.Module)
+    require_model(model)
     instance("dataset", dataset, Dataset)
     whole_text("text", text)
     tokenizer, block = dataset.tokenizer, model.config.block_size
@@ -96,7 +95,7 @@ def line_completions(model: GPT, dataset: Dataset, text: str) -> "pd.DataFrame":
         if stop - first < 4:
             continue
         asked = stop - first - (stop - first) // 2
-        window = torch.tensor(ids[max(0, stop - block - 1) : stop], device=model.wte.weight.device)
+        window = torch.tensor(ids[max(0, stop - block - 1) : stop], device=model.device)
         with evaluating(model):
             guesses = model(window[None, :-1])[0].argmax(-1)
         exact = torch.equal(guesses[-asked:], window[-asked:])

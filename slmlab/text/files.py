@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from slmlab.validation import shown, whole_text
+from slmlab.validation import is_one_line, shown, whole_text
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4_095  # what systems allow at most
@@ -56,7 +56,7 @@ def user_path(path: Path | str) -> Path:
             '"my_text".'
         ) from None
     longest = max((len(os.fsencode(part)) for part in Path(text).parts), default=0)
-    if longest > MAX_NAME_BYTES or len(os.fsencode(text)) > MAX_PATH_BYTES or "\n" in text:
+    if longest > MAX_NAME_BYTES or len(os.fsencode(text)) > MAX_PATH_BYTES or not is_one_line(text):
         raise DataError(f"{shown(text)} is no path; give the path of a file, not its text.")
     try:
         return Path(text).expanduser()
@@ -65,11 +65,6 @@ def user_path(path: Path | str) -> Path:
             f"There is no home folder to put in the place of ~ in {shown(text)}; write the whole "
             "path."
         ) from None
-
-
-def printable(name: str | Path) -> str:
-    """A file's name for a text or a sentence: on one line, and without control characters."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(name))
 
 
 def read_regular(path: Path, most: int) -> bytes:

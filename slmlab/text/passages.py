@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 PART = 1 << 18  # passages of the other text that are looked at at once
-FIRST_BITS = 20  # of a number, by which most passages are passed over
+FIRST_BITS = 20  # of a number at most, by which most passages are passed over
 
 
 def known_passages(texts: list[np.ndarray], source: np.ndarray, n: int) -> list[np.ndarray]:
@@ -115,11 +115,14 @@ def _shared(
     distinct: np.ndarray, parts: Iterator[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Where numbers, in order, stand in the parts: their indices, and places in all parts."""
-    shift = np.uint64(64 - FIRST_BITS)
-    begins = np.zeros(1 << FIRST_BITS, bool)
+    if not len(distinct):
+        return
+    bits = min(FIRST_BITS, len(distinct).bit_length() + 6)  # one place in 64 is taken, or fewer
+    shift = np.uint64(64 - bits)
+    begins = np.zeros(1 << bits, bool)
     begins[distinct >> shift] = True
     passed = 0
-    for part in parts if len(distinct) else ():
+    for part in parts:
         [likely] = begins[part >> shift].nonzero()
         which = distinct.searchsorted(part[likely]).clip(max=len(distinct) - 1)
         same = distinct[which] == part[likely]

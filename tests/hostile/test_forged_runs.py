@@ -110,7 +110,17 @@ def test_the_copies_themselves_are_runs(forged, original_history):
 NAN, INFINITY = float("nan"), float("inf")
 SUMMARY = {
     "format": [None, 0, 3, 99, "2", [2], 2.5, 2.0, True, NAN],
-    "name": [None, 3, ["run"], {"a": 1}, "two\nlines", "\x1b]0;title\x07", "\ud800", "x" * 1001],
+    "name": [
+        None,
+        3,
+        ["run"],
+        {"a": 1},
+        "two\nlines",
+        "\x1b]0;title\x07",
+        "a\u202eb",
+        "\ud800",
+        "x" * 1001,
+    ],
     "parameters": [None, 7, -1, "many", 10**30],
     "status": [None, 3, "done", "<b>finished</b>", ["finished"]],
     "step": [None, -1, 2.5, "3", 10**12, True, 1, [3], INFINITY],
@@ -167,6 +177,26 @@ def test_a_shape_without_weights_cannot_fill_the_memory(forged_history):
 
     change_json(forged_history, "run.json", change)
     assert "parameters without any weights" in refused(forged_history)
+
+
+@pytest.mark.parametrize("n_params", [150_000_001, 480_000_000])
+def test_a_run_without_weights_has_no_more_parameters_than_gpt2_small(n_params, monkeypatch):
+    """A few kilobytes would take gigabytes; GPT-2 small takes half of one."""
+    small = lab.GPTConfig(50_257, 1_024, 12, 12, 768)
+    run_parsing.require_buildable(small)
+    monkeypatch.setattr(lab.GPTConfig, "n_params", n_params)
+    with pytest.raises(ValueError, match="parameters without any weights; it may have 150,000,000"):
+        run_parsing.require_buildable(small)
+
+
+def test_a_history_that_could_not_be_built_again_is_not_saved(
+    original_history, tmp_path, monkeypatch
+):
+    run = Run.load(original_history)
+    monkeypatch.setattr(run_parsing, "MAX_UNTRAINED", run.model.n_params - 1)
+    with pytest.raises(ValueError, match=r"cannot be saved: a model of .* still in memory"):
+        run.save(tmp_path / "run", keep="history")
+    assert not list(tmp_path.iterdir())
 
 
 TRAINING = {

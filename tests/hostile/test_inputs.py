@@ -41,7 +41,7 @@ def refused(most_seconds=5):
     """What is inside must be refused: with a sentence, on one line, and soon."""
     start = time.perf_counter()
     with pytest.raises((ValueError, DataError)) as caught:
-        yield
+        yield caught
     assert type(caught.value) in (ValueError, DataError), repr(caught.value)
     said = str(caught.value)
     assert "\n" not in said and said.endswith(".") and len(said) < 700, said
@@ -694,6 +694,25 @@ def corpus_of(folder, sums, **scripts):
 
 def listed(content, name):
     return f"{files.sha256(content)}  {name}\n".encode()
+
+
+def test_a_name_in_a_foreign_list_does_not_rule_the_terminal(tmp_path):
+    name = "\x1b]0;pwned\x07.py"
+    (tmp_path / name).write_bytes(b"x = 1\n")
+    corpus_of(tmp_path, listed(b"x = 1\n", name) + listed(b"x = 1\n", "a.py"), a=b"x = 1\n")
+    with refused() as told:
+        lab.load_corpus(tmp_path)
+    assert str(told.value).isprintable()
+
+
+def test_a_corpus_of_links_to_a_giant_takes_no_memory(tmp_path):
+    giant = _made(tmp_path / "giant")
+    os.truncate(giant, 10**8)
+    for i in range(3):
+        (tmp_path / f"{i}.py").symlink_to(giant)
+    (tmp_path / "SHA256SUMS").write_text("".join(f"{'0' * 64}  {i}.py\n" for i in range(3)))
+    with pytest.raises(DataError, match="have 300,000,000 bytes; read more than 20,000,000 by"):
+        lab.load_corpus(tmp_path)
 
 
 @pytest.mark.parametrize(

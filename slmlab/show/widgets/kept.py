@@ -6,7 +6,8 @@ from slmlab.engine.run_folder import run_folders
 from slmlab.engine.runs import Run
 from slmlab.engine.storage import Keep
 from slmlab.show.runs import short
-from slmlab.text.files import DataError, printable, user_path
+from slmlab.text.files import DataError, user_path
+from slmlab.validation import printable
 
 LONGEST_FOLDER = 120  # letters of a run's folder: file systems allow 255 bytes, less some prefixes
 
