@@ -173,7 +173,8 @@ BY_PLACE = (
     "`embed(idx, self.wte.weight, self.wpe.weight)`."
 )
 MISTAKEN_GPTS = {
-    GPT.replace("self.ln_f(x)", "x"): "The last norm, `self.ln_f`, is missing before the head.",
+    GPT.replace("self.ln_f(x)", "x"): "The last norm, `self.ln_f`, is missing before the "
+    "output head.",
     GPT.replace(" + self.wpe.weight[: idx.shape[1]]", ""): "The positions are missing: start with "
     "`embed(idx, self.wte.weight, self.wpe.weight)`.",
     GPT.replace("self.wpe.weight[: idx.shape[1]]", "self.wpe(idx)"): BY_PLACE,
@@ -188,8 +189,8 @@ MISTAKEN_GPTS = {
     GPT.replace("weight.T", "weight.T").replace("return ", "return F.softmax(") + ", -1)": "These "
     "are probabilities. Return logits: the loss applies the softmax itself.",
     GPT.replace("self.ln_f(x) @ self.wte.weight.T", "self.ln_f(x)"): "This is the last hidden "
-    "state, (B, T, C). The head is still missing: the product with each row of the token table, "
-    "`self.wte.weight`.",
+    "state, (B, T, C). The output head is still missing: the product with each row of the token "
+    "table, `self.wte.weight`.",
     GPT.replace("self.ln_f(x)", "self.ln_f(x)[:, -1]"): "You kept the last position only. Training "
     "needs a prediction at every position, (B, T, V).",
 }
@@ -199,7 +200,7 @@ def gpt(cls: Any) -> None:
     """A class whose `forward` makes logits of token ids, (B, T) → (B, T, V)."""
     hint = (
         "`embed`, each block in turn, `self.ln_f`, then the product with the token table "
-        "`self.wte.weight`, which is the head as well."
+        "`self.wte.weight`, which is the output head as well."
     )
     expect_part(
         cls,

@@ -104,7 +104,7 @@ WRONG = {
         "return embed(idx, self.wte, self.wpe)": "`self.wte.weight`, `self.wpe.weight`",
         "return self.ln_f(self.wte(idx)) @ self.wte.weight": "`x @ self.wte.weight.T`",
         "return print() @ self.wte.weight.T": "Does `embed`, part 3, still return nothing?",
-        "return self.ln_f(self.wte(idx)) @ self.wte.weight.T + 1": "which is the head as well",
+        "return self.ln_f(self.wte(idx)) @ self.wte.weight.T + 1": "is the output head as well",
     },
     "step": {
         STEP.replace("optimizer.zero_grad()\n", ""): "Call `optimizer.zero_grad()` in each step",
