@@ -87,3 +87,52 @@ def test_a_class_that_cannot_be_made_gets_a_sentence():
 
     with pytest.raises(check.Mistake, match="`Broken` stopped with AttributeError"):
         check.mlp(Broken)
+
+
+class Blank(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+
+    def forward(self, x): ...
+
+
+class Block(nn.Module):
+    """Right, but for its parts."""
+
+    attention = Blank
+
+    def __init__(self, config):
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(config.n_embd), nn.LayerNorm(config.n_embd)
+        self.attn, self.mlp = self.attention(config), nn.Identity()
+
+    def forward(self, x):
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.blocks = nn.ModuleList([Block(config)])
+        self.ln_f = nn.LayerNorm(config.n_embd)
+
+    def forward(self, idx):
+        x = self.wte(idx) + self.wpe(torch.arange(idx.shape[1]))
+        for block in self.blocks:
+            x = block(x)
+        return self.ln_f(x) @ self.wte.weight.T
+
+
+@pytest.mark.parametrize(("part", "cls"), [("block", Block), ("gpt", GPT)])
+def test_a_part_that_uses_a_blank_one_names_it(part, cls):
+    with pytest.raises(check.Mistake, match="`Blank` is still blank"):
+        getattr(check, part)(cls)
+
+
+def test_a_part_whose_parts_are_wrong_is_checked_by_itself(capsys, monkeypatch):
+    monkeypatch.setattr(Block, "attention", lambda self, config: nn.Linear(3, 4))
+    check.block(Block)
+    assert capsys.readouterr().out.startswith("Right. ")

@@ -71,6 +71,8 @@ def test_a_row_says_how_long_a_lesson_takes_and_what_was_done():
     first = next(iter(CourseMap(Progress()).done))
     assert f">{first.minutes} min · quiz: {first.questions} right</span>" in page
     assert "<span" not in page[page.rindex("playground.ipynb") :]  # it has neither
+    [build] = [lesson for lesson in CourseMap(Progress()).done if lesson.writing]
+    assert f">{build.minutes} min, and {build.writing} to write it yourself</span>" in page
 
 
 def test_each_card_of_a_lesson_has_a_place_on_the_map():

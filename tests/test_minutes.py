@@ -1,9 +1,12 @@
 """The clock of the course counts what a learner sees, and nothing that is folded."""
 
+import re
+
 import nbformat
 from nbformat import v4
 
-from tools.minutes import main_line, minutes
+from slmlab.show.course_map import lessons
+from tools.minutes import NOTEBOOKS, main_line, minutes, row, time_and_memory
 
 TABLE = v4.new_output("display_data", {"text/html": "<table>", "text/plain": "a table"})
 BAR = v4.new_output("display_data", {"text/html": "Phase 2: step 9 of 9", "text/plain": "HTML"})
@@ -52,3 +55,24 @@ def test_what_is_below_a_folded_heading_is_not_up_to_the_next_of_its_level(tmp_p
 def test_two_folded_headings_may_follow_each_other(tmp_path):
     cells = [heading("### One", True), code(), heading("### Two", True), code()]
     assert main_line(write(tmp_path / "a.ipynb", *cells, heading("## On"), code())) == (3, 1, 0, 0)
+
+
+def test_writing_is_told_beside_reading():
+    lesson = {"notebook": "a", "title": "A", "question": "?", "minutes": 30, "computing": 1}
+    lesson["memory"] = 0.6
+    assert time_and_memory(lesson).startswith("about 30 minutes, of which one minute is computing")
+    assert row(lesson) == "| [A](notebooks/a.ipynb) | ? | 30 (1) | 0.6 GB |\n"
+    lesson["writing"] = 60
+    assert time_and_memory(lesson) == (
+        "about 30 minutes to read, and about 60 more to write it yourself; one minute is computing "
+        "on 2 CPU cores; about 0.6 GB of memory."
+    )
+    assert "| 30 (1), and 60 to write it |" in row(lesson)
+
+
+def test_writing_takes_about_as_long_as_the_tasks_say():
+    for lesson in lessons():
+        if lesson.writing:
+            text = (NOTEBOOKS / f"{lesson.notebook}.ipynb").read_text(encoding="utf-8")
+            told = sum(map(int, re.findall(r"\*\*(\d+) minutes · ", text)))
+            assert abs(told - lesson.writing) <= 10

@@ -6,7 +6,9 @@
 A lesson takes the time to read its words, cells, tables and pictures, to use its panels, and to
 wait for what it computes ("computing" in data/lessons.json, from benchmarks/notebooks.py). What is
 folded is not counted: answers, the source of a hidden cell, and all below a folded heading. The sum
-is rounded to five minutes. A lesson without "computing" keeps the minutes that the list gives it.
+is rounded to five minutes. "writing" is an estimate of what a lesson's tasks add for those who
+write its code themselves, about the sum of the tasks' own minutes. A lesson without "computing"
+keeps the minutes that the list gives it.
 """
 
 import argparse
@@ -86,10 +88,11 @@ def time_and_memory(lesson: dict) -> str:
     computing = (
         "one minute is" if lesson["computing"] == 1 else f"{lesson['computing']} minutes are"
     )
-    return (
-        f"about {lesson['minutes']} minutes, of which {computing} computing on 2 CPU cores; "
-        f"about {lesson['memory']} GB of memory."
-    )
+    time = f"{lesson['minutes']} minutes, of which {computing}"
+    if "writing" in lesson:
+        written = f"about {lesson['writing']} more to write it yourself"
+        time = f"{lesson['minutes']} minutes to read, and {written}; {computing}"
+    return f"about {time} computing on 2 CPU cores; about {lesson['memory']} GB of memory."
 
 
 def row(lesson: dict) -> str:
@@ -97,6 +100,7 @@ def row(lesson: dict) -> str:
     stem, long = lesson["notebook"], "as long as you like"
     computing = f" ({lesson['computing']})" if lesson["computing"] else ""
     time = f"{lesson['minutes']}{computing}" if lesson["minutes"] else long
+    time += f", and {lesson['writing']} to write it" if "writing" in lesson else ""
     link = f"[{stem[:2] + ' ' if stem[0] == '0' else ''}{lesson['title']}](notebooks/{stem}.ipynb)"
     return f"| {link} | {lesson['question']} | {time} | {lesson['memory']} GB |\n"
 

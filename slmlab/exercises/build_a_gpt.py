@@ -1,7 +1,7 @@
 """Checks of `build_a_gpt`: each part beside the package's own, with the same weights, to 1e-5.
 
 Here are the parts around the model: counts, loss, a step of training, sampling. Those of the model
-itself are in `build_a_gpt_parts`, and are called from here as well.
+itself are in `build_a_gpt_parts` and `build_a_gpt_attention`, and are called from here as well.
 """
 
 from copy import deepcopy
@@ -13,7 +13,7 @@ import torch.nn as nn
 from torch import Tensor
 
 import slmlab as lab
-from slmlab.exercises import build_a_gpt_parts as parts
+from slmlab.exercises import build_a_gpt_attention, build_a_gpt_parts
 from slmlab.exercises.build_a_gpt_parts import (
     CONFIG,
     IDS,
@@ -69,7 +69,7 @@ MISTAKEN_BIGRAMS = {
     "up to 1 in your table; each row should, as something follows every token.",
     BIGRAM.replace(" / counts.sum(1, keepdim=True)", ""): "These are counts. Divide each row by "
     "its sum, so that it holds probabilities.",
-    BIGRAM.replace("(ids[:-1], ids[1:])", "(ids[1:], ids[:-1])"): "The table is turned: row a "
+    BIGRAM.replace("(ids[:-1], ids[1:])", "(ids[1:], ids[:-1])"): "The table is transposed: row a "
     "should hold what came *after* a, yours holds what came before it.",
     BIGRAM.replace("(ids[:-1], ids[1:])", "(ids[:-1], ids[:-1])"): "You counted each token as its "
     "own successor. Shift by one: `ids[:-1]` came first, `ids[1:]` after it.",
@@ -124,6 +124,8 @@ MISTAKEN_SURPRISES = {
     "mean probability; take the mean of the logs. A single 0 should cost infinitely much.",
     SURPRISE.replace("-1, keepdim", "0, keepdim"): "Your softmax runs over the places of the text. "
     "At each place the V probabilities add up to 1: use the last dimension.",
+    SURPRISE.replace("-1, keepdim=True", "(0, 1)"): "Your softmax runs over the whole tensor. At "
+    "each place the V probabilities add up to 1: use the last dimension only.",
     SURPRISE.replace(CAME, "log_p[:, targets]"): "`log_p[:, targets]` takes every target at every "
     "place. Each place has its own: index with `torch.arange(len(targets))` and `targets`.",
     SURPRISE.replace(CAME, "log_p"): "You averaged over the whole vocabulary; only the token that "
@@ -163,13 +165,21 @@ def surprise(function: Any) -> None:
 
 # 3 to 8 The model
 
-embed, head, attention = part(parts.embed), part(parts.head), part(parts.attention)
-mlp, block, gpt = part(parts.mlp), part(parts.block), part(parts.gpt)
+embed, mlp = part(build_a_gpt_parts.embed), part(build_a_gpt_parts.mlp)
+head, attention = part(build_a_gpt_attention.head), part(build_a_gpt_attention.attention)
+block, gpt = part(build_a_gpt_parts.block), part(build_a_gpt_parts.gpt)
 
 
 # 9 A step of training
 
 RATE = 0.1
+THE_LOSS = "The loss is `model.loss(inputs, targets)`."
+ADVICE = {
+    "no attribute 'backward'": "`loss.item()` is a plain number without gradients: call it last, "
+    "in the `return`.",
+    "Boolean value": f"`model(…)` takes the inputs only. {THE_LOSS}",
+    "Expected target size": f"`F.cross_entropy` wants one row for each target. {THE_LOSS}",
+}
 
 
 @part
@@ -190,7 +200,8 @@ def step(function: Any) -> None:
         theirs.zero_grad()
         loss.backward()
         theirs.step()
-        _judge_loss(called(function, model, optimizer, inputs, targets), loss.item())
+        answer = called(function, model, optimizer, inputs, targets, advice=ADVICE)
+        _judge_loss(answer, loss.item())
         _judge_weights(model, truth, before, happened, first=batch is IDS)
     right("Two steps in a row change every weight as slmlab's loop does.")
 
@@ -282,6 +293,8 @@ def sample(function: Any) -> None:
         otherwise="For seed {seed} it gives {value}; slmlab draws {truth} with the same seed. Is "
         "each token drawn from a softmax over all logits, with `generator`?",
         advice={
+            f"{CONFIG.n_embd} tokens": "The batch dimension is missing: the model reads (B, T), "
+            "here (1, T): put the ids in brackets, `torch.tensor([…])`.",
             "context of": "The text has become longer than the model's context: give it the last "
             "`model.config.block_size` tokens only.",
             "probability tensor": "`torch.multinomial` wants probabilities; logits need a softmax "

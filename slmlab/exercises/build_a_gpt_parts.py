@@ -1,4 +1,4 @@
-"""Checks of `build_a_gpt`, parts 3 to 8: what the model is made of, from embedding to logits.
+"""Checks of `build_a_gpt`, parts 3 and 6 to 8: embedding, MLP, block and the whole model.
 
 The parts of `slmlab.engine.model` are the truth. A learner's class borrows the weights of a small
 GPT in which no two numbers are alike, so that every mistake shows, and slmlab's own parts inside,
@@ -6,6 +6,7 @@ so that it shows where it was made.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch.nn as nn
 from torch import Tensor
 
 import slmlab as lab
-from slmlab.exercises.checking import Probe, called, expect_function, require
+from slmlab.exercises.checking import Mistake, Probe, called, expect_function, require
 from slmlab.exercises.telling import right
 
 CONFIG = lab.GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=3, n_embd=12)
@@ -79,125 +80,6 @@ def embed(function: Any) -> None:
     right(f"The same rows as in slmlab's GPT {EQUAL}")
 
 
-# 4 One head
-
-HEAD = """
-T, D = q.shape[-2:]
-scores = q @ k.transpose(-2, -1) / D**0.5
-later = torch.ones(T, T, dtype=torch.bool).triu(1)
-weights = scores.masked_fill(later, -torch.inf).softmax(-1)
-return weights @ v
-"""
-MASK = "masked_fill(later, -torch.inf)."
-NO_SCALE = "You forgot to divide the scores by √D. Without it they grow with the size of the head."
-NO_MASK = "There is no mask: each token also looks at those that come after it, which it must guess"
-MISTAKEN_HEADS = {
-    HEAD.replace(" / D**0.5", ""): NO_SCALE,
-    HEAD.replace(MASK, ""): f"{NO_MASK}.",
-    HEAD.replace(MASK, "").replace(" / D**0.5", ""): f"{NO_MASK}. And divide the scores by √D.",
-    HEAD.replace("D**0.5", "D"): "You divided the scores by D; divide by its square root.",
-    HEAD.replace("D**0.5", "T**0.5"): "You divided by √T, the number of tokens; D is the number of "
-    "columns of q and k.",
-    HEAD.replace("triu(1)", "tril(-1)"): "The mask is on the wrong side: each token sees what "
-    "comes after it, and not what came before. Row t may look at columns 0 to t.",
-    HEAD.replace("-torch.inf", "0.0"): "A masked score of 0 still gets a share of the softmax, as "
-    "exp(0) is 1. Mask with −∞.",
-    HEAD.replace(MASK, "").replace(".softmax(-1)", ".softmax(-1).masked_fill(later, 0.0)"): (
-        "You masked after the softmax, so the weights that are left do not add up to 1. Mask the "
-        "scores, then take the softmax."
-    ),
-    HEAD.replace("softmax(-1)", "softmax(-2)"): "Your softmax runs down the columns. Each row is "
-    "one token that looks around, and *its* weights add up to 1: use the last dimension.",
-    HEAD.replace(".softmax(-1)", "").replace("-torch.inf", "0.0"): "There is no softmax: the "
-    "scores are not weights yet.",
-    HEAD.replace(" / D**0.5", "").replace("softmax(-1)", "softmax(-1) / D**0.5"): "You divided "
-    "the weights by √D, so they do not add up to 1. Divide the scores, before the softmax.",
-    HEAD.replace("weights @ v", "weights"): "These are the weights. Multiply them with the values.",
-    HEAD.replace("q @ k.transpose", "k @ q.transpose"): "Queries and keys are swapped: row t of "
-    "the scores belongs to the *query* of token t.",
-}
-NO_WEIGHT = (
-    "The result is not finite. A row whose scores are all −∞ has no softmax: a token may look at "
-    "itself, so leave the diagonal out of the mask."
-)
-
-
-def head(function: Any) -> None:
-    """A function of queries, keys and values (…, T, D) that gives what each token gathers."""
-    cases = [tuple(random_numbers(3, *shape).unbind()) for shape in ((5, 4), (2, 3, 6, 4))]
-    expect_function(
-        "head(q, k, v)",
-        function,
-        cases,
-        lambda q, k, v: reference().blocks[0].attn.attend(q, k, v, is_causal=True),
-        MISTAKEN_HEADS,
-        read=numbers_of(NO_WEIGHT),
-        otherwise=unlike("Scores, √D, mask, softmax over the last dimension, times values."),
-        advice={
-            "Error": "q, k and v may have more dimensions in front, (B, H, T, D): turn "
-            "only the last two, `k.transpose(-2, -1)`, and take T and D from `q.shape[-2:]`."
-        },
-        rel_tol=SAME,
-        abs_tol=SAME,
-    )
-    right("The same as slmlab's attention, for one head and for many, to 0.00001.")
-
-
-# 5 Several heads
-
-SPLIT = "p.view(B, T, self.n_head, -1).transpose(1, 2)"
-MERGE = "y.transpose(1, 2).reshape(B, T, C)"
-ATTENTION = f"""
-B, T, C = x.shape
-q, k, v = self.qkv(x).chunk(3, dim=-1)
-q, k, v = ({SPLIT} for p in (q, k, v))
-y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-return self.proj({MERGE})
-"""
-BY_VIEW = (
-    "(B, T, C) cannot be cut into (B, H, T, D) at once: a head then gets whole rows of a few "
-    "tokens. First `view(B, T, H, D)`, then swap T and H with `transpose(1, 2)`."
-)
-NOT_BACK = "Swap heads and tokens back, `transpose(1, 2)`, before you join the heads to (B, T, C)."
-MISTAKEN_ATTENTIONS = {
-    ATTENTION.replace(SPLIT, "p.reshape(B, self.n_head, T, -1)"): BY_VIEW,
-    ATTENTION.replace(SPLIT, "p.reshape(B, self.n_head, T, -1)").replace(
-        MERGE, "y.reshape(B, T, C)"
-    ): BY_VIEW,
-    ATTENTION.replace(MERGE, "y.reshape(B, T, C)"): NOT_BACK,
-    ATTENTION.replace(SPLIT, "p.view(B, T, self.n_head, -1)").replace(
-        MERGE, "y.reshape(B, T, C)"
-    ): "Your heads look at each other instead of at tokens: the last two dimensions must be "
-    "(T, D). Swap T and H with `transpose(1, 2)` after the `view`.",
-    ATTENTION.replace(SPLIT, "p.view(B, T, -1, self.n_head).permute(0, 3, 1, 2)").replace(
-        MERGE, "y.permute(0, 2, 3, 1).reshape(B, T, C)"
-    ): "Each head gets every H-th column; it should get D columns in a row: `view(B, T, H, D)`.",
-    ATTENTION.replace(SPLIT, "p").replace(MERGE, "y"): "This is one head over the whole width. "
-    "Give each of the `self.n_head` heads its own C / H columns.",
-    ATTENTION.replace("q, k, v = self.qkv", "k, q, v = self.qkv"): "`self.qkv` gives queries, "
-    "keys and values in this order; you swapped the first two.",
-    ATTENTION.replace("q, k, v = self.qkv", "v, k, q = self.qkv"): "`self.qkv` gives queries, "
-    "keys and values in this order; you began with the values.",
-    ATTENTION.replace(f"self.proj({MERGE})", MERGE): "`self.proj` is missing: the last matrix "
-    "mixes what the heads have gathered.",
-    ATTENTION.replace("return ", "return x + "): "You added x. The residual belongs to the block, "
-    "part 7.",
-}
-
-
-def attention(cls: Any) -> None:
-    """A class whose `forward` is causal attention with several heads, (B, T, C) → (B, T, C)."""
-    _expect_part(
-        cls,
-        reference().blocks[0].attn,
-        MISTAKEN_ATTENTIONS,
-        "Cut into heads, let `head` do its work, put the heads side by side again, then "
-        "`self.proj`. (Is `head` right?)",
-        advice={"view size is not": BY_VIEW},
-    )
-    right(f"The same as slmlab's attention {EQUAL}")
-
-
 # 6 The MLP
 
 MLP = 'return self.proj(F.gelu(self.fc(x), approximate="tanh"))'
@@ -219,7 +101,7 @@ MISTAKEN_MLPS = {
 def mlp(cls: Any) -> None:
     """A class whose `forward` works on each token alone, (B, T, C) → (B, T, C)."""
     hint = "The layer `fc`, then GELU, then the layer `proj`."
-    _expect_part(cls, reference().blocks[0].mlp, MISTAKEN_MLPS, hint)
+    expect_part(cls, reference().blocks[0].mlp, MISTAKEN_MLPS, hint)
     right(f"The same as slmlab's MLP {EQUAL}")
 
 
@@ -231,8 +113,12 @@ return x + self.mlp(self.ln_2(x))
 """
 NO_RESIDUAL = "The residual is forgotten around {}: add what comes out to what went in."
 AFTER = (
-    "You normed after adding. GPT-2 norms what goes *into* each part, and leaves the sum alone: "
+    "You normed after adding. GPT-2 norms what goes *into* each part, but not the sum: "
     "`x + part(norm(x))`."
+)
+IN_PLACE = (
+    "The numbers are right, but training would stop with an error: `x += …` overwrites an x that "
+    "`backward()` still needs. Write `x = x + …`, which makes a new tensor."
 )
 MISTAKEN_BLOCKS = {
     "return self.mlp(self.ln_2(self.attn(self.ln_1(x))))": "Both residuals are forgotten: add "
@@ -257,8 +143,21 @@ MISTAKEN_BLOCKS = {
 def block(cls: Any) -> None:
     """A class whose `forward` joins attention and MLP, (B, T, C) → (B, T, C)."""
     hint = "Twice: x plus a part of the normed x."
-    _expect_part(cls, reference().blocks[0], MISTAKEN_BLOCKS, hint)
+    expect_part(cls, reference().blocks[0], MISTAKEN_BLOCKS, hint)
+    _expect_gradients(with_weights(cls, reference().blocks[0]))
     right(f"The same as slmlab's block {EQUAL}")
+
+
+def _expect_gradients(block: nn.Module) -> None:
+    """Raise `Mistake` if a block cannot be trained, or writes into what it was given."""
+    start = random_numbers(2, 5, CONFIG.n_embd).requires_grad_()
+    given = start * 1  # as in a model, x was computed: PyTorch refuses to write into a leaf
+    try:
+        torch.autograd.grad(block(given).sum(), start)
+    except RuntimeError as error:
+        require("inplace" in str(error), f"Right numbers, but `backward()` fails: {error}")
+        raise Mistake(IN_PLACE) from error
+    require(torch.equal(given, start), IN_PLACE)
 
 
 # 8 The GPT
@@ -269,10 +168,16 @@ for block in self.blocks:
     x = block(x)
 return self.ln_f(x) @ self.wte.weight.T
 """
+BY_PLACE = (
+    "`self.wpe(idx)` looks positions up by token id. Let `embed` take the first T rows: "
+    "`embed(idx, self.wte.weight, self.wpe.weight)`."
+)
 MISTAKEN_GPTS = {
-    GPT.replace("self.ln_f(x)", "x"): "The last norm, `self.ln_f`, is missing before the head.",
+    GPT.replace("self.ln_f(x)", "x"): "The last norm, `self.ln_f`, is missing before the "
+    "output head.",
     GPT.replace(" + self.wpe.weight[: idx.shape[1]]", ""): "The positions are missing: start with "
     "`embed(idx, self.wte.weight, self.wpe.weight)`.",
+    GPT.replace("self.wpe.weight[: idx.shape[1]]", "self.wpe(idx)"): BY_PLACE,
     GPT.replace("    x = block(x)", "    x = block(x)\n    break"): "Only the first block worked: "
     "is the `return` inside the loop?",
     GPT.replace("for block in self.blocks:\n    x = block(x)\n", ""): "No block worked on the "
@@ -284,8 +189,8 @@ MISTAKEN_GPTS = {
     GPT.replace("weight.T", "weight.T").replace("return ", "return F.softmax(") + ", -1)": "These "
     "are probabilities. Return logits: the loss applies the softmax itself.",
     GPT.replace("self.ln_f(x) @ self.wte.weight.T", "self.ln_f(x)"): "This is the last hidden "
-    "state, (B, T, C). The head is still missing: the product with each row of the token table, "
-    "`self.wte.weight`.",
+    "state, (B, T, C). The output head is still missing: the product with each row of the token "
+    "table, `self.wte.weight`.",
     GPT.replace("self.ln_f(x)", "self.ln_f(x)[:, -1]"): "You kept the last position only. Training "
     "needs a prediction at every position, (B, T, V).",
 }
@@ -295,16 +200,23 @@ def gpt(cls: Any) -> None:
     """A class whose `forward` makes logits of token ids, (B, T) → (B, T, V)."""
     hint = (
         "`embed`, each block in turn, `self.ln_f`, then the product with the token table "
-        "`self.wte.weight`, which is the head as well."
+        "`self.wte.weight`, which is the output head as well."
     )
-    _expect_part(
+    expect_part(
         cls,
         reference(),
         MISTAKEN_GPTS,
         hint,
         "forward(self, idx)",
         [IDS, IDS[:1, :3]],
-        {"ModuleList": "`self.blocks` is a list: let a loop send x through one after the other."},
+        {
+            "ModuleList": "`self.blocks` is a list: let a loop send x through one after the other.",
+            "'Embedding'": "An `nn.Embedding` is a module; `embed` and `@` want its table: "
+            "`self.wte.weight`, `self.wpe.weight`.",
+            "cannot be multiplied": "The token table is (V, C). Turn it into (C, V) for the "
+            "product: `x @ self.wte.weight.T`.",
+            "NoneType": "Does `embed`, part 3, still return nothing?",
+        },
     )
     right(f"The same logits as slmlab's GPT {EQUAL}")
 
@@ -312,7 +224,7 @@ def gpt(cls: Any) -> None:
 # What the checks share
 
 
-def _expect_part(
+def expect_part(
     cls: Any,
     part: nn.Module,
     mistakes: dict[str, str],
@@ -327,7 +239,7 @@ def _expect_part(
     expect_function(
         signature,
         cls if isinstance(cls, Probe) else cls.forward,
-        lambda: [(_with_weights(cls, part), x) for x in inputs or [random_numbers(2, 5, 12)]],
+        lambda: [(with_weights(cls, part), x) for x in inputs or [random_numbers(2, 5, 12)]],
         lambda _, x: part(x),
         mistakes,
         read=numbers_of(),
@@ -338,15 +250,27 @@ def _expect_part(
     )
 
 
-def _with_weights(cls: type, part: nn.Module) -> nn.Module:
+def with_weights(cls: type, part: nn.Module) -> nn.Module:
     """A learner's part that has slmlab's weights, and slmlab's parts inside."""
     module = called(cls, CONFIG)
+    blank = _blank_inside(module)
+    require(not blank, f"`{blank}` is still blank: this part uses it, so write that one first.")
     for name, child in part.named_children():
         setattr(module, name, child)
     return module
 
 
-def numbers_of(not_finite: str = "") -> Callable[[Any, str], tuple]:
+def _blank_inside(module: nn.Module) -> str:
+    """The name of a class in a learner's part that returns nothing yet; innermost first."""
+    for inner in reversed(list(module.modules())[1:]):
+        if not type(inner).__module__.startswith("torch."):
+            with suppress(Exception):  # another mistake is for that part's own check
+                if inner(random_numbers(2, 5, CONFIG.n_embd)) is None:
+                    return type(inner).__name__
+    return ""
+
+
+def numbers_of(not_finite: str | Callable[[Tensor], str] = "") -> Callable[[Any, str], tuple]:
     """Reads a tensor, or a number, as its shape and its numbers."""
 
     def read(answer: Any, name: str) -> tuple:
@@ -355,9 +279,9 @@ def numbers_of(not_finite: str = "") -> Callable[[Any, str], tuple]:
             isinstance(answer, Tensor),
             f"`{name}` returns {type(answer).__name__}; it should return a tensor.",
         )
-        require(
-            answer.isfinite().all(), not_finite or f"`{name}` returns numbers that are not finite."
-        )
+        if not answer.isfinite().all():
+            told = not_finite(answer) if callable(not_finite) else not_finite
+            raise Mistake(told or f"`{name}` returns numbers that are not finite.")
         return tuple(answer.shape), tuple(answer.detach().flatten().tolist())
 
     return read

@@ -75,7 +75,7 @@ class Case:
 
     Attributes:
         arguments: what the function is called with.
-        hint: the mistake that this case is there to expose.
+        hint: the mistake that this case is there to expose, also if it shows as an error.
     """
 
     arguments: tuple
@@ -250,7 +250,8 @@ def attempted(
 ) -> Any:
     """The same, or None where it returns nothing.
 
-    If it stops with an error whose text holds a key of `advice`, the advice is told as well.
+    If it stops with an error whose text holds a key of `advice`, that advice is told as well; if
+    several fit, the first.
     """
     if isinstance(function, Probe):
         raise Probed
@@ -266,7 +267,7 @@ def attempted(
         told = f"`{name}` stopped with {type(error).__name__}: {error}"
         for words, sentence in (advice or {}).items():
             if words in told:
-                told = f"{told[:200]}. {sentence}"
+                raise Mistake(f"{told[:200].rstrip(' .')}. {sentence}") from error
         raise Mistake(told) from error
 
 
@@ -316,7 +317,14 @@ def _results(
     advice: Mapping[str, str] | None,
 ) -> list[Any]:
     """What the function gives for each case; None where it returns nothing."""
-    returned = [attempted(function, *map(_fresh, case.arguments), advice=advice) for case in cases]
+    returned = [
+        attempted(
+            function,
+            *map(_fresh, case.arguments),
+            advice={"": case.hint} if case.hint else advice,  # "" is a part of every error
+        )
+        for case in cases
+    ]
     blank = all(answer is None or answer is ... for answer in returned)
     require(not blank, _nothing_yet(function))
     return [None if answer is None else read(answer, name) for answer in returned]
@@ -331,7 +339,10 @@ def _fresh(argument: Any) -> Any:
 
 def _nothing_yet(function: Any) -> str:
     name = getattr(function, "__name__", "the function")
-    return f"`{name}` returns nothing yet: write its body, and end it with `return`."
+    return (
+        f"`{name}` returns nothing yet: write its body, and end it with `return`; `print` only "
+        "shows a value."
+    )
 
 
 def _unlike(

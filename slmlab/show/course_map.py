@@ -22,6 +22,7 @@ class Lesson(NamedTuple):
     minutes: int | None  # None for what takes as long as one likes
     computing: int | None  # minutes of these in which the computer works
     memory: float  # GB
+    writing: int | None = None  # more minutes for who writes its code themselves
 
     @property
     def key(self) -> str:
@@ -111,6 +112,7 @@ class CourseMap:
         number = f"{lesson.key} " if lesson.key.isdigit() else ""
         lines = [f"{number}<b>{_link(lesson)}</b>", escape(lesson.question)]
         minutes = f"{lesson.minutes} min" if lesson.minutes else ""
+        minutes += f", and {lesson.writing} to write it yourself" if lesson.writing else ""
         if notes := " · ".join(filter(None, [minutes, str(self.done[lesson])])):
             lines.append(f"<span style='opacity:0.75'>{notes}</span>")
         style = NEXT if lesson == self.next else OTHER

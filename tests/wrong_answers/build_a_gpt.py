@@ -41,6 +41,30 @@ WRONG = {
         """: "take T and D from `q.shape[-2:]`",
         """
         T, D = q.shape[-2:]
+        later = torch.ones(T, T, dtype=torch.bool).tril()
+        scores = q @ k.transpose(-2, -1) / D**0.5
+        return scores.masked_fill(later, -torch.inf).softmax(-1) @ v
+        """: "The mask is the wrong way round",
+        """
+        T, D = q.shape[-2:]
+        scores = q @ k.transpose(-2, -1) / D**0.5
+        return (scores + torch.ones(T, T).triu(1) * -torch.inf).softmax(-1) @ v
+        """: "0 × −∞ is none",
+        """
+        T, D = q.shape[-2:]
+        later = torch.ones(T, T, dtype=torch.bool).triu(1)
+        return (q * k / D**0.5).masked_fill(later, -torch.inf).softmax(-1) @ v
+        """: "non-singleton dimension 1. `*` multiplies number by number",
+        """
+        T, D = q.shape[-2:]
+        later = torch.ones(T, T, dtype=torch.bool).triu(1)
+        scores = q @ k.transpose(-2, -1) / D**0.5
+        return scores.masked_fill(later, -torch.inf).softmax(-1) * v
+        """: "`q @ k.transpose(-2, -1)` and `weights @ v`",
+        "return (q @ k).softmax(-1) @ v": "swap the last two dimensions of k",
+        "return undefined": "name 'undefined' is not defined",
+        """
+        T, D = q.shape[-2:]
         later = torch.ones(T, T, dtype=torch.bool).triu(0)
         scores = q @ k.transpose(-2, -1) / D**0.5
         return scores.masked_fill(later, -torch.inf).softmax(-1) @ v
@@ -49,8 +73,15 @@ WRONG = {
     },
     "attention": {
         "return head(*self.qkv(x).chunk(3, -1)).view(2, 3, 5, 4).transpose(1, 2).view(2, 5, 12)": (
-            "First `view(B, T, H, D)`"
+            "Use .reshape(...) instead. On the way back"
         ),
+        """
+        B, T, C = x.shape
+        q, k, v = (p.view(B, T, 3, -1).transpose(1, 2) for p in self.qkv(x).chunk(3, -1))
+        return self.proj(head(q, k, v).transpose(1, 2).view(B, T, C))
+        """: "or `.contiguous()` before the `view`",
+        "q, k, v = self.qkv(x).chunk(3)": "`chunk(3, dim=-1)`",
+        "return print().transpose(1, 2)": "Does `head`, part 4, still return nothing?",
         "return self.qkv(x)": "It returns the shape (2, 5, 36)",
         "return self.proj(x)": "Is `head` right?",
     },
@@ -60,11 +91,20 @@ WRONG = {
     },
     "block": {
         "return self.attn(x), self.mlp(x)": "returns tuple",
+        "x += self.attn(self.ln_1(x))\nreturn x + self.mlp(self.ln_2(x))": "Write `x = x + …`",
+        "x = x + self.attn(self.ln_1(x))\nx += self.mlp(self.ln_2(x))\nreturn x": (
+            "`x += …` overwrites"
+        ),
+        "with torch.no_grad():\n    x = x + self.attn(self.ln_1(x))\n"
+        "    return x + self.mlp(self.ln_2(x))": "`backward()` fails",
         "return 2 * x": "Twice: x plus a part of the normed x",
     },
     "gpt": {
         "return self.blocks(self.wte(idx))": "`self.blocks` is a list",
-        "return self.ln_f(self.wte(idx)) @ self.wte.weight.T + 1": "which is the head as well",
+        "return embed(idx, self.wte, self.wpe)": "`self.wte.weight`, `self.wpe.weight`",
+        "return self.ln_f(self.wte(idx)) @ self.wte.weight": "`x @ self.wte.weight.T`",
+        "return print() @ self.wte.weight.T": "Does `embed`, part 3, still return nothing?",
+        "return self.ln_f(self.wte(idx)) @ self.wte.weight.T + 1": "is the output head as well",
     },
     "step": {
         STEP.replace("optimizer.zero_grad()\n", ""): "Call `optimizer.zero_grad()` in each step",
@@ -80,6 +120,13 @@ WRONG = {
         STEP.replace("return loss.item()", "return model.loss(inputs, targets).item()"): (
             "before the weights change"
         ),
+        STEP.replace("model.loss(inputs, targets)", "model(inputs, targets)"): (
+            "takes the inputs only. The loss is `model.loss(inputs, targets)`"
+        ),
+        STEP.replace("model.loss", "F.cross_entropy").replace("(inputs,", "(model(inputs),"): (
+            "one row for each target. The loss is `model.loss(inputs, targets)`"
+        ),
+        STEP.replace("targets)\n", "targets).item()\n", 1): "call it last, in the `return`",
         STEP.replace("return loss.item()", "return 'done'"): "`step` returns 'done'",
     },
     "sample": {
@@ -97,6 +144,10 @@ WRONG = {
             ids.append(int(torch.multinomial(p, 1, generator=generator)))
         return ids
         """: "`model.config.block_size` tokens only",
+        """
+        p = model(torch.tensor(ids))[-1].softmax(-1)
+        return ids + [int(torch.multinomial(p, 1, generator=generator))]
+        """: "The batch dimension is missing",
         "return list(ids) + [7] * count": "with the same seed",
         "return torch.tensor(ids)": "makes one of a tensor",
         "return ['a']": "a list of token ids",
