@@ -53,6 +53,7 @@ def run(path: Path, save: bool) -> str:
     )
     with TemporaryDirectory() as nothing_done:  # whoever runs it has a progress of their own
         os.environ["SLMLAB_PROGRESS"] = str(Path(nothing_done) / "progress.json")
+        os.environ["SLMLAB_CHECKS"] = "raise"  # as in the tests, which compare what is stored
         began = time.perf_counter()
         client.execute()
         seconds = time.perf_counter() - began
