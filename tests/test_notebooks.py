@@ -98,7 +98,11 @@ def test_its_main_line_is_within_its_budget(path):
     if path.parent.name != "notebooks" or path.name not in PACED:
         pytest.skip("no lesson with a main line")
     line = main_line(path)
-    counted = {"words": round(line.words / ABOUT), "cells": line.cells, "tables and pictures": line.shown}
+    counted = {
+        "words": round(line.words / ABOUT),
+        "cells": line.cells,
+        "tables and pictures": line.shown,
+    }
     budget = dict(zip(counted, BUDGETS.get(path.name[:2], LATER), strict=True))
     assert {k: n for k, n in counted.items() if n > budget[k]} == {}, budget
 
