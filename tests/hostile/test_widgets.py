@@ -388,8 +388,9 @@ def test_a_playground_escapes(tagged, tmp_path):
     panel = lab.Playground("phase-1", tmp_path)
     panel.comparison.pin.click()
     assert escaped(panel.comparison.table.value)
-    panel.run = tagged
-    panel._draw(tagged, Looks())
+    looks = [replace(look, test_loss=look.val_loss) for look in tagged.state.history]
+    panel.run = replace(tagged, state=replace(tagged.state, history=looks))
+    panel._draw(panel.run, Looks())
     assert escaped(panel.sample.value)
     panel.on_end(None, TAG, None)
     assert escaped(panel.status.value)
