@@ -15,7 +15,6 @@ LESSONS = json.loads((ROOT / "data" / "lessons.json").read_text(encoding="utf-8"
 # In lessons without a number (the Playground, building a GPT) the learner writes more than reads.
 PACED = {f"{x['notebook']}.ipynb" for x in LESSONS if x["notebook"][0].isdigit()}
 # Words, cells of code, tables and pictures that a learner goes through who unfolds nothing.
-ABOUT = 1.025  # the budgets say "about"
 BUDGETS = dict.fromkeys(("00", "01", "02", "03", "04"), (1_600, 20, 9)) | {"05": (2_400, 28, 14)}
 LATER = (2_200, 26, 12)  # lessons from 06 on
 MACHINE_PATH = re.compile(r"(?<![\w/.])/(?:home|root|tmp|Users|work)/|[A-Z]:\\\\?Users")
@@ -99,7 +98,7 @@ def test_its_main_line_is_within_its_budget(path):
         pytest.skip("no lesson with a main line")
     line = main_line(path)
     counted = {
-        "words": round(line.words / ABOUT),
+        "words": line.words,
         "cells": line.cells,
         "tables and pictures": line.shown,
     }
