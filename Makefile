@@ -11,7 +11,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8888
-FIRST := /lab/tree/notebooks/00_phase_0_disaster.ipynb
+FIRST := /lab/tree/notebooks/0_begin_here.ipynb
+COURSE := notebooks/*.ipynb exercises/*.ipynb solutions/*.ipynb
+# No question about news, and links to .md files open them rendered; a learner's settings come first.
+SETTINGS := $(CURDIR)/tools/jupyter
 ALONE := browser or cluster
 QUICK := tests --numprocesses 2 -m "not (slow or $(ALONE))"
 
@@ -29,7 +32,10 @@ $(VENV)/test: $(VENV)/lab
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lab,rag,sweep,test]"
 	@touch $@
 
+# Trusted, so that stored figures appear when a notebook is opened.
 lab: $(VENV)/lab
+	@$(BIN)/jupyter trust $(COURSE) >/dev/null
+	JUPYTER_CONFIG_PATH="$(SETTINGS)$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	$(BIN)/jupyter lab --port $(PORT) --LabApp.default_url=$(FIRST) $(JUPYTER_FLAGS)
 
 # Browsers and clusters start processes of their own, so those tests run one by one.

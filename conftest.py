@@ -1,10 +1,15 @@
-"""Set up before PyTorch loads: threads for parallel tests, and how notebooks are compared."""
+"""Set up before PyTorch loads: threads, a progress of our own, how notebooks are compared."""
 
 import importlib
 import os
+import tempfile
 from pathlib import Path
 
 os.environ["ANONYMIZED_TELEMETRY"] = "False"  # chromadb must not call home
+# What tests guess, answer and solve is not the learner's own.
+PROGRESS = tempfile.TemporaryDirectory()
+os.environ["SLMLAB_PROGRESS"] = str(Path(PROGRESS.name) / "progress.json")
+os.environ["SLMLAB_CHECKS"] = "raise"  # so that a wrong answer fails the test of its notebook
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # the workers share the cores
 

@@ -1,6 +1,7 @@
 """SLM Lab: train five small GPTs on a laptop, and learn when a model memorises."""
 
 import os
+import sys
 from importlib import import_module
 
 # Both are read once, when PyTorch loads, so they come before any import of it.
@@ -52,6 +53,7 @@ __all__ = [
     "PHASES",
     "PROMPTS",
     "Corpus",
+    "CourseMap",
     "DataError",
     "Dataset",
     "Decoding",
@@ -64,6 +66,7 @@ __all__ = [
     "PredictionCard",
     "Progress",
     "Quiz",
+    "RulingCards",
     "Run",
     "Scrubber",
     "Setup",
@@ -73,6 +76,7 @@ __all__ = [
     "at_best_rates",
     "best_looks",
     "bits_per_byte",
+    "calibration",
     "choose_ngram",
     "class_board",
     "copy_rate",
@@ -80,6 +84,7 @@ __all__ = [
     "data_path",
     "decision_table",
     "early_stop",
+    "explain_samples",
     "families",
     "fit",
     "from_huggingface",
@@ -122,6 +127,7 @@ __all__ = [
     "similar_pairs",
     "size_advice",
     "size_table",
+    "start_over",
     "text_score",
     "to_huggingface",
     "token_accuracy",
@@ -142,9 +148,14 @@ _LATER = {
     "PredictionCard": "slmlab.show.widgets",
     "Quiz": "slmlab.show.widgets",
     "Scrubber": "slmlab.show.widgets",
+    "RulingCards": "slmlab.show.widgets",
+    "calibration": "slmlab.show.widgets",
     "predictions": "slmlab.show.widgets",
+    "start_over": "slmlab.show.widgets",
+    "explain_samples": "slmlab.show.cards",
     "model_card": "slmlab.show.cards",
     "class_board": "slmlab.show.board",
+    "CourseMap": "slmlab.show.course_map",
     "from_huggingface": "slmlab.engine.huggingface",
     "to_huggingface": "slmlab.engine.huggingface",
     "phase_runs": "slmlab.study.recorded",
@@ -175,3 +186,7 @@ def __getattr__(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module 'slmlab' has no attribute {name!r}")
     return getattr(import_module(_LATER[name]), name)
+
+
+if "ipykernel" in sys.modules:  # perhaps in a notebook
+    import_module("slmlab.show.bars").use_widgets()

@@ -2,10 +2,14 @@
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TextIO
 
 import pandas as pd
@@ -29,13 +33,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         options = _parser().parse_args(arguments)
-        return options.command(options)
+        with _ended_as_by_ctrl_c():
+            return options.command(options)
     except (DataError, ValueError) as error:
         _say(str(error), sys.stderr)
         return 1
     except KeyboardInterrupt:
         _say("Stopped.", sys.stderr)
         return 130  # as a shell says it
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM (a shut-down) and SIGHUP (a closed terminal) do what Ctrl-C does, once.
+
+    A second one often follows at once, and must not cut short what the first has begun to save.
+    """
+    here = os.getpid()
+    came: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != here:  # a worker, which was forked and is to end
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        if not came:
+            came.append(number)
+            # A shell that starts it in the background may have Ctrl-C ignored.
+            handler = signal.getsignal(signal.SIGINT)
+            (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    # Signals reach the main thread only, and Windows has no SIGHUP.
+    main = threading.current_thread() is threading.main_thread()
+    ends = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")] if main else []
+    ours = [end for end in ends if end and signal.getsignal(end) == signal.SIG_DFL]
+    for number in ours:  # what is ignored, as under nohup, stays so
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _say(text: str, stream: TextIO | None = None) -> None:

@@ -2,15 +2,20 @@
 
 import math
 import operator
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
+TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # of a writing's direction
+MOST_LISTED = 100_000_000  # items of a list: as many as the largest text of a learner has tokens
+
 EXAMPLES = {  # how to come by what functions ask for
     "Corpus": "lab.load_corpus()",
     "Dataset": "lab.corpus_dataset(1_000)",
+    "Document": "lab.load_corpus().documents[0]",
     "Decoding": "lab.Decoding(temperature=0.8)",
     "Event": "threading.Event()",
     "GPT": "lab.GPT(config)",
@@ -40,7 +45,7 @@ def whole_number(
         number = operator.index(value)
         if number < least or (most is not None and number > most):
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last of a tensor that has no data
         bounds = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
         note = f" ({note})" if note else ""
         raise ValueError(
@@ -82,7 +87,14 @@ def real_number(
     raise ValueError(f"{name} is {shown(value)}; it must be a {kind} {bounds}".rstrip() + ".")
 
 
-def instance(name: str, value: Any, kind: type, example: str = "") -> Any:
+def truth_values(**values: Any) -> None:
+    """Raise `ValueError` for the first of some options that is neither True nor False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is {shown(value)}; it must be True or False.")
+
+
+def instance(name: str, value: Any, kind: Any, example: str = "") -> Any:
     """`value`, if it is of a kind. Raises `ValueError`, with an example, for anything else."""
     if not isinstance(value, kind):
         example = example or EXAMPLES[kind.__name__]
@@ -93,10 +105,26 @@ def instance(name: str, value: Any, kind: type, example: str = "") -> Any:
 
 
 def listed(name: str, values: Any, things: str) -> list[Any]:
-    """`values` as a list. Raises `ValueError` for what cannot be a list of such things."""
-    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
-        raise ValueError(f"{name} is {shown(values)}; it must be a list of {things}.")
-    return list(values)
+    """`values` as a list. Raises `ValueError` for what cannot be a list of such things.
+
+    So does what would fill the memory, such as a range of a billion numbers.
+    """
+    try:
+        if isinstance(values, str | bytes | dict) or operator.length_hint(values) > MOST_LISTED:
+            raise TypeError
+        return list(values)
+    except (TypeError, OverflowError, RuntimeError):  # as tensors say that they have no items
+        most = f" (at most {MOST_LISTED:,})" if isinstance(values, range) else ""
+        raise ValueError(
+            f"{name} is {shown(values)}; it must be a list of {things}{most}."
+        ) from None
+
+
+def one_of(name: str, value: Any, words: Collection[str]) -> str:
+    """`value`, if it is one of these words. Raises `ValueError`, with the words, if it is not."""
+    if not isinstance(value, str) or value not in words:
+        raise ValueError(f"{name} is {shown(value)}; it must be one of {', '.join(words)}.")
+    return value
 
 
 def instances(name: str, values: Any, kind: type) -> list[Any]:
@@ -141,6 +169,23 @@ def whole_text(name: str, value: Any) -> str:
     return value
 
 
+def is_one_line(text: str) -> bool:
+    """Whether a text has neither lines nor what rewrites a terminal or turns the writing round."""
+    return not any(
+        unicodedata.category(letter) in ("Cc", "Zl", "Zp")
+        or unicodedata.bidirectional(letter) in TURNS
+        for letter in text
+    )
+
+
+def printable(text: object, keep: str = "") -> str:
+    """What somebody wrote, for a text or a sentence: without control characters but `keep`.
+
+    So it is on one line, unless line ends are kept.
+    """
+    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in str(text))
+
+
 def shown(value: Any, longest: int = 80) -> str:
     """A value in an error sentence: on one line, and cut where it would fill the screen."""
     if isinstance(value, int) and abs(value) >= 10**longest:
@@ -151,7 +196,7 @@ def shown(value: Any, longest: int = 80) -> str:
         text = " ".join(repr(value).split())
     except Exception:
         text = f"a {type(value).__name__}"  # which cannot even be printed
-    return text if len(text) <= longest else f"{text[:longest]}…"
+    return printable(text if len(text) <= longest else f"{text[:longest]}…")
 
 
 def _as_float(value: Any) -> float:

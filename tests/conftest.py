@@ -20,6 +20,14 @@ WORDS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def progress_file(tmp_path_factory, monkeypatch):
+    """Where the test's learner keeps their progress."""
+    path = tmp_path_factory.mktemp("learner") / "progress.json"
+    monkeypatch.setenv("SLMLAB_PROGRESS", str(path))
+    return path
+
+
 @pytest.fixture(scope="session")
 def text():
     """About 2,000 tokens of plain sentences, always the same."""

@@ -43,10 +43,11 @@ def test_a_card_states_what_the_run_found(run, own, card):
         f"{run.model.n_params:,} parameters",
         f"Training loss {last.train_loss:.2f}, validation loss {last.val_loss:.2f}",
         f"a gap of {run.gap:+.2f}",
-        f"experiment calls that {lab.gap_band(run.gap).name}",
-        f"{data.overlap():.0%} of the validation text's",
+        f"of this course calls that {lab.gap_band(run.gap).name}",
+        f"{own.overlaps['validation']:.0%} of the validation text's",
+        f"{own.overlaps['held-out']:.0%} of the held-out text's",
         "Lines that look like a secret: 0",
-        "in 8 samples stand in the training text",
+        "in 8 samples appear in the training text",
         "The longest match has",
         "60 steps (finished)",
     ):
@@ -59,7 +60,11 @@ def test_the_card_leads_with_a_score_on_a_text_that_chose_nothing(run, card):
     n_bytes = len(run.dataset.tokenizer.decode(test[1:].tolist()).encode())
     score = lab.mean_loss(best, test) * (len(test) - 1) / math.log(2) / n_bytes
     assert card.split("- ")[1].startswith(f"**{score:.2f} bits per byte** on the held-out text")
-    assert f"the model of step {run.state.best_step:,}, which had the lowest validation" in card
+    number = lab.number_to_beat(run.dataset).test_bits
+    better = "this model" if score < number else "counting"
+    assert card.split("- ")[2].startswith(f"The number to beat is {number:.2f}: ")
+    assert f"Here {better} is better." in card
+    assert f"is that of step {run.state.best_step:,}, which had the lowest validation" in card
     order = [card.index(f"## {h}") for h in ("How good it is", "What it copies", "The gap", "Data")]
     assert order == sorted(order)
 
@@ -67,6 +72,46 @@ def test_the_card_leads_with_a_score_on_a_text_that_chose_nothing(run, card):
 def test_a_loaded_run_has_the_same_card(run, own, card, tmp_path):
     loaded = lab.Run.load(run.save(tmp_path / "saved", keep="best"))
     assert lab.model_card(loaded, own, title="My model", purpose="To try.") == card
+
+
+def test_its_copying_is_that_of_the_best_step_if_that_was_sampled(run, own):
+    best, last = 20, run.last.step
+    early = replace(run, state=replace(run.state, best_step=best))
+    assert f"The samples are of step {last}. The weights of step {best} may" in lab.model_card(
+        early, own
+    )
+    sampled = [sample | {"step": best} for sample in run.samples[:2]]
+    both = replace(early, samples=[*sampled, *run.samples])
+    card = lab.model_card(both, own)
+    assert "in 2 samples appear" in card and "The samples are of step 20.\n" in card
+
+
+def test_samples_are_explained_by_skill_copying_and_what_would_help(run, own):
+    assert run.state.best_step == run.last.step == 60
+    skill, copied, remedy = lab.explain_samples(run)
+    number = lab.number_to_beat(run.dataset).test_bits
+    assert skill.endswith("expect familiar pieces in an order without sense.")
+    assert "the model of step 60 needs " in skill and f"a table of counts, {number:.2f}." in skill
+    assert f"{lab.scorecard(run)['copied'].mean():.0%} of the 8-token sequences" in copied
+    assert remedy.endswith("more time should help.")
+
+    early = replace(run, state=replace(run.state, best_step=20))
+    assert (
+        "was lowest at step 20 of 60: more time is unlikely to help"
+        in lab.explain_samples(early)[2]
+    )
+    skilled = [replace(progress, test_loss=0.1) for progress in run.state.history]
+    better = replace(run, state=replace(run.state, history=skilled))
+    assert "It beats the table." in lab.explain_samples(better)[0]
+
+
+def test_what_has_no_samples_or_no_held_out_text_is_not_explained(run):
+    with pytest.raises(ValueError, match="mine has no samples"):
+        lab.explain_samples(replace(run, samples=[]))
+    with pytest.raises(ValueError, match="mine has no held-out text"):
+        lab.explain_samples(replace(run, dataset=replace(run.dataset, test=None)))
+    with pytest.raises(ValueError, match=r"run is None.*lab\.train"):
+        lab.explain_samples(None)
 
 
 def test_a_secret_forbids_to_share_the_model(text, tmp_path):

@@ -377,6 +377,20 @@ def test_the_scorecard_over_training_has_a_row_for_each_sampled_step():
     assert table["parses"].iloc[-1] == pytest.approx(card["parses"].mean())
 
 
+def test_the_scorecard_over_training_looks_at_each_sample_once(finished):
+    class Counted(dict):
+        asked = 0
+
+        def __getitem__(self, key):
+            Counted.asked += key == "step"
+            return super().__getitem__(key)
+
+    sample = {"prompt": "a", "text": "a b", "ids": [1]}
+    samples = [Counted(sample, step=step) for step in range(0, 61, 20)]
+    assert list(scorecard_history(replace(finished, samples=samples)).index)[-1] == 60
+    assert Counted.asked == len(samples)
+
+
 def test_the_scorecard_over_training_without_a_test_text(finished):
     table = scorecard_history(finished)
     assert list(table.index) == [60]  # sampled at the end only
@@ -389,7 +403,7 @@ class Parrot(torch.nn.Module):
     def __init__(self, ids, vocab_size, block_size):
         super().__init__()
         self.config = lab.GPTConfig(vocab_size, block_size, 1, 1, 2)
-        self.wte = torch.nn.Embedding(1, 1)
+        self.device = torch.device("cpu")
         self.after = {tuple(ids[max(0, i - 3) : i]): ids[i] for i in range(1, len(ids))}
 
     def forward(self, inputs):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slmlab as lab
-from slmlab.show.widgets.explorer import NextTokenExplorer, _visible, repeated
+from slmlab.show.widgets.explorer import GREY, NextTokenExplorer, _visible, repeated
 from slmlab.study.samples import repetition_rate
 
 
@@ -73,8 +73,8 @@ OPTIONS = (
 def test_each_column_sums_to_100_and_the_last_is_what_is_drawn_from(explorer, options):
     set_options(explorer, **options)
     shown = columns(explorer)
-    assert shown.shape == (5, 13)
-    assert shown.sum(1).tolist() == pytest.approx([100] * 5, abs=0.8)  # 13 rounded numbers
+    assert shown.shape == (1 + len(options), 13)
+    assert shown.sum(1).tolist() == pytest.approx([100] * len(shown), abs=0.8)  # rounded numbers
     tokenizer = explorer.run.dataset.tokenizer
     ids = tokenizer.encode("The old")
     with torch.no_grad():
@@ -87,24 +87,37 @@ def test_each_column_sums_to_100_and_the_last_is_what_is_drawn_from(explorer, op
     assert expected.max() == final.max()
 
 
-def test_a_filter_that_is_off_changes_nothing(explorer):
-    assert (columns(explorer) == columns(explorer)[0]).all()
-    head = cells(explorer.distribution.value)[0]
-    assert [cell.split()[-1] for cell in head[1:]] == ["–", "off", "1", "off", "off"]
+def test_a_filter_that_is_off_has_no_column(explorer):
+    assert cells(explorer.distribution.value)[0] == ["token", "model  –"]
+    set_options(explorer, temperature=0.6, top_p=0.8)
+    assert cells(explorer.distribution.value)[0] == [
+        "token",
+        "model  –",
+        "temp.  0.6",
+        "top-p  0.8",
+    ]
+
+
+def test_the_bar_of_the_likeliest_token_fills_its_field(explorer):
+    rows = re.findall(r"<tr>(.*?)</tr>", explorer.distribution.value)[1:-1]
+    widths = [float(re.search(r"max\(1px,([\d.]+)%", row)[1]) for row in rows]
+    *tokens, others = columns(explorer)[0].tolist()
+    assert widths[-1] == pytest.approx(others, abs=0.1)
+    assert widths[:-1] == pytest.approx([100 * p / tokens[0] for p in tokens], abs=3)
 
 
 def test_removed_tokens_are_grey_zeros(explorer):
     set_options(explorer, top_k=3)
     rows = cells(explorer.distribution.value)
-    assert [row[4] for row in rows[1:14]].count("0") == 10
-    assert rows[-1][1:] == [f"{explorer.run.model.config.vocab_size:,}"] * 3 + ["3", "3"]
-    assert explorer.distribution.value.count("color:#888888'>0<") == 20
+    assert [row[2] for row in rows[1:14]].count("0") == 10
+    assert rows[-1][1:] == [f"{explorer.run.model.config.vocab_size:,}", "3"]
+    assert explorer.distribution.value.count(f"color:{GREY}'>0<") == 10
 
 
 def test_temperature_zero_shows_one_certain_token(explorer):
     set_options(explorer, temperature=0.0)
-    assert columns(explorer)[2].max() == 100
-    assert columns(explorer)[2, 0] == 100  # the model's likeliest comes first
+    assert columns(explorer)[1].max() == 100
+    assert columns(explorer)[1, 0] == 100  # the model's likeliest comes first
     assert "greedy" in explorer.distribution.value
 
 
@@ -199,7 +212,7 @@ def test_another_prompt_starts_again(explorer):
     assert explorer.generated == []
     assert "<b>数 — ünïcode</b>" in explorer.text.value
     assert "No token was generated yet" in explorer.status.value
-    assert columns(explorer).sum(1).tolist() == pytest.approx([100] * 5, abs=0.8)
+    assert columns(explorer).sum(1).tolist() == pytest.approx([100], abs=0.8)
 
 
 def test_an_empty_prompt_gets_a_sentence(explorer):

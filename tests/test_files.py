@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from slmlab.text import files
-from slmlab.text.files import DataError, printable, read_regular, user_path, write_atomically
+from slmlab.text.files import DataError, read_regular, user_path, write_atomically
+from slmlab.validation import printable
 
 
 def names_in(folder):

@@ -12,7 +12,7 @@ def sanitize(pytestconfig):
     file = Path(pytestconfig.option.nbval_sanitize_with)
     assert file.is_absolute()
     patterns = get_sanitize_patterns(file.read_text(encoding="utf-8"))
-    assert len(patterns) == 5
+    assert len(patterns) == 6
 
     def clean(text):
         for pattern, replacement in patterns:
@@ -31,6 +31,10 @@ def sanitize(pytestconfig):
         ("50/50 [00:02<00:00, 21.5it/s]", "50/50 [00:11<00:00, 4.2it/s]"),
         ("0/50 [00:00<?, ?it/s]", "0/50 [00:01<?, ?it/s]"),
         ('<table id="T_1a2b3">', '<table id="T_fffff">'),
+        (
+            '<figure class="slm-chart" style="a"><svg>0.5</svg></figure> 3',
+            '<figure class="slm-chart" style="b"><svg>0.6</svg></figure> 3',
+        ),
         ("/tmp/ipykernel_123/4567.py:1: UserWarning", "/tmp/ipykernel_9/1.py:1: UserWarning"),
     ],
 )

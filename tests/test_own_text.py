@@ -167,3 +167,13 @@ def test_beyond_the_limit_nothing_is_misread(tmp_path):
 def test_the_line_of_a_secret_counts_blank_lines(tmp_path):
     (tmp_path / "a.py").write_text('\n\n\n\naws = "AKIAIOSFODNN7EXAMPLE"\n')
     assert read_text(tmp_path).secrets()["line"].tolist() == [5]
+
+
+def test_overlaps_are_counted_in_gpt2_tokens_whatever_the_vocabulary(tmp_path, corpus):
+    (tmp_path / "corpus.txt").write_text(corpus.text)
+    own = read_text(tmp_path)
+    gpt2 = lab.gpt2_tokenizer()
+    train, *others = (gpt2.encode(part.text) for part in own.parts[:3])
+    shares = [lab.copy_rate(ids, train) for ids in others]
+    assert own.overlaps == dict(zip(("validation", "held-out"), shares, strict=True))
+    assert 0 < min(shares) <= max(shares) < 1

@@ -52,6 +52,8 @@ def test_the_wheel_carries_the_data(wheel):
         needed |= {f"{folder}/{file}" for file in ("SHA256SUMS", *files)}
     assert len(needed) >= 3 + 1 + 31
     assert {f"slmlab/data/{file}" for file in needed} <= names
+    scripts = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.[cj]s*")}
+    assert len(scripts) >= 4 and scripts <= names
 
 
 @pytest.mark.slow

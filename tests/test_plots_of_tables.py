@@ -70,7 +70,6 @@ def test_bits_by_size(runs):
     [rule] = axes.patches
     assert (rule.get_x(), rule.get_width()) == (10, 90)
     assert legend(axes) == [
-        "500 tokens",
         "the rule: 10 to 100",
         "a 5-gram, same texts",
         "lowest at the first or last look",

@@ -3,12 +3,14 @@
 import math
 from dataclasses import replace
 from io import StringIO
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import slmlab as lab
+from slmlab.show.plots.chart import HELD_OUT
 from slmlab.show.widgets import guesses
 from slmlab.show.widgets.guesses import predictions
 from slmlab.show.widgets.prediction import PredictionCard
@@ -49,6 +51,7 @@ def test_untouched_it_holds_the_start_values():
     assert (card.gap, card.best_step, card.locked) == (2.5, 1400, False)
     assert not any(control.disabled for control in controls(card))
     assert "Not locked" in card.status.value
+    assert card.lock_button.description == "Lock my guess"
 
 
 def test_the_best_step_starts_in_the_middle():
@@ -76,12 +79,16 @@ def test_moving_the_sliders_changes_guess_words_and_sketch():
     assert (card.gap, card.best_step) == (5.5, 600)
 
 
+@pytest.mark.parametrize(("gap", "times"), [(-1.0, "0.4"), (1.0, "2.7"), (9.0, "8,103")])
+def test_a_gap_is_a_ratio_of_perplexities(gap, times):
+    meaning = PredictionCard("Phase 2", gap).meaning.value
+    assert f"</b>: validation perplexity is {times} × training's" in meaning
+
+
 def test_a_gap_has_one_decimal_and_no_negative_zero():
     card = PredictionCard("Phase 2", -0.04)
     assert "gap +0.0" in card.sketch.value
     assert "good" in card.meaning.value
-    card.gap_slider.value = 0.1 + 0.2
-    assert card.gap == 0.3
 
 
 @pytest.mark.parametrize("best", [0.0, 0.03, 0.4, 1.0])
@@ -96,11 +103,14 @@ def test_the_sketch_shows_the_guess(gap, best):
         assert losses.max() < 13.2  # what fits into the picture
 
 
-def test_an_arrow_key_moves_about_a_hundredth_and_can_reach_both_ends():
-    assert PredictionCard("a", steps=3000).step_slider.step == 50
-    assert PredictionCard("b", steps=500).step_slider.step == 10
-    assert PredictionCard("c", best_step=1437, steps=3000).step_slider.step == 1
-    assert PredictionCard("d", steps=1).step_slider.step == 1
+@pytest.mark.parametrize(
+    ("steps", "best", "stride"), [(3000, 1437, 50), (500, 250, 5), (1, 0, 1), (10**9, 7, 10**7)]
+)
+def test_an_arrow_key_moves_about_a_hundredth_and_can_reach_both_ends(steps, best, stride):
+    offered = [step for _, step in PredictionCard("a", 1.0, best, steps).step_slider.options]
+    assert offered[0] == 0 and offered[-1] == steps and best in offered
+    assert len(offered) <= 122
+    assert {b - a for a, b in pairwise(offered) if best not in (a, b)} <= {stride}
 
 
 def test_locking_keeps_the_guess_and_says_so():
@@ -111,6 +121,7 @@ def test_locking_keeps_the_guess_and_says_so():
     assert card.locked
     assert all(control.disabled for control in controls(card))
     assert "Locked: gap +3.2, best step 1,400." in card.status.value
+    assert card.lock_button.description == "Locked"
     card.gap_slider.value = 0.0
     assert card.gap == 3.2
 
@@ -118,15 +129,49 @@ def test_locking_keeps_the_guess_and_says_so():
 def test_a_locked_card_made_again_shows_the_locked_guess():
     card = PredictionCard("Phase 4", steps=3000)
     card.gap_slider.value = 3.2
-    card.step_slider.value = 1437
+    card.step_slider.value = 1450
     card.lock_button.click()
     again = PredictionCard("Phase 4", 1.0, steps=2000)
-    assert (again.gap, again.best_step, again.locked) == (3.2, 1437, True)
-    assert (again.gap_slider.value, again.step_slider.value) == (3.2, 1437)
+    assert (again.gap, again.best_step, again.locked) == (3.2, 1450, True)
+    assert (again.gap_slider.value, again.step_slider.value) == (3.2, 1450)
     assert all(control.disabled for control in controls(again))
     assert "gap +3.2" in again.status.value
     again.lock_button.click()
-    assert (again.gap, again.best_step) == (3.2, 1437)
+    assert (again.gap, again.best_step) == (3.2, 1450)
+
+
+def test_a_locked_guess_outlives_the_kernel(ended, monkeypatch):
+    card = PredictionCard("Phase 4", 3.2, 20, steps=60)
+    card.lock_button.click()
+    for real_gap in (math.nan, 1.6):
+        monkeypatch.setattr(guesses, "SESSION", {})  # as a new kernel has it
+        again = PredictionCard("Phase 4", 1.0, steps=60)
+        assert (again.gap, again.best_step, again.locked) == (3.2, 20, True)
+        assert predictions().loc["Phase 4", "real_gap"] == pytest.approx(real_gap, nan_ok=True)
+        again.reveal(ended(1.6))
+    lab.start_over("Phase 4")
+    assert not PredictionCard("Phase 4").locked
+
+
+def test_a_card_that_was_not_locked_is_not_kept(ended, monkeypatch):
+    PredictionCard("Phase 4").reveal(ended(1.6))
+    monkeypatch.setattr(guesses, "SESSION", {})
+    assert predictions().empty
+
+
+def test_a_locked_guess_is_drawn_over_the_run(ended):
+    card = PredictionCard("Phase 4", 1.0, 20, steps=60)
+    assert card.reveal(ended(1.6)).chart is None
+    card = PredictionCard("Phase 4", 1.0, 20, steps=60)
+    card.lock_button.click()
+    reveal = card.reveal(ended(1.6))
+    dashed = [line for line in reveal.chart.axes[0].lines if line.get_linestyle() == "--"]
+    train, val = (line.get_ydata() for line in dashed if len(line.get_xdata()) > 1)
+    assert val[-1] - train[-1] == pytest.approx(1.0)
+    assert "The guess: a gap of +1.0, the lowest validation loss at step 20." in (
+        reveal.chart.description
+    )
+    assert card.reveal(ended(math.nan)).chart is None
 
 
 def test_a_card_made_again_without_a_lock_starts_afresh():
@@ -201,7 +246,7 @@ def test_a_best_step_of_zero_is_a_step(ended):
 def test_what_was_not_locked_is_not_called_a_guess(ended):
     card = PredictionCard("Phase 2")
     reveal = card.reveal(ended(1.6))
-    assert "not locked: it is where the sliders stood" in reveal.judgement
+    assert "You had not locked a guess, so this is where the sliders were." in reveal.judgement
     assert "not locked" in str(reveal).splitlines()[1]
     assert "your guess" not in str(reveal)
 
@@ -256,6 +301,14 @@ def test_a_result_is_shown_as_a_table_with_its_judgement(ended, shown):
     assert bundle["text/plain"] == str(reveal)
     assert "+1.60" in bundle["text/html"]
     assert "in the right band" in bundle["text/html"]
+
+
+@pytest.mark.parametrize(("real", "right"), [(1.6, True), (0.98, False), (math.nan, False)])
+def test_only_a_right_band_is_marked_as_right(ended, shown, real, right):
+    reveal = PredictionCard("Phase 2", 1.0).reveal(ended(real))
+    reveal._ipython_display_()
+    assert reveal.right is right
+    assert (f"4px solid {HELD_OUT}" in shown[0]["text/html"]) is right
 
 
 def test_titles_and_names_are_not_taken_for_html(ended, shown):

@@ -8,13 +8,15 @@ from collections import Counter
 import nbformat
 import pytest
 
+from slmlab.show import progress
 from slmlab.show.widgets import quiz as module
+from slmlab.show.widgets.parts import inline_html
 from slmlab.show.widgets.quiz import LETTERS, Quiz, read_questions
 from slmlab.text import files
 from slmlab.text.files import DataError, data_path
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-LESSONS = ["00", "01", "02", "03", "04", "05"]
+LESSONS = ["00", "01", "02", "03", "04", "05", "build_a_gpt"]
 
 
 @pytest.fixture
@@ -38,8 +40,8 @@ def answer(quiz, number, right=True):
 
 
 def said(quiz, number):
-    """What can be read under a question."""
-    return re.sub(r"<div [^>]*visibility:hidden.*?</div>", "", quiz.feedback[number].value)
+    """What can be read under the options of a question."""
+    return "".join(feedback.value for feedback in quiz.feedback[number])
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
@@ -49,7 +51,7 @@ def test_a_file_of_questions_is_complete(lesson):
     assert data["lesson"] == lesson
     assert len(data["questions"]) in (4, 5)
     for question in data["questions"]:
-        assert set(question) == {"id", "question", "options"}
+        assert set(question) == {"id", "question", "section", "options"}
         assert re.fullmatch(f"{lesson}-[a-z-]+", question["id"])
         assert question["question"].strip() == question["question"] != ""
         assert 3 <= len(question["options"]) <= len(LETTERS)
@@ -60,6 +62,14 @@ def test_a_file_of_questions_is_complete(lesson):
             assert re.fullmatch(r"[^`*]+\.", option["text"])  # plain, as it stands on a button
             assert option["feedback"].endswith(".")
             assert len(option["feedback"]) <= 160  # two lines of an ordinary page
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_every_section_is_one_of_the_notebook(lesson):
+    [path] = (data_path().parent / "notebooks").glob(f"{lesson}*.ipynb")
+    texts = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown"]
+    headings = re.findall(r"^#{2,3} (.+)$", "\n".join(texts), re.MULTILINE)
+    assert {question.section for question in read_questions(lesson)} <= set(headings)
 
 
 def test_there_is_a_quiz_for_each_lesson_and_nothing_else():
@@ -87,7 +97,7 @@ def test_the_right_option_cannot_be_told_by_its_place_or_length(everything):
 
 def test_the_questions_are_others_than_those_in_the_notebooks(everything):
     folder = data_path().parent / "notebooks"
-    notebooks = [nbformat.read(path, as_version=4) for path in folder.glob("0*.ipynb")]
+    notebooks = [nbformat.read(path, as_version=4) for path in folder.glob("*.ipynb")]
     texts = " ".join(cell.source for notebook in notebooks for cell in notebook.cells)
     assert texts
     for question in everything:
@@ -101,26 +111,16 @@ def test_it_asks_all_questions_with_all_options(quiz):
         for letter, option, button in zip(LETTERS, question.options, buttons, strict=False):
             assert button.description.split(maxsplit=1) == [letter, option.text]
     assert f"0 of {len(quiz.questions)} answered." in quiz.score.value
-    assert not any("<b>" in said(quiz, number) for number in range(5))
+    assert not any(said(quiz, number) for number in range(5))
 
 
-def test_a_choice_is_answered_at_once(quiz):
-    option = answer(quiz, 1, right=False)
-    assert module._inline(option.feedback) in said(quiz, 1)
-    assert "✗" in said(quiz, 1)
-    assert "<b>" not in said(quiz, 0)
+def test_a_choice_is_answered_at_once_below_the_option(quiz):
+    wrong, right = (answer(quiz, 1, right=right) for right in (False, True))
+    for option, feedback in zip(quiz.questions[1].options, quiz.feedback[1], strict=True):
+        assert (inline_html(option.feedback) in feedback.value) == (option in (wrong, right))
+        assert "slm-live" in feedback._dom_classes  # which is read out
+    assert not said(quiz, 0)
     assert "1 of 5 answered." in quiz.score.value
-    option = answer(quiz, 1)
-    assert module._inline(option.feedback) in said(quiz, 1)
-    assert "✓" in said(quiz, 1)
-    assert "✗" not in said(quiz, 1)
-    assert "1 of 5 answered." in quiz.score.value
-
-
-def test_the_place_of_the_feedback_is_as_high_as_the_longest_needs(quiz):
-    answer(quiz, 0)
-    for option in quiz.questions[0].options:
-        assert module._inline(option.feedback) in quiz.feedback[0].value
 
 
 def test_chosen_options_are_marked_by_a_sign_and_a_colour(quiz):
@@ -130,12 +130,13 @@ def test_chosen_options_are_marked_by_a_sign_and_a_colour(quiz):
     assert "slm-right" in classes.pop("✓")
     assert "slm-wrong" in classes.pop("✗")
     assert not any({"slm-right", "slm-wrong"} & set(others) for others in classes.values())
+    assert not any(mark in said(quiz, 0) for mark in "✓✗")  # once is enough
 
 
 def test_choosing_the_same_again_changes_nothing(quiz):
     def state():
         buttons = [(b.description, tuple(b._dom_classes)) for b in quiz.buttons[0]]
-        return buttons, quiz.feedback[0].value, quiz.score.value
+        return buttons, said(quiz, 0), quiz.score.value
 
     answer(quiz, 0, right=False)
     before = state()
@@ -163,6 +164,26 @@ def test_at_the_end_it_says_what_is_still_to_be_found(quiz):
     assert "Right answer not yet found: 4." in quiz.score.value
 
 
+def test_at_the_end_it_leads_to_what_was_weak(quiz):
+    for number in range(4):
+        answer(quiz, number, right=number != 0)
+        assert "Look again" not in quiz.score.value
+    answer(quiz, 4, right=False)
+    for section in (quiz.questions[0].section, quiz.questions[4].section):
+        assert f"<a href='#{section.replace(' ', '-')}'>{section}</a>" in quiz.score.value
+    assert quiz.score.value.count("<a ") == 2
+
+
+def test_the_first_tries_are_kept(quiz):
+    assert "Last time" not in quiz.box.children[0].value
+    answer(quiz, 0, right=False)
+    answer(quiz, 0)
+    answer(quiz, 1)
+    ids = [question.id for question in quiz.questions]
+    assert progress.read().quizzes == {"00": {ids[0]: False, ids[1]: True}}
+    assert "Last time 1 of 2 were right at first try." in Quiz("00").box.children[0].value
+
+
 def test_made_again_it_begins_anew_and_in_the_same_order(quiz):
     answer(quiz, 0)
     again = Quiz("00")
@@ -186,16 +207,16 @@ def test_without_a_kernel_the_questions_stand_there_with_folded_answers(quiz, sh
     page = bundle["text/html"]
     assert page.count("<details>") == page.count("</details>") == len(quiz.questions)
     for question in quiz.questions:
-        assert module._inline(question.text) in page
+        assert inline_html(question.text) in page
         for option in question.options:
             assert f": {module.escape(option.text)}" in page
-            assert module._inline(option.feedback) in page
+            assert inline_html(option.feedback) in page
     unfolded = re.sub(r"<details>.*?</details>", "", page, flags=re.DOTALL)
     assert "✓" not in unfolded
 
 
 def test_marks_become_html_and_nothing_else_does():
-    assert module._inline("`a < b` is *not* <b>") == (
+    assert inline_html("`a < b` is *not* <b>") == (
         "<code>a &lt; b</code> is <em>not</em> &lt;b&gt;"
     )
 
@@ -204,13 +225,15 @@ def test_marks_become_html_and_nothing_else_does():
 def test_an_unknown_lesson_gets_a_sentence(lesson):
     with pytest.raises(ValueError, match="There is no quiz for lesson") as caught:
         Quiz(lesson)
-    assert str(caught.value).endswith('there are "00", "01", "02", "03", "04", "05".')
+    assert str(caught.value).endswith(
+        'there are "00", "01", "02", "03", "04", "05", "build_a_gpt".'
+    )
 
 
 def damaged(**changes):
     """A file of one question, of which something is changed."""
     options = [{"text": "A.", "right": True, "feedback": "Yes."}]
-    question = {"id": "00-a", "question": "What?", "options": options}
+    question = {"id": "00-a", "question": "What?", "section": "See", "options": options}
     return json.dumps({"questions": [question | changes]})
 
 
@@ -225,6 +248,7 @@ def damaged(**changes):
         '{"questions": [{"id": "00-a"}]}',
         '{"questions": [5]}',
         damaged(question=5),
+        damaged(section=None),
         damaged(options=[]),
         damaged(options=[{"text": None, "right": True, "feedback": "Yes."}]),
         damaged(options=2 * [{"text": "A.", "right": True, "feedback": "Yes."}]),

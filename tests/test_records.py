@@ -243,6 +243,54 @@ def stopped(tmp_path, monkeypatch):
     return new, new / f".{ENTRY.name}.partial"
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("background", [False, True])
+def test_a_shut_down_or_a_closed_terminal_keeps_the_run_so_far(tmp_path, name, background):
+    """Both signals come, and Ctrl-C is ignored where a shell starts it in the background."""
+    ended = getattr(signal, name)
+    before = [signal.getsignal(s) for s in (signal.SIGINT, ended)]
+    evaluate, calls = training._evaluate, []
+
+    def with_signals(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            signal.raise_signal(ended)
+            signal.raise_signal(ended)
+        return evaluate(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_evaluate", with_signals)
+        if background:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert main(["record", "phases", "--folder", str(tmp_path)]) == 1
+    signal.signal(signal.SIGINT, before[0])
+    run = lab.Run.load(tmp_path / f".{ENTRY.name}.partial")
+    assert run.state.status == "interrupted" and len(run.state.history) == 2
+    assert [signal.getsignal(s) for s in (signal.SIGINT, ended)] == before
+    assert main(["record", "phases", "--folder", str(tmp_path)]) == 0
+    assert lab.Run.load(tmp_path / ENTRY.name).state.status == "finished"
+
+
+def test_a_signal_that_was_ignored_stays_so(tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    train = records.PhaseRecord.train
+
+    def trained(entry):
+        signal.raise_signal(signal.SIGHUP)
+        return train(entry)
+
+    monkeypatch.setattr(records.PhaseRecord, "train", trained)
+    assert main(["record", "phases", "--folder", str(tmp_path)]) == 0
+    assert signal.signal(signal.SIGHUP, before) == signal.SIG_IGN
+
+
+def test_an_empty_folder_of_a_phases_name_is_no_record(tmp_path):
+    (tmp_path / ENTRY.name).mkdir()
+    (tmp_path / f".{ENTRY.name}.partial").mkdir()
+    assert records.record(tmp_path, ("phases",)) == 1
+    assert lab.Run.load(tmp_path / ENTRY.name).state.status == "finished"
+
+
 def test_a_stopped_run_whose_save_was_cut_short_goes_on(stopped, monkeypatch):
     new, partial = stopped
     partial.rename(partial.with_name(f".{partial.name}.old"))
@@ -588,8 +636,8 @@ def test_the_command_line_records_and_checks(folder, capsys):
     [
         (["everything"], "Cannot record everything; there are phases, grid, suspects."),
         (["grid", "--backend", "spark"], "backend is 'spark'; it must be one of loky,"),
-        (["grid", "--jobs", "0"], "jobs is 0; it must be a whole number of at least 1."),
-        (["grid", "--threads", "-2"], "threads is -2; it must be a whole number of at least 1."),
+        (["grid", "--jobs", "0"], "jobs is 0; it must be a whole number from 1 to 1,000."),
+        (["grid", "--threads", "-2"], "threads is -2; it must be a whole number from 1 to 1,000."),
         (["grid", "--address", "tcp://here:1"], "The backend loky has no address"),
     ],
 )

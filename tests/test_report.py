@@ -5,17 +5,15 @@ import threading
 from dataclasses import replace
 
 import pytest
+from drawn import is_a_picture, legend, lines
 
 import slmlab as lab
 from slmlab.show.plots.chart import Chart
 from slmlab.study.domain import domain_names
 
 TAG = "<img src=x onerror=alert(1)>"
+LOSSES = ("train_loss", "val_loss")
 OF_SAMPLES = ("copied", "samples that parse")
-
-
-def labels_of(chart):
-    return chart.axes[0].get_legend_handles_labels()[1]
 
 
 @pytest.fixture
@@ -28,7 +26,7 @@ def own_run(dataset, tiny):
 
 def test_the_report_prints_its_measures(finished):
     text = str(lab.report(finished))
-    assert text.startswith("tiny\n")
+    assert text.startswith(f"tiny\nThe run ends at a gap of {finished.gap:+.2f}; ")
     for part in ("training loss", "validation loss", "gap", "parameters per training token"):
         assert part in text
     for part in ("epochs", "copied", "samples that parse", "bits per byte", "perplexity"):
@@ -42,13 +40,19 @@ def test_the_report_prints_its_measures(finished):
 
 def test_the_report_begins_with_the_number_to_beat(finished, text, dataset, tiny):
     number = lab.number_to_beat(finished.dataset).val_bits
-    first = lab.report(finished).measures.iloc[0]
-    assert (first.name, first.value) == ("5-gram (the number to beat)", f"{number:.2f}")
     own = lab.bits_per_byte(finished.last.val_loss, finished.dataset)
     assert number < own
-    assert first.reading == (
-        f"bits per byte on the validation text, lower is better; this run has {own:.2f}: the "
-        f"5-gram is better by {round(own, 2) - round(number, 2):.2f}"
+    first, second = lab.report(finished).measures.iloc[:2].itertuples()
+    assert first == (
+        "this run",
+        f"{own:.2f}",
+        "bits per byte on the validation text, lower is better",
+    )
+    lead = round(own, 2) - round(number, 2)
+    assert second == (
+        "5-gram (the number to beat)",
+        f"{number:.2f}",
+        f"the 5-gram is better by {lead:.2f}",
     )
     config = lab.TrainConfig(4, 3e-3, max_steps=2)
     tested = lab.train(tiny(), dataset.with_test(text[:400]), config, progress=False)
@@ -56,12 +60,52 @@ def test_the_report_begins_with_the_number_to_beat(finished, text, dataset, tiny
 
 
 def test_of_a_phase_the_report_speaks_of_the_held_out_scripts():
-    first = lab.report(lab.PHASES[1].recorded("right-sized")).measures.iloc[0]
-    assert first.value == "2.66"
-    assert first.reading == (
-        "bits per byte on the held-out scripts, lower is better; this run has 3.08: the 5-gram is "
-        "better by 0.42"
+    rows = lab.report(lab.PHASES[1].recorded("right-sized")).measures.itertuples()
+    assert [tuple(row) for row in rows][:2] == [
+        ("this run", "3.08", "bits per byte on the held-out scripts, lower is better"),
+        ("5-gram (the number to beat)", "2.66", "the 5-gram is better by 0.42"),
+    ]
+
+
+def test_after_the_score_come_copying_and_the_experiments_word_on_the_gap(finished):
+    measures = lab.report(finished).measures
+    assert [*measures.index[2:5]] == [*OF_SAMPLES, "gap (validation − training)"]
+    band = lab.gap_band(finished.gap)
+    assert measures["reading"].iloc[4] in (
+        f"the experiment's word: {band.name} ({band.meaning})",
+        f"this course's word: {band.name} ({band.meaning})",
     )
+
+
+@pytest.mark.parametrize(("step", "judged"), [(19, False), (20, True)])
+def test_no_band_is_claimed_for_a_run_of_a_few_steps(finished, step, judged):
+    last = replace(finished.last, step=step, val_loss=finished.last.train_loss + 4)
+    run = replace(finished, state=replace(finished.state, history=[last], step=step))
+    assert ("severe" in lab.report(run).measures.loc["gap (validation − training)", "reading"]) == (
+        judged
+    )
+
+
+def test_the_outcome_is_short_and_leaves_a_short_run_unjudged(finished):
+    first = finished.state.history[0]
+    state = replace(finished.state, history=[first, replace(first, step=5)], step=5, best_step=5)
+    short, full = replace(finished, state=state), lab.PHASES[0].recorded("right-sized")
+    ended = f"ends at a gap of {full.gap:+.2f}; its validation loss was lowest at step 350."
+    assert lab.report(short, recorded=full).outcome == (
+        f"After 5 steps it is too early to judge. The recorded run {ended}"
+    )
+    assert lab.report(full).outcome == f"The run {ended}"
+    running = replace(finished, state=replace(finished.state, status="running", best_step=60))
+    assert lab.report(running).outcome == (
+        f"The run is at a gap of {finished.gap:+.2f}; its validation loss was lowest at the end."
+    )
+
+
+def test_a_run_that_used_up_its_time_is_out_of_time(finished):
+    timed = replace(finished.config, max_steps=None, seconds=9)
+    for config, word in ((finished.config, "finished"), (timed, "out of time")):
+        report = lab.report(replace(finished, config=config))
+        assert report.measures.loc["steps", "reading"].startswith(word)
 
 
 def test_copying_and_parsing_are_those_of_the_scorecard(finished):
@@ -83,8 +127,12 @@ def test_a_notebook_shows_the_curves_and_the_measures(finished, shown):
     lab.report(finished)._ipython_display_()
     chart, html = shown
     assert isinstance(chart, Chart)
-    assert chart._repr_png_().startswith(b"\x89PNG")
+    assert is_a_picture(chart)
     assert "validation loss" in html.data
+    assert f"<p>{lab.report(finished).outcome}</p>" in html.data
+    assert chart.description not in html.data  # it is the picture's, for who does not see it
+    assert html.data.count("scope='row'") == len(lab.report(finished).measures)
+    assert html.data.count("scope='col'") == 3
     assert "What it writes" in html.data
 
 
@@ -110,7 +158,7 @@ def test_a_run_that_was_stopped_before_its_first_step(dataset, tiny, shown):
     assert report.measures.loc["steps", "value"] == "0"
     assert report.measures.loc["epochs", "value"] == "0.0"
     report._ipython_display_()
-    assert shown[0]._repr_png_().startswith(b"\x89PNG")
+    assert is_a_picture(shown[0])
     assert "nan" not in str(report)
 
 
@@ -126,8 +174,10 @@ def test_losses_that_are_not_finite_get_a_sentence(finished):
     run = replace(finished, state=replace(finished.state, history=[last]))
     with pytest.raises(ValueError, match="the run has no finite losses"):
         lab.report(run)
-    [axes] = lab.loss_curves(run).axes
-    assert axes.get_title() == "Loss: not a finite number"
+    chart = lab.loss_curves(run)
+    assert chart.axes[0].get_title() == "The loss is no finite number"
+    assert legend(chart.axes[0])[:2] == ["training", "validation"]
+    assert is_a_picture(chart)
 
 
 @pytest.mark.parametrize("run", [None, "run", 5, lab.PHASES])
@@ -164,8 +214,8 @@ def test_nothing_in_a_run_is_read_as_html(finished, shown):
 
 def test_the_recorded_run_the_published_curve_and_the_guess_are_drawn(finished):
     report = lab.report(finished, recorded=finished, published=lab.PHASES[1], guess=2.0)
-    labels = labels_of(report.chart)
-    for part in ("this run", "recorded", "published", "guess: gap +2.0"):
+    labels = legend(report.chart.axes[0])
+    for part in ("your run", "recorded run", "published", "guess: gap +2.0"):
         assert any(part in label for label in labels)
 
 
@@ -197,16 +247,16 @@ def test_a_report_made_while_a_thread_trains_waits_for_the_step(finished):
 
 def test_the_loss_curves_draw_the_history(finished):
     [axes] = lab.loss_curves(finished).axes
-    curves = {line.get_label(): line for line in axes.get_lines()}
-    assert list(curves["training"].get_xdata()) == [0, 20, 40, 60]
-    assert list(curves["validation"].get_ydata()) == finished.history["val_loss"].tolist()
+    (steps, training, _), (_, validation, _) = lines(axes)
+    assert steps == [0, 20, 40, 60]
+    assert (training, validation) == tuple(finished.history[name].tolist() for name in LOSSES)
     best = finished.state
     assert any(
         list(line.get_xdata()) == [best.best_step]
         and list(line.get_ydata()) == [best.best_val_loss]
         for line in axes.get_lines()
     )
-    assert f"{finished.gap:+.2f}" in axes.get_title()
+    assert axes.get_title() == f"The gap ends at {finished.gap:+.2f}"
 
 
 def test_drawing_leaves_no_figures_behind(finished):

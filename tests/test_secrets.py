@@ -196,6 +196,34 @@ def test_a_key_is_found_far_along_a_line(before):
     assert secrets_in(line + " and more words" * 500)["looks like"].tolist() == ["GitHub token"]
 
 
+def test_lines_are_searched_together_as_each_alone():
+    lines = [
+        *LINES.values(),
+        *HARMLESS,
+        *TOKENS.values(),
+        "x" * 5_000,
+        "word " * 390,
+        "",
+        "1.1.1.1",
+    ]
+    random.Random(0).shuffle(lines)
+    alone = [
+        (number, kind)
+        for number, line in enumerate(lines, start=1)
+        for kind in secrets_in(f"{line}\n")["looks like"]
+    ]
+    together = secrets_in("\n".join(lines))
+    assert list(zip(together["line"], together["looks like"], strict=True)) == alone
+
+
+def test_numbers_are_searched_in_time():
+    rng = random.Random(0)
+    text = "\n".join(str(rng.randrange(10**8)) for _ in range(50_000))
+    start = time.perf_counter()
+    assert secrets_in(text).empty
+    assert time.perf_counter() - start < 5  # alone, each line took half a millisecond
+
+
 @pytest.mark.parametrize("text", ["password", "a:", "eyJ", "://a:b", "bearer ", "secret_", "x= "])
 def test_no_text_takes_long_to_search(text):
     start = time.perf_counter()

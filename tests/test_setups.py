@@ -166,3 +166,16 @@ def test_files_in_another_order_validated_on_the_held_out_scripts():
     assert len(data.train) == 2_000
     assert data.tokenizer.decode(data.val.tolist()) == lab.load_held_out().text
     assert not torch.equal(data.train, other.train)
+
+
+def test_every_vocabulary_reads_the_same_text():
+    """Also bytes, of which the excerpt has more than GPT-2's tokens."""
+    excerpt = preset(2).replace(order=0, validation="held-out", n_tokens=2_000)
+    texts = {
+        data.tokenizer.decode(data.train.tolist())
+        for data in (
+            excerpt.replace(vocabulary=name).dataset(tested=False)
+            for name in ("right-sized", "bpe-256", "bpe-512")
+        )
+    }
+    assert len(texts) == 1

@@ -1,6 +1,7 @@
 """A learner's text in three parts: whole files or whole lines, and none of it in two parts."""
 
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -205,3 +206,11 @@ def test_the_tokenizer_is_loaded_once_for_all_prompts(own, monkeypatch):
     )
     own.prompts()
     assert len(loaded) == 1
+
+
+def test_a_text_of_many_blank_lines_is_divided_at_once():
+    words = "".join(f"line {i} of some words\n" for i in range(200))
+    start = time.perf_counter()
+    parts = own_text("one line\n" + "\n" * 100_000 + words).parts
+    assert time.perf_counter() - start < 5
+    assert all(part.text for part in parts[:3])

@@ -1,5 +1,6 @@
 """Sweeps: every backend gives the same rows, and no worker that dies takes a cell with it."""
 
+import inspect
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ import torch
 
 import slmlab as lab
 from slmlab.__main__ import main
+from slmlab.engine.model import GPTConfig
 from slmlab.study import pools, records, sweeps
 from slmlab.study.experiments.grid import GRID, Grid
 from slmlab.study.experiments.tables import read_rows
@@ -130,7 +132,7 @@ def test_cells_have_as_many_threads_as_the_sweep_asks_for(tmp_path):
     [
         ({"backend": "spark"}, "backend is 'spark'; it must be one of loky, multiprocessing"),
         ({"backend": None}, "backend is None"),
-        ({"jobs": 0}, "jobs is 0; it must be a whole number of at least 1."),
+        ({"jobs": 0}, "jobs is 0; it must be a whole number from 1 to 1,000."),
         ({"jobs": 1.5}, "jobs is 1.5"),
         ({"threads": True}, "threads is True"),
         ({"address": "tcp://127.0.0.1:1"}, "The backend loky has no address; only dask and ray"),
@@ -173,7 +175,9 @@ def test_a_cell_that_fails_is_told_in_a_sentence_and_the_others_go_on(
         told = capsys.readouterr().err.splitlines()[-1]
         assert told.startswith(f"{made} runs were made, and 1 were not: grid n_embd=10 ")
         assert "n_embd = 10 cannot be shared equally by n_head = 4 heads" in told
-        assert told.endswith("model.py, line 54). Run the same command to try them again.")
+        source = Path(inspect.getfile(GPTConfig)).read_text(encoding="utf-8").splitlines()
+        line = 1 + next(i for i, text in enumerate(source) if "raise ValueError(" in text)
+        assert told.endswith(f"model.py, line {line}). Run the same command to try them again.")
     assert {row["n_embd"] for row in read_rows(wrong, tmp_path)} == {8}
 
 
@@ -215,6 +219,7 @@ def test_workers_that_are_not_alike_are_refused_in_a_sentence(monkeypatch):
 RECORDING = """
 import sys
 from slmlab.__main__ import main
+from slmlab.engine.model import GPTConfig
 from slmlab.study import records
 from test_sweeps import SLOW
 records.EXPERIMENTS = (SLOW,)

@@ -8,6 +8,7 @@ import time
 import warnings
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,9 +19,12 @@ from hypothesis import strategies as st
 
 import slmlab as lab
 from slmlab import Dataset, Run, TrainConfig, TrainState, fit, mean_loss
+from slmlab.engine import console
 from slmlab.engine.evaluation import loss_windows, train_sample_starts
 from slmlab.engine.optimizer import AdamW
+from slmlab.engine.pace import Pace
 from slmlab.engine.training import VocabularyWarning
+from slmlab.show.bars import WidgetLine
 
 CONFIG = TrainConfig(4, 3e-3, max_steps=20, eval_interval=5)
 FULL = replace(CONFIG, warmup_steps=4, cosine=True, label_smoothing=0.1, grad_clip=0.5)
@@ -274,6 +278,43 @@ def test_a_time_budget_is_planned_and_kept(tiny, dataset):
     assert reports[-1].eta == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [
+        ({"seconds": 60.0}, [1, 2, 4, 8, 16, 20, 40, 60]),
+        ({"seconds": 60.0, "eval_interval": 10}, [1, 2, 4, 8, *range(10, 61, 10)]),
+        ({"seconds": 60.0, "patience": 3}, [20, 40, 60]),
+        ({"max_steps": 200}, [20, 40, 60]),
+    ],
+)
+def test_a_run_with_a_budget_is_looked_at_early(change, steps):
+    """At 1, 2, 4, 8 …: what happens first is not missed, whatever number of steps is planned."""
+    plan = {"max_steps": None, "eval_interval": None} | change
+    state = lab.TrainState(planned_steps=200)
+    pace = Pace(replace(CONFIG, **plan), state)
+    due = []
+    for state.step in range(1, 61):
+        if pace.evaluation_is_due():
+            due.append(state.step)
+    assert due == steps
+
+
+def test_early_looks_cost_a_small_part_of_the_budget(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # each look takes a second
+    state = lab.TrainState()
+    pace = Pace(replace(CONFIG, max_steps=None, eval_interval=None, seconds=60.0), state)
+    with pace.evaluation():
+        pass
+    looks = []
+    for state.step in range(1, 65):
+        if pace.evaluation_is_due():
+            looks.append(state.step)
+            with pace.evaluation():
+                pass
+    assert looks == [1, 2]
+
+
 def test_a_hopeless_time_budget_still_makes_one_step(tiny, dataset):
     reports, state = fitted(tiny(), dataset, TrainConfig(4, 3e-3, seconds=1e-6))
     assert state.status == "finished"
@@ -465,8 +506,41 @@ def test_training_works_in_a_thread(tiny, dataset):
 def test_the_progress_bar_reaches_the_end(tiny, dataset, capsys):
     lab.train(tiny(), dataset, CONFIG, name="a short run")
     shown = capsys.readouterr().err
-    assert "a short run" in shown
-    assert "20/20" in shown
+    assert shown.strip().startswith("measuring your machine …")
+    assert "a short run 20/20 |" in shown.splitlines()[-1]
+    assert "· train " in shown and "· val " in shown
+
+
+def test_a_title_with_braces_is_shown_as_it_is(tiny, dataset, capsys):
+    lab.train(tiny(), dataset, CONFIG, name="{n} {}")
+    assert "{n} {} 20/20 |" in capsys.readouterr().err
+
+
+def test_a_notebook_has_a_widget_then_its_last_words(tiny, dataset, monkeypatch):
+    """The text is what a stored notebook shows."""
+    shown, last = [], []
+    handle = SimpleNamespace(update=last.append)
+    monkeypatch.setattr(console, "make_line", WidgetLine)
+    monkeypatch.setattr("IPython.display.display", lambda box, **_: shown.append(box) or handle)
+    said = []
+
+    def on_step(run, now):
+        [box] = shown
+        said.append((box.children[0].value, box.children[1].value))
+
+    lab.train(tiny(), dataset, CONFIG, name="<b>", on_step=on_step)
+    assert said[0][0] == 0 and "&lt;b&gt;: measuring your machine …" in said[0][1]
+    assert last[0].data.startswith("&lt;b&gt;: step 20 of 20 · ")
+    assert " · train " in last[0].data
+
+
+def test_a_bar_that_cannot_be_shown_costs_the_bar_only(tiny, dataset, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no front end")
+
+    monkeypatch.setattr(console, "make_line", WidgetLine)
+    monkeypatch.setattr("IPython.display.display", broken)
+    assert lab.train(tiny(), dataset, CONFIG).state.status == "finished"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Make exercises/ from solutions/: the same notebooks, without answers and outputs.
 
+A lesson that is written by its learners, such as notebooks/build_a_gpt.ipynb, is its own solution.
+
     python tools/exercises.py            # write exercises/
     python tools/exercises.py --check    # fail if exercises/ is not what would be written
 
@@ -15,24 +17,37 @@ from pathlib import Path
 
 import nbformat
 
-SOLUTIONS = Path(__file__).parent.parent / "solutions"
-EXERCISES = SOLUTIONS.parent / "exercises"
+ROOT = Path(__file__).parent.parent
+EXERCISES = ROOT / "exercises"
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION", re.DOTALL | re.MULTILINE)
 HIDDEN = re.compile(r"^ *### BEGIN HIDDEN TESTS\n.*?^ *### END HIDDEN TESTS\n?", re.DOTALL | re.M)
+BESIDE = re.compile(r"\]\((?=[^/:)#]+\.(?:ipynb|md)\b)")  # a link to a notebook in the same folder
 
 
-def exercise(solution: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The exercise notebook of a solution notebook, which is left as it is."""
-    made = nbformat.reads(nbformat.writes(solution), as_version=4)
+def sources() -> list[Path]:
+    """The notebooks that hold answers: all solutions, and the lessons that are their own."""
+    lessons = (ROOT / "notebooks").glob("*.ipynb")
+    own = [path for path in lessons if "### BEGIN SOLUTION" in path.read_text("utf-8")]
+    return sorted([*(ROOT / "solutions").glob("*.ipynb"), *own], key=lambda path: path.name)
+
+
+def exercise(path: Path) -> nbformat.NotebookNode:
+    """The exercise notebook of a solution notebook."""
+    made = nbformat.read(path, as_version=4)
     made.cells = [c for c in made.cells if "solution-only" not in c.metadata.get("tags", [])]
     for cell in made.cells:
         if cell.cell_type == "code":
             cell.source = HIDDEN.sub("", SOLUTION.sub(_blank, cell.source)).rstrip()
             cell.outputs, cell.execution_count = [], None
-        else:
-            cell.source = cell.source.replace("# Solutions to ", "# Exercises for ", 1)
-            if cell.id == "launch":  # links that open this very notebook
-                cell.source = cell.source.replace("solutions/", "exercises/")
+            continue
+        if cell.id == "launch":  # links that open this very notebook, or lead to its exercises
+            own = f"{path.parent.name}/{path.name}"
+            cell.source = cell.source.replace(f"[Exercises](../exercises/{path.name}) · ", "")
+            cell.source = cell.source.replace(own, f"exercises/{path.name}")
+        if path.parent.name == "notebooks":
+            cell.source = BESIDE.sub("](../notebooks/", cell.source)
+    title = made.cells[0]
+    title.source = re.sub("^# (?:Solutions to )?", "# Exercises for ", title.source)
     return made
 
 
@@ -49,10 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only say what is stale")
     options = parser.parse_args()
-    wanted = {
-        EXERCISES / path.name: nbformat.writes(exercise(nbformat.read(path, as_version=4))) + "\n"
-        for path in sorted(SOLUTIONS.glob("*.ipynb"))
-    }
+    wanted = {EXERCISES / path.name: nbformat.writes(exercise(path)) + "\n" for path in sources()}
     there = set(EXERCISES.glob("*.ipynb"))
     stale = [p for p, text in wanted.items() if p not in there or p.read_text("utf-8") != text]
     stale += sorted(there - wanted.keys())

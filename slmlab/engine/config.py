@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from slmlab.engine.optimizer import AdamW
-from slmlab.validation import real_number, whole_number
+from slmlab.validation import real_number, shown, truth_values, whole_number
 
 ENDLESS = 1_000_000_000  # steps, or seconds (32 years): more is a slip of the keyboard
 
@@ -68,10 +68,9 @@ class TrainConfig:
             "label_smoothing",
             real_number("label_smoothing", self.label_smoothing, least=0, below=1),
         )
-        if not isinstance(self.cosine, bool):
-            raise ValueError(f"cosine is {self.cosine!r}; it must be True or False.")
+        truth_values(cosine=self.cosine)
         if not isinstance(self.device, str):
-            raise ValueError(f'device is {self.device!r}; it must be a name, such as "cpu".')
+            raise ValueError(f'device is {shown(self.device)}; it must be a name, such as "cpu".')
 
     def _set(self, name: str, value: float) -> None:
         object.__setattr__(
@@ -79,7 +78,13 @@ class TrainConfig:
         )  # the class is frozen, and NumPy's numbers are not JSON
 
     def learning_rate_at(self, step: int, planned_steps: int | None) -> float:
-        """The learning rate of a step, counted from 1 (cosine: Loshchilov and Hutter 2017)."""
+        """The learning rate of a step, counted from 1 (cosine: Loshchilov and Hutter 2017).
+
+        Raises `ValueError` for a step, or a number of steps, that is no whole number from 1 on.
+        """
+        step = whole_number("step", step, 1, ENDLESS)
+        if planned_steps is not None:
+            planned_steps = whole_number("planned_steps", planned_steps, 1, ENDLESS)
         if step <= self.warmup_steps:
             return self.learning_rate * step / self.warmup_steps
         if not self.cosine or planned_steps is None:

@@ -4,32 +4,110 @@ A bar that nobody can read any more, a warning that cannot be printed, or a Ctrl
 a step: the training is worth more.
 """
 
+import math
 import signal
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
 
+from slmlab.engine.config import Progress, TrainState
 from slmlab.validation import instance
 
+MEASURING = "measuring your machine …"
+REFRESH = 0.25  # seconds between two pictures of a bar
 
-def progress_bar(title: str, shown: bool, step: int) -> tqdm:
-    """A bar of text, which is still readable in a stored notebook; there stderr is red."""
-    in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
-    file = sys.stdout if in_notebook else sys.stderr
-    return tqdm(
-        desc=title,
-        unit="step",
-        initial=step,  # a resumed run has made some before
-        disable=not shown or file is None,
-        file=Forgiving(file),
-        ncols=110,
-        mininterval=0.5,
-    )
+
+class Bar:
+    """One line on a training: steps, time left, latest losses.
+
+    What cannot be shown costs the bar, never the training.
+    """
+
+    def __init__(self, title: str, state: TrainState, shown: bool) -> None:
+        self._state = state
+        self._losses = ""
+        self._shown_at = -math.inf
+        self._line: Line | None = None
+        with suppress(Exception):
+            if shown:
+                self._line = make_line(title)
+                self._show(MEASURING)
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def show(self, now: Progress) -> None:
+        """Where training stands after a step."""
+        if now.val_loss is not None:
+            self._losses = f" · train {now.train_loss:.2f} · val {now.val_loss:.2f}"
+        if now.eta is None:
+            self._show(MEASURING)
+        else:
+            self._show(f"{_duration(now.eta)} left{self._losses}")
+
+    def __exit__(self, *_: object) -> None:
+        self._shown_at = -math.inf
+        self._show(f"{_duration(self._state.seconds)}{self._losses}")
+        with suppress(Exception):
+            if self._line is not None:
+                self._line.end()
+
+    def _show(self, said: str) -> None:
+        moment = time.monotonic()
+        if self._line is None or moment < self._shown_at + REFRESH:
+            return
+        self._shown_at = moment
+        with suppress(Exception):  # nobody reads it, it is closed, the disk is full
+            self._line.show(self._state.step, self._state.planned_steps, said)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def in_notebook() -> bool:
+    """Whether what is printed goes to a notebook."""
+    return type(sys.stdout).__module__.startswith("ipykernel")
+
+
+class Line(Protocol):
+    """What a bar is drawn with."""
+
+    def show(self, step: int, planned: int | None, said: str) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class TextLine:
+    """A bar of letters, as wide as the terminal."""
+
+    def __init__(self, title: str) -> None:
+        # A notebook shows what is written to stderr as an error.
+        file = sys.stdout if in_notebook() else sys.stderr
+        self._title = title
+        self._bar = tqdm(
+            disable=file is None, file=Forgiving(file), dynamic_ncols=True, bar_format=MEASURING
+        )
+
+    def show(self, step: int, planned: int | None, said: str) -> None:
+        self._bar.n, self._bar.total = step, planned
+        title, said = (text.replace("{", "{{").replace("}", "}}") for text in (self._title, said))
+        steps = " {n_fmt}/{total_fmt} |{bar}| " if planned else ": "
+        self._bar.bar_format = f"{title}{steps}{said}"
+        self._bar.refresh()
+
+    def end(self) -> None:
+        self._bar.close()
+
+
+# Whoever has other means than text may put its own line here.
+make_line: Callable[[str], Line] = TextLine
 
 
 class Forgiving:

@@ -80,7 +80,8 @@ def next_distribution(
     Raises `ValueError` for other logits, or where they leave no distribution.
     """
     instance("decoding", decoding, Decoding)
-    if not isinstance(logits, Tensor) or logits.dim() != 1 or not logits.is_floating_point():
+    right = isinstance(logits, Tensor) and logits.dim() == 1 and logits.is_floating_point()
+    if not right or not len(logits):
         raise ValueError(
             f"logits is {shown(logits)}; it must be a 1-D tensor with a number for each token."
         )

@@ -3,22 +3,30 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from slmlab.engine.model import GPT
-from slmlab.engine.ngram import NGram
-from slmlab.text.dataset import Dataset, encoded
+from slmlab.engine.model import GPT, GPTConfig
+from slmlab.engine.ngram import NGram, NGramConfig
+from slmlab.text.dataset import Dataset, encoded, require_ids
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import instance, listed, real_number, shown, whole_number
+from slmlab.validation import instance, listed, real_number, whole_number
 
 LanguageModel = GPT | NGram  # what can be scored
 BATCH_TOKENS = 512  # in one batch of an evaluation: faster than 256 or 2,048 on two cores
 LOGITS_TOKENS = 256  # where all logits are needed, so that 50,257 of them fit into 51 MB
 MIN_TRAIN_SAMPLE = 1000  # tokens of training text in an evaluation: fewer made the gap jump
+
+
+def require_model(model: Any) -> None:
+    """Raise `ValueError` for what is no language model: one has a `config` that says its shape."""
+    shape = getattr(model, "config", None)
+    kind = nn.Module if isinstance(shape, GPTConfig | NGramConfig) else GPT
+    instance("model", model, kind)
 
 
 @contextmanager
@@ -89,12 +97,12 @@ def strided_losses(model: LanguageModel, ids: Tensor) -> Tensor:
     _require_fit(model, ids)
     block = model.config.block_size
     step = max(1, block // 2)
-    losses = [token_losses(model, ids[: block + 1])]
+    losses, done = [token_losses(model, ids[: block + 1])], block
     with evaluating(model):
         for end in range(block + step, len(ids) - 1 + step, step):
             end = min(end, len(ids) - 1)
             window = ids[end - block : end + 1].to(model.device)
-            new = end - sum(map(len, losses))
+            new, done = end - done, end
             logits = model(window[None, :-1])[0, -new:]
             losses.append(F.cross_entropy(logits, window[-new:], reduction="none").cpu())
     return torch.cat(losses)
@@ -176,8 +184,7 @@ def loss_windows(
 
 def _require_text(ids: Tensor) -> None:
     """Raise `ValueError` for something else than token ids, or fewer than two."""
-    if not isinstance(ids, Tensor) or ids.dtype != torch.int64 or ids.dim() != 1:
-        raise ValueError(f"The text is {shown(ids)}; it must be a 1-D int64 tensor of token ids.")
+    require_ids("The text", ids)
     if len(ids) < 2:
         raise ValueError(f"A loss needs at least 2 tokens; got {len(ids)}.")
 
@@ -188,10 +195,11 @@ def _checked_loss(loss: float) -> float:
 
 
 def _require_fit(model: LanguageModel, ids: Tensor) -> None:
-    """Raise `ValueError` for something else than a model, or an id that it has no row for."""
-    instance("model", model, nn.Module)
+    """Raise `ValueError` for something else than a model and a text that it has rows for."""
+    require_model(model)
+    _require_text(ids)
     rows = model.config.vocab_size
-    if isinstance(ids, Tensor) and len(ids) and int(ids.max()) >= rows:
+    if int(ids.max()) >= rows:
         raise ValueError(
             f"The text has token id {int(ids.max())}, but the model's vocabulary ends at "
             f"{rows - 1}; use the tokenizer that the model was trained with."

@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn as nn
 from torch import Tensor
 
 from slmlab.engine.decoding import Decoding, sample_token
-from slmlab.engine.evaluation import evaluating
+from slmlab.engine.evaluation import evaluating, require_model
 from slmlab.engine.model import GPT, KVCache
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import instance, shown, whole_number
+from slmlab.validation import instance, listed, shown, truth_values, whole_number
 
+MAX_NEW_TOKENS = 1_000_000  # hours of computing; whoever wants more can go on from there
 NO_TOKEN = "\ufffd"  # what a row of the model that stands for no token is written as
 
 
@@ -38,7 +38,9 @@ def encoded_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """The prompt's token ids. Raises `ValueError` if it is no text, or empty."""
     instance("tokenizer", tokenizer, Tokenizer)
     if not isinstance(prompt, str) or not prompt:
-        raise ValueError(f"The prompt is {prompt!r}; give at least one character to continue from.")
+        raise ValueError(
+            f"The prompt is {shown(prompt)}; give at least one character to continue from."
+        )
     return tokenizer.encode(prompt)
 
 
@@ -87,7 +89,8 @@ def generate_tokens(
     """
     instance("decoding", decoding, Decoding)
     text = checked_ids(model, ids)
-    count = whole_number("max_new_tokens", max_new_tokens, least=1)
+    count = whole_number("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS)
+    truth_values(use_cache=use_cache)
     block, device = model.config.block_size, model.device
     generator = torch.Generator().manual_seed(decoding.seed)
     cache = model.new_cache() if use_cache else None
@@ -121,13 +124,11 @@ def next_logits(model: GPT, text: Sequence[int], cache: list[KVCache]) -> Tensor
 
 def checked_ids(model: GPT, ids: Sequence[int]) -> list[int]:
     """The ids as a list. Raises `ValueError`, with a sentence, for what cannot be continued."""
-    instance("model", model, nn.Module)
-    if isinstance(ids, str) or not isinstance(ids, Sequence | Tensor):
-        raise ValueError(f"ids is {shown(ids)}; it must be a list of token ids.")
-    if not len(ids):
+    require_model(model)
+    checked = [whole_number("a token id", i) for i in listed("ids", ids, "token ids")]
+    if not checked:
         raise ValueError("There is nothing to continue; give a prompt of at least one token.")
     last = model.config.vocab_size - 1
-    checked = [whole_number("a token id", i) for i in ids]
     if max(checked) > last:
         raise ValueError(
             f"The prompt has token id {max(checked)}, but the model's vocabulary ends at {last}; "

@@ -46,10 +46,8 @@ class GPTConfig:
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
             most = {"n_layer": MAX_LAYERS, "block_size": MAX_CONTEXT}.get(name, MAX_PARAMS)
-            value = whole_number(name, getattr(self, name), least=1, most=most)
-            object.__setattr__(self, name, value)
-        dropout = real_number("dropout", self.dropout, least=0, below=1)
-        object.__setattr__(self, "dropout", dropout)
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), 1, most))
+        object.__setattr__(self, "dropout", real_number("dropout", self.dropout, least=0, below=1))
         if self.n_embd % self.n_head:
             raise ValueError(
                 f"n_embd = {self.n_embd} cannot be shared equally by n_head = {self.n_head} heads; "
@@ -181,6 +179,8 @@ class GPT(nn.Module):
     ) -> None:
         super().__init__()
         self.config = instance("config", config, GPTConfig)
+        instance("attention", attention, Callable, "Attention")
+        instance("mlp", mlp, Callable, "MLP")
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)  # also the output head
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
         self.blocks = nn.ModuleList(Block(config, attention, mlp) for _ in range(config.n_layer))

@@ -7,15 +7,15 @@ and has the interface of `GPT`, so that every place that takes a model takes it.
 """
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-from slmlab.text.dataset import listed_ids
+from slmlab.text.dataset import id_array
 from slmlab.validation import instance, listed, real_number, whole_number
 
 WINDOW = 512  # tokens; 50,257 log-probabilities after each take 100 MB
@@ -60,12 +60,33 @@ class NGramConfig:
         return WINDOW
 
 
-@dataclass
-class _Followers:
-    """What followed one context: the counts of the next tokens, and their sum."""
+@dataclass(frozen=True)
+class _Table:
+    """The different n-token sequences of a text, in order, and what follows each context.
 
-    counts: Counter
-    total: int = 0
+    Sequences are numbered from 0. The key of one is the number of its first n − 1 tokens, its
+    context, times `base`, and its last token; so what follows a context stands together.
+
+    Attributes:
+        base: one more than the largest id of the text.
+        keys: (G,) of the sequences.
+        counts: (G,) of the last token after the context.
+        begins: (contexts + 1,) where those that follow a context begin; at the next they end.
+        totals: (contexts,) sum of their counts.
+    """
+
+    base: int
+    keys: np.ndarray
+    counts: np.ndarray
+    begins: np.ndarray
+    totals: np.ndarray
+
+    def find(self, contexts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """The numbers of sequences, of their contexts' numbers and last tokens; −1 if not seen."""
+        keys = contexts * self.base + tokens
+        numbers = self.keys.searchsorted(keys).clip(max=len(self.keys) - 1)
+        seen = (contexts >= 0) & (tokens >= 0) & (tokens < self.base)
+        return np.where(seen & (self.keys[numbers] == keys), numbers, -1)
 
 
 class NGram(nn.Module):
@@ -79,15 +100,15 @@ class NGram(nn.Module):
         """
         super().__init__()
         self.config = instance("config", config, NGramConfig)
-        ids = listed_ids("ids", ids)
-        if len(ids) < 2:
-            raise ValueError(f"Counting needs at least 2 tokens; got {len(ids)}.")
-        if max(ids) >= config.vocab_size:
+        text = id_array("ids", ids)
+        if len(text) < 2:
+            raise ValueError(f"Counting needs at least 2 tokens; got {len(text)}.")
+        if text.max() >= config.vocab_size:
             raise ValueError(
-                f"The text has token ids from {min(ids)} to {max(ids)}; a vocabulary of "
+                f"The text has token ids from {text.min()} to {text.max()}; a vocabulary of "
                 f"{config.vocab_size} has 0 to {config.vocab_size - 1}."
             )
-        self._orders = _count(ids, min(config.order, len(ids)))
+        self._tables = _count(text, min(config.order, len(text)))
 
     @property
     def device(self) -> torch.device:
@@ -96,36 +117,67 @@ class NGram(nn.Module):
     @property
     def n_params(self) -> int:
         """Counts that are kept: the nearest thing to parameters that a table has."""
-        return sum(len(f.counts) for order in self._orders for f in order.values())
+        return sum(len(table.keys) for table in self._tables)
 
     def distribution(self, context: Sequence[int]) -> Tensor:
-        """Probabilities (V,) of the token after a context, of which the end is used."""
+        """Probabilities (V,) of the token after a context, of which the end is used.
+
+        Raises `ValueError` for a context that is no list of token ids.
+        """
+        return self._distribution(self._end(id_array("context", context)))
+
+    def _distribution(self, ids: np.ndarray) -> Tensor:
+        """As `distribution`, after the end of a context."""
         V, D = self.config.vocab_size, self.config.discount
-        p = torch.full((V,), 1 / V, dtype=torch.float64)
-        for followers in self._followers(context):
-            tokens = torch.tensor(list(followers.counts))
-            counts = torch.tensor(list(followers.counts.values()), dtype=torch.float64)
-            p *= D * len(tokens) / followers.total
-            p[tokens] += (counts - D) / followers.total
-        return p
+        p = np.full(V, 1 / V)
+        for n, (table, numbers) in enumerate(zip(self._tables, self._numbers(ids), strict=False)):
+            number = numbers[len(ids) - n]
+            if number < 0 or not table.totals[number]:
+                break
+            followers = slice(table.begins[number], table.begins[number + 1])
+            counts = table.counts[followers]
+            p *= D * len(counts) / table.totals[number]
+            p[table.keys[followers] % table.base] += (counts - D) / table.totals[number]
+        return torch.from_numpy(p)
 
     def probability(self, context: Sequence[int], token: int) -> float:
-        """The probability of one token after a context, without those of all others."""
-        D, p = self.config.discount, 1 / self.config.vocab_size
-        for followers in self._followers(context):
-            p *= D * len(followers.counts) / followers.total
-            p += max(followers.counts[token] - D, 0) / followers.total
+        """The probability of one token after a context, without those of all others.
+
+        Raises `ValueError` for a context, or a token, of something else than token ids.
+        """
+        token = whole_number("token", token, most=self.config.vocab_size - 1)
+        ids = self._end(id_array("context", context))
+        return float(self._probabilities(ids, np.array([token]))[0])
+
+    def _end(self, context: np.ndarray) -> np.ndarray:
+        """What is used of a context: no table looks further back than the last one's."""
+        return context[max(0, len(context) - len(self._tables) + 1) :]
+
+    def _probabilities(self, ids: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Probabilities (T,) of targets (T,): the last one's context is ids, each other's one less.
+
+        Longer and longer ends of the contexts are looked up, all of one length at once.
+        """
+        D, p = self.config.discount, np.full(len(targets), 1 / self.config.vocab_size)
+        ends = np.arange(len(ids) - len(targets), len(ids)) + 1  # of the contexts
+        for n, (table, numbers) in enumerate(zip(self._tables, self._numbers(ids), strict=False)):
+            [known] = (ends >= n).nonzero()
+            contexts = numbers[ends[known] - n]
+            followed = (contexts >= 0) & (table.totals[contexts] > 0)
+            known, contexts = known[followed], contexts[followed]
+            totals = table.totals[contexts]
+            p[known] *= D * (table.begins[contexts + 1] - table.begins[contexts]) / totals
+            grams = table.find(contexts, targets[known])
+            p[known] += np.where(grams < 0, 0, (table.counts[grams] - D).clip(min=0)) / totals
         return p
 
-    def _followers(self, context: Sequence[int]) -> Iterator[_Followers]:
-        """What followed the context's last 0, 1, 2 … tokens, as far as they were seen."""
-        for n, order in enumerate(self._orders):
-            if n > len(context):
-                return
-            followers = order.get(tuple(context[len(context) - n :]))
-            if followers is None:
-                return
-            yield followers
+    def _numbers(self, ids: np.ndarray) -> Iterator[np.ndarray]:
+        """The numbers of all sequences of 0, 1, 2 … tokens; −1 where the text had it not."""
+        numbers = np.zeros(len(ids) + 1, dtype=np.int64)
+        yield numbers
+        for n, table in enumerate(self._tables[: len(ids)], start=1):
+            numbers = table.find(numbers[: len(ids) - n + 1], ids[n - 1 :])
+            yield numbers
 
     def new_cache(self) -> None:
         """There is nothing to keep between tokens."""
@@ -133,25 +185,25 @@ class NGram(nn.Module):
     def forward(self, idx: Tensor) -> Tensor:
         """Log-probabilities of the next token at every position: ids (B, T) → (B, T, V)."""
         rows = [
-            torch.stack([self.distribution(row[: t + 1]).log().float() for t in range(len(row))])
-            for row in idx.tolist()
+            torch.stack([self._after(row[: t + 1]) for t in range(len(row))]) for row in idx.numpy()
         ]
         return torch.stack(rows)
 
     def next_logits(self, idx: Tensor) -> Tensor:
         """Log-probabilities after the last position only: ids (B, T) → (B, V)."""
-        return torch.stack([self.distribution(row) for row in idx.tolist()]).log().float()
+        return torch.stack([self._after(row) for row in idx.numpy()])
+
+    def _after(self, context: np.ndarray) -> Tensor:
+        """Log-probabilities (V,) of the token after a context."""
+        return self._distribution(self._end(context)).log().float()
 
     def loss(self, idx: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Mean cross-entropy in nats per token; ids and targets (B, T), of any length."""
         if label_smoothing:
             raise ValueError("A table of counts is not trained, so it has no label smoothing.")
-        losses = [
-            -math.log(self.probability(row[: t + 1], target))
-            for row, wanted in zip(idx.tolist(), targets.tolist(), strict=True)
-            for t, target in enumerate(wanted)
-        ]
-        return torch.tensor(sum(losses) / len(losses))
+        rows = zip(idx.numpy(), targets.numpy(), strict=True)
+        losses = [-np.log(self._probabilities(row, wanted)) for row, wanted in rows]
+        return torch.tensor(np.concatenate(losses).mean()).float()
 
 
 def choose_ngram(
@@ -162,7 +214,7 @@ def choose_ngram(
     discounts: Sequence[float] = DISCOUNTS,
 ) -> NGram:
     """The counting model of `train` whose order and discount do best on the text `val`."""
-    val = torch.tensor(listed_ids("val", val))
+    val = torch.from_numpy(id_array("val", val))
     best, chosen, lowest = None, None, math.inf
     for order in listed("orders", orders, "whole numbers"):
         model = NGram(NGramConfig(vocab_size, order), train)
@@ -177,23 +229,32 @@ def choose_ngram(
     return best
 
 
-def _count(ids: list[int], order: int) -> list[dict[tuple[int, ...], _Followers]]:
+def _count(ids: np.ndarray, order: int) -> list[_Table]:
     """For contexts of 0, 1, … order − 1 tokens: what followed them.
 
     The longest contexts count how often; shorter ones count after how many different tokens, so
     that a token which follows only one other is not thought common (Kneser and Ney's idea).
     """
-    grams = Counter(zip(*(ids[i:] for i in range(order)), strict=False))
-    orders = []
-    for n in range(order, 0, -1):
-        table: dict[tuple[int, ...], _Followers] = defaultdict(lambda: _Followers(Counter()))
-        for gram, count in grams.items():
-            followers = table[gram[:-1]]
-            followers.counts[gram[-1]] += count
-            followers.total += count
-        orders.append(dict(table))
-        # The text's first tokens are preceded by nothing, which counts as one.
-        grams = Counter(gram[1:] for gram in grams) + Counter(
-            [tuple(ids[: n - 1])] if n > 1 else []
+    base, n_contexts = int(ids.max()) + 1, 1
+    numbers = np.zeros(len(ids) + 1, dtype=np.int64)  # of what begins at each place
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for n in range(1, order + 1):
+        shorter = numbers
+        keys, firsts, numbers, counts = np.unique(
+            shorter[: len(ids) - n + 1] * base + ids[n - 1 :],
+            return_index=True,
+            return_inverse=True,
+            return_counts=True,
         )
-    return orders[::-1]
+        if found:  # each of these was preceded by another token, or the same after another
+            before = np.bincount(shorter[firsts + 1], minlength=len(found[-1][0]))
+            before[shorter[0]] += 1  # the text's first tokens are preceded by nothing
+            found[-1] = found[-1][0], before
+        found.append((keys, counts))
+    tables = []
+    for keys, counts in found:
+        begins = keys.searchsorted(np.arange(n_contexts + 1) * base)
+        totals = np.diff(np.concatenate([[0], counts.cumsum()])[begins])
+        tables.append(_Table(base, keys, counts, begins, totals))
+        n_contexts = len(keys)
+    return tables

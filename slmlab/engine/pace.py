@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from slmlab.engine.config import TrainConfig, TrainState
 
 EVALUATIONS = 10  # in a run whose eval_interval is not given
+EARLY = 0.05  # of a budget, for looks before the first of these
 
 
 class Pace:
@@ -22,6 +23,8 @@ class Pace:
         self.state = state
         self.budget = config.seconds if config.seconds is not None else math.inf
         self.eval_interval = config.eval_interval
+        # A look that finds nothing better would use up patience.
+        self._for_early_looks = 0.0 if config.patience else EARLY * self.budget
         self._steps: deque[float] = deque(maxlen=50)  # seconds of the latest steps
         self._evaluation = 0.0  # seconds of the latest evaluation
         self._measured = 0.0  # seconds of all steps of this sitting
@@ -48,6 +51,8 @@ class Pace:
         yield
         self._evaluation = time.perf_counter() - began
         self.state.seconds += self._evaluation
+        if self._is_early():
+            self._for_early_looks -= self._evaluation
 
     def _knows_speed(self) -> bool:
         """A tenth of the budget is enough to plan the rest; so are 2 seconds."""
@@ -58,16 +63,30 @@ class Pace:
         return self.state.step == self.state.planned_steps or self.state.seconds >= self.budget
 
     def evaluation_is_due(self) -> bool:
-        """Whether the step just made is one to evaluate at."""
+        """Whether the step just made is one to evaluate at.
+
+        Every so many steps; in a run with a budget also at steps 1, 2, 4, 8 and so on before the
+        first of these, as far as a small part of the budget allows.
+        """
+        if self._is_early():
+            step = self.state.step
+            return step & (step - 1) == 0 and self._evaluation < self._for_early_looks
+        return self.state.step % self._interval() == 0
+
+    def _is_early(self) -> bool:
+        """Whether there is a budget, and no regular evaluation yet."""
+        return self.budget < math.inf and 0 < self.state.step < self._interval()
+
+    def _interval(self) -> float:
+        """Steps between regular evaluations: infinity as long as they are not planned."""
         planned = self.state.planned_steps
         if planned is None:
-            return False
+            return math.inf
         interval = max(1, planned // EVALUATIONS)
-        if self.eval_interval is not None:
-            # A budget may allow fewer steps than the interval was chosen for.
-            budgeted = self.budget < math.inf
-            interval = min(interval, self.eval_interval) if budgeted else self.eval_interval
-        return self.state.step % interval == 0
+        if self.eval_interval is None:
+            return interval
+        # A budget may allow fewer steps than the interval was chosen for.
+        return min(interval, self.eval_interval) if self.budget < math.inf else self.eval_interval
 
     def eta(self) -> float | None:
         """Seconds to the end of the plan, evaluations apart; None before speed is known."""

@@ -17,7 +17,7 @@ SUMS = "SHA256SUMS"
 FILES = {  # all that a saved run may hold, and how large each may be in bytes
     SUMS: MB,
     "run.json": MB,
-    "samples.json": 50 * MB,
+    "samples.json": 80 * MB,  # 160,000 samples of 30 tokens take up to 70 MB
     "history.csv": 50 * MB,
     "tokenizer.json": 50 * MB,
     "dataset.safetensors": 32 * MB,  # eight million tokens: own texts have up to 5 MB

@@ -26,6 +26,8 @@ from slmlab.engine.run_files import (
 )
 from slmlab.text.files import DataError, sha256, sync_folder, user_path
 
+# Where a save leaves what it has not finished.
+LEFT = re.compile(r"\.(.*[^.].*)\.(new|old)", re.DOTALL)
 NEVER_OPENED = (
     "checkpoints such as .pt or .pkl are never opened, because a pickle can run any code when it "
     "is loaded."
@@ -80,7 +82,20 @@ def check_target(path: Path | str) -> None:
 def is_saved(path: Path | str) -> bool:
     """Whether a run was saved there, even if a later save was cut short."""
     folder = _named(path)
-    return folder.is_dir() or _old(folder).is_dir()
+    return (folder / SUMS).is_file() or (_old(folder) / SUMS).is_file()
+
+
+def run_folders(parent: Path) -> list[Path]:
+    """The folders that hold a run, whole or not, in order; what a save has left counts as its run.
+
+    Raises `OSError` if the parent cannot be read.
+    """
+    found = set()
+    for path in parent.iterdir():
+        left = LEFT.fullmatch(path.name)
+        if (path / "run.json").is_file() and not (left and left[2] == "new"):
+            found.add(parent / left[1] if left else path)
+    return sorted(found)
 
 
 def remove_run_folder(path: Path | str) -> None:
@@ -119,8 +134,7 @@ def opened_run_folder(path: Path | str) -> Iterator[RunFiles]:
 def _named(path: Path | str) -> Path:
     """The folder's path, which must end in a name of its own."""
     folder = user_path(path)
-    if folder.name in ("", ".", "..") or re.fullmatch(r"\..+\.(new|old)", folder.name):
-        # The last two are where a save leaves what it has not finished.
+    if folder.name in ("", ".", "..") or LEFT.fullmatch(folder.name):
         raise DataError(f"{folder} is no name for a run's folder; give one such as my_run.")
     return folder
 

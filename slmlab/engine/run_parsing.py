@@ -4,13 +4,16 @@ Every value is checked before it is used; what is wrong raises `ValueError`, wit
 save reads its own files again in this way, so that what was saved can be loaded.
 """
 
+import codecs
 import csv
 import json
 import math
-import unicodedata
-from collections.abc import Iterable
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, fields
-from io import StringIO
+from io import BytesIO, TextIOWrapper
 from typing import Any
 
 import safetensors.torch
@@ -19,16 +22,26 @@ from torch import Tensor
 
 from slmlab.engine.config import Progress, TrainConfig, TrainState
 from slmlab.engine.model import GPTConfig
+from slmlab.engine.run_files import MB
 from slmlab.text.dataset import Dataset
-from slmlab.text.tokenizer import tokenizer_from_spec
-from slmlab.validation import listed, real_number, shown, whole_number, whole_text
+from slmlab.text.tokenizer import LARGEST_VOCABULARY, checked_ids, tokenizer_from_spec
+from slmlab.validation import is_one_line, listed, real_number, shown, whole_number, whole_text
 
 STATUSES = ("running", "finished", "stopped early", "interrupted", "diverged")
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-MAX_UNTRAINED = 500_000_000  # parameters of a model that is built without weights at hand
+MAX_UNTRAINED = 150_000_000  # parameters of a model without weights: GPT-2 small, in 600 MB
 LARGEST_STEP = 10**9
 LONGEST_NAME = 1_000  # letters
-LONGEST_SAMPLE = 10_000  # tokens; looking for copied passages takes time with their square
+# What a few megabytes of a file may fill the memory with. A look at each of 20,000 steps, with
+# eight samples, has 160,000 of them.
+MAX_SAMPLES = 200_000
+LONGEST_SAMPLE = 10_000  # tokens
+MAX_SAMPLED = 100_000  # tokens in the samples of one step
+MAX_FIELDS = 10  # of a sample
+MAX_SAMPLE_LETTERS = 4_000_000  # of its JSON
+MAX_LOOKS = 400_000
+LONGEST_ROW = 1_000  # letters of a row of history.csv
+FIRST, NEXT = re.compile(r"\s*\[\s*(?={)"), re.compile(r"\s*,\s*(?={)")  # before a sample
 LARGEST_LOSS = (
     1e9  # nats per token: beyond what 32 bits of training can reach, but a file may claim it
 )
@@ -37,8 +50,7 @@ LARGEST_LOSS = (
 def checked_name(name: Any) -> str:
     """A run's name. Raises `ValueError` for what is no short line of text."""
     whole_text("The run's name", name)
-    # A control character can rewrite what a terminal shows.
-    if len(name) > LONGEST_NAME or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
+    if len(name) > LONGEST_NAME or not is_one_line(name):
         raise ValueError(
             f"The run's name is {shown(name)}; it must be one line of at most {LONGEST_NAME:,} "
             "letters, without control characters."
@@ -109,48 +121,83 @@ def parse_samples(
     content: bytes, n_rows: int, last_step: int, with_ids: bool
 ) -> list[dict[str, Any]]:
     """The samples; `n_rows` is how many tokens the model can write."""
-    _require_outline(content)
-    samples = parse_json(content, list)
-    for sample in samples:
+    samples: list[dict[str, Any]] = []
+    sampled: Counter[int] = Counter()  # tokens by step
+    same: dict[Any, Any] = {}  # of equal prompts and ids, one is enough
+    for sample in _listed(content):
+        if len(samples) == MAX_SAMPLES:
+            raise ValueError(f"it has more than {MAX_SAMPLES:,} samples")
         _of(dict, "a sample", sample)
-        whole_number("a sample's step", sample.get("step"), most=last_step)
+        others = (value for name, value in sample.items() if name != "ids")
+        if len(sample) > MAX_FIELDS or any(isinstance(value, dict | list) for value in others):
+            raise ValueError("a sample holds more than a step, texts and ids")
+        step = whole_number("a sample's step", sample.get("step"), most=last_step)
         prompt = whole_text("a sample's prompt", sample.get("prompt"))
         if not whole_text("a sample's text", sample.get("text")).startswith(prompt):
             raise ValueError("a sample does not begin with its prompt")
-        if with_ids:
-            ids = _of(list, "a sample's ids", sample.get("ids"))
-            if len(ids) > LONGEST_SAMPLE:
-                raise ValueError(f"a sample has {len(ids):,} tokens, more than {LONGEST_SAMPLE:,}")
-            for i in ids:
-                whole_number("a sample's token id", i, most=n_rows - 1)
+        if with_ids or "ids" in sample:
+            ids = checked_ids(_of(list, "a sample's ids", sample.get("ids")), n_rows)
+            sampled[step] += len(ids)
+            if len(ids) > LONGEST_SAMPLE or sampled[step] > MAX_SAMPLED:
+                raise ValueError(
+                    f"a sample has {len(ids):,} tokens, or those of its step {sampled[step]:,}, "
+                    f"more than {LONGEST_SAMPLE:,} and {MAX_SAMPLED:,}"
+                )
+            sample["ids"] = [same.setdefault(i, i) for i in ids]
+        sample["prompt"] = same.setdefault(prompt, prompt)
+        samples.append({sys.intern(name): value for name, value in sample.items()})
     return samples
 
 
-def _require_outline(content: bytes) -> None:
-    """Refuse what can be no samples before it is parsed: `{}` takes thirty times its bytes.
+def _listed(content: bytes) -> Iterator[Any]:
+    """The entries of a JSON list of dictionaries, each before the next is parsed.
 
-    Every sample has a step, five texts or more between quotes, and no dictionary or list inside
-    but its ids.
+    What is no such list is refused where it ceases to be one: `{}` takes thirty times its bytes.
     """
-    text = content.replace(b"\\\\", b"").replace(b'\\"', b"")
-    n, quotes = text.count(b'"step":'), text.count(b'"')
-    if 10 * n <= quotes <= 24 * n:
-        outside = b"".join(text.split(b'"')[::2])
-        if outside.count(b"{") <= n and outside.count(b"[") <= n + 1:
-            return
-    raise ValueError("samples.json does not hold samples only")
+    decoder = json.JSONDecoder(parse_constant=_no_number)
+    utf8 = codecs.getincrementaldecoder("utf-8")()
+    text, between, end = "", FIRST, r"\s*\[\s*\]\s*"
+    try:
+        for start in range(0, len(content) + 1, MB):
+            text += utf8.decode(content[start : start + MB], final=start + MB > len(content))
+            at = 0
+            while before := between.match(text, at):
+                try:
+                    entry, at = decoder.raw_decode(text, before.end())
+                except json.JSONDecodeError:  # its end may be still to come
+                    break
+                between, end = NEXT, r"\s*\]\s*"
+                yield entry
+            text = text[at:]
+            if len(text) > MAX_SAMPLE_LETTERS:
+                break
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"a file is no JSON: {error}") from None
+    if not re.fullmatch(end, text):
+        raise ValueError("samples.json does not hold samples only")
 
 
 def parse_dataset(tokens: bytes, spec: bytes, source: dict[str, Any]) -> Dataset:
     """The texts of a run that carries its own."""
+    # Base64 has none of these signs: counted before they are parsed, they tell what it will take.
+    signs = {b"{": 2, b"[": 2, b",": 2 * LARGEST_VOCABULARY}
+    if not spec.isascii() or any(spec.count(sign) > most for sign, most in signs.items()):
+        raise ValueError("tokenizer.json holds more than a tokenizer")
     described = parse_json(spec, dict)
     tokenizer = tokenizer_from_spec(described)
     if tokenizer.spec() != described:  # another order would be other ids
         raise ValueError("its tokenizer is not as one is written")
-    ids = safetensors.torch.load(tokens)
+    ids = load_tensors(tokens, n_names=3)
     check_texts(ids, tokenizer.n_vocab)
     texts = {name: tensor.long() for name, tensor in ids.items()}
     return Dataset(**texts, tokenizer=tokenizer, source=source)
+
+
+def load_tensors(content: bytes, n_names: int) -> dict[str, Tensor]:
+    """The tensors of a file, which may list so many: each in the list takes more than its bytes."""
+    if int.from_bytes(content[:8], "little") > 250 * n_names + 1_000:
+        raise ValueError("it lists more tensors than it can have")
+    return safetensors.torch.load(content)
 
 
 def check_texts(ids: dict[str, Tensor], n_ids: int) -> None:
@@ -229,13 +276,16 @@ def parameter_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
 def require_buildable(config: GPTConfig) -> None:
     """Refuse a model that a few bytes of JSON would have us build in gigabytes of memory."""
     if config.n_params > MAX_UNTRAINED:
-        raise ValueError(f"a model of {config.n_params:,} parameters without any weights")
+        raise ValueError(
+            f"a model of {config.n_params:,} parameters without any weights; it may have "
+            f"{MAX_UNTRAINED:,}"
+        )
 
 
 def _history(content: bytes, broken: bool) -> list[Progress]:
     """The rows of `history.csv`. Only a `broken` run has losses that are not finite."""
     wanted = {f.name for f in fields(Progress)} - {"eta"}
-    reader = csv.DictReader(StringIO(content.decode()))
+    reader = csv.DictReader(_lines(content), quoting=csv.QUOTE_NONE)
     try:
         names = list(reader.fieldnames or ())
         if len(set(names)) < len(names) or not wanted - {"test_loss"} <= set(names) <= wanted:
@@ -243,6 +293,20 @@ def _history(content: bytes, broken: bool) -> list[Progress]:
         return [_progress(row, broken) for row in reader]
     except csv.Error as error:
         raise ValueError(f"history.csv is no table: {error}") from None
+
+
+def _lines(content: bytes) -> Iterator[str]:
+    """The lines of `history.csv`, one by one: no more and no longer than a history has."""
+    file = TextIOWrapper(BytesIO(content), "utf-8", newline="\n")
+    for _ in range(MAX_LOOKS + 1):  # and a line of names
+        line = file.readline(LONGEST_ROW + 1)
+        if len(line) > LONGEST_ROW:
+            raise ValueError(f"history.csv has rows of more than {LONGEST_ROW:,} letters")
+        if not line:
+            return
+        yield line
+    if file.read(1):
+        raise ValueError(f"history.csv has more than {MAX_LOOKS:,} rows")
 
 
 def _progress(row: dict[str, str], broken: bool) -> Progress:

@@ -13,7 +13,7 @@ from typing import Any
 
 from slmlab.engine import storage
 from slmlab.engine.config import Progress, TrainConfig
-from slmlab.engine.console import deferred_interrupt, progress_bar, warn
+from slmlab.engine.console import Bar, deferred_interrupt, warn
 from slmlab.engine.decoding import Decoding
 from slmlab.engine.environment import environment
 from slmlab.engine.generation import continuation, encoded_prompt
@@ -22,7 +22,7 @@ from slmlab.engine.run_folder import write_run_folder
 from slmlab.engine.run_parsing import checked_prompts
 from slmlab.engine.training import check_fit, fit, resolve_device
 from slmlab.text.dataset import Dataset
-from slmlab.validation import shown
+from slmlab.validation import shown, truth_values
 
 SAMPLE_TOKENS = 30  # tokens in a sample
 SAMPLING = Decoding(temperature=0.8, top_k=40)  # how samples are drawn, unless said otherwise
@@ -129,6 +129,7 @@ class Run(storage.RunParts):
                 'This run was saved without its training state; only a run saved with keep="all" '
                 "can be resumed."
             )
+        truth_values(progress=progress, sample_each_evaluation=sample_each_evaluation)
         new = self.config if config is None else config
         self._check_resumable(new)
         if config is not None and (config.seconds or 0) > self.state.seconds:
@@ -159,9 +160,7 @@ class Run(storage.RunParts):
             ValueError: if `keep` is something else, or the run is not one that can be saved.
             DataError: if the folder cannot be written; what was there before is untouched.
         """
-        with self.state.lock:  # another thread may be training this model
-            contents = storage.contents_of(self, keep)
-        return write_run_folder(folder, contents)
+        return write_run_folder(folder, storage.contents_of(self, keep))
 
     @classmethod
     def load(cls, folder: Path | str) -> "Run":
@@ -203,6 +202,7 @@ def train(
         ValueError: if the model, the dataset and the config do not fit, or for a name or prompts
             that are no text.
     """
+    truth_values(progress=progress, sample_each_evaluation=sample_each_evaluation)
     asked = checked_prompts(prompts)
     run = Run(model, dataset, config, prompts=asked, name=name, environment=environment())
     return _train_and_sample(run, progress, sample_each_evaluation, on_step, stop)
@@ -218,7 +218,7 @@ def _train_and_sample(
     state = run.state
     try:
         with (
-            progress_bar(run.name, progress, state.step) as bar,
+            Bar(run.name, state, progress) as bar,
             deferred_interrupt(threading.Event() if stop is None else stop) as interrupted,
         ):
             steps: Iterable[Progress] = fit(run.model, run.dataset, run.config, state)
@@ -226,14 +226,11 @@ def _train_and_sample(
                 _take_samples(run, interrupted)
                 steps = () if interrupted.is_set() else steps
             for now in steps:
-                bar.total = state.planned_steps
-                bar.update(now.step - bar.n)
-                if now.val_loss is not None:
-                    bar.set_postfix_str(f"train {now.train_loss:.2f} · val {now.val_loss:.2f}")
-                    if sample_each_evaluation:
-                        _take_samples(run, interrupted)
+                bar.show(now)
                 if on_step is not None and not _called(on_step, run, now):
                     on_step = None
+                if now.val_loss is not None and sample_each_evaluation:
+                    _take_samples(run, interrupted)  # last: whoever watches need not wait for them
                 if interrupted.is_set() and state.status == "running":
                     state.status = "interrupted"
                     break

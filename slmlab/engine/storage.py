@@ -19,7 +19,8 @@ from slmlab.engine.run_files import RunFiles
 from slmlab.engine.run_folder import opened_run_folder
 from slmlab.text.corpus import dataset_from_source
 from slmlab.text.dataset import Dataset
-from slmlab.text.files import DataError, printable
+from slmlab.text.files import DataError
+from slmlab.validation import instance, printable, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ Keep = Literal["all", "best", "history"]
 # Format 2 added the prompts and the token ids of the samples; a folder of format 1 is still read.
 FORMATS = (1, 2)
 STATE_FIELDS = ("status", "step", "planned_steps", "seconds", "best_step", "best_val_loss")
+SAMPLE_PARTS = {"step", "prompt", "text", "ids"}
 PREFIXES = ("model.", "adam.step.", "adam.exp_avg.", "adam.exp_avg_sq.")  # of resume.safetensors
 
 
@@ -57,7 +59,13 @@ class RunParts:
     name: str = "run"
 
     def __post_init__(self) -> None:
-        parsing.checked_name(self.name)
+        check_kinds(self)
+        for sample in self.samples:
+            if not isinstance(sample, dict) or not sample.keys() >= SAMPLE_PARTS:
+                raise ValueError(
+                    f"A sample of the run is {shown(sample)}; it must be a dictionary of "
+                    f"{', '.join(sorted(SAMPLE_PARTS))}, as run.take_sample(…) makes one."
+                )
         self.prompts = parsing.checked_prompts(self.prompts)
 
     @property
@@ -81,8 +89,25 @@ def contents_of(run: RunParts, keep: Keep) -> dict[str, bytes]:
         ValueError: for a `keep` that there is not, for what the format cannot express, or for a
             history alone of a text that the package does not carry.
     """
-    if keep not in ("all", "best", "history"):
-        raise ValueError(f'keep is {keep!r}; it must be "all", "best" or "history".')
+    if not isinstance(keep, str) or keep not in ("all", "best", "history"):
+        raise ValueError(f'keep is {shown(keep)}; it must be "all", "best" or "history".')
+    check_kinds(run)
+    with run.state.lock:  # another thread may be training this model
+        return _contents(run, keep)
+
+
+def check_kinds(run: RunParts) -> None:
+    """Raise `ValueError` unless a run consists of what it should, whoever has changed it since."""
+    kinds = {"model": GPT, "dataset": Dataset, "config": TrainConfig, "state": TrainState}
+    for name, kind in kinds.items():
+        instance(f"The run's {name}", getattr(run, name), kind)
+    for name, kind in {"samples": list, "environment": dict}.items():
+        instance(f"The run's {name}", getattr(run, name), kind, str(kind()))
+    parsing.checked_name(run.name)
+    parsing.checked_prompts(run.prompts)
+
+
+def _contents(run: RunParts, keep: Keep) -> dict[str, bytes]:
     if keep == "history":
         require_rebuildable(run.dataset)
     if run.model.exchanged_parts:
@@ -90,15 +115,16 @@ def contents_of(run: RunParts, keep: Keep) -> dict[str, bytes]:
             f"A model with {', '.join(run.model.exchanged_parts)} cannot be saved: the format "
             "holds plain GPTs only. Keep its state_dict() with safetensors instead."
         )
-    parsing.checked_name(run.name)
-    contents = _story(run)
     try:
+        if keep == "history":
+            parsing.require_buildable(run.model.config)
+        contents = _story(run)
         _check_story(contents)
         if keep != "history":
             contents |= _texts(run) | {"best.safetensors": _best(run)}
         if keep == "all" and run.state.optimizer is not None:
             contents |= _resume(run)
-    except ValueError as error:
+    except Exception as error:  # whatever somebody has put into its state
         raise ValueError(
             f"The run cannot be saved: {_clause(error)}. It is still in memory; put that right and "
             "save it again."
@@ -143,7 +169,7 @@ def _story(run: RunParts) -> dict[str, bytes]:
         summary["best_val_loss"] = None
     return {
         "run.json": _json(summary),
-        "samples.json": _json(run.samples),
+        "samples.json": _json_lines(run.samples),
         "history.csv": run.history.to_csv(index=False).encode(),
     }
 
@@ -260,7 +286,7 @@ def _weights(
     if name not in files:
         return {}
     content = files.read(name, parsing.weights_size(shape, len(prefixes)))
-    tensors = safetensors.torch.load(content)
+    tensors = parsing.load_tensors(content, len(prefixes) * len(parsing.parameter_shapes(shape)))
     parsing.check_weights(tensors, shape, prefixes)
     return tensors
 
@@ -281,9 +307,18 @@ def _clause(error: Exception) -> str:
     return printable(" ".join(str(error).split())).rstrip(".") or type(error).__name__
 
 
-def _json(value: Any) -> bytes:
+def _json_lines(values: list[Any]) -> bytes:
+    """A list with one entry on each line: with one value on each, long runs had half as much."""
+    return b"[\n" + b",\n".join(_json(value, indent=None).rstrip() for value in values) + b"\n]\n"
+
+
+def _json(value: Any, indent: int | None = 1) -> bytes:
     try:
-        return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        signs = None if indent else (",", ":")  # without blanks where it is one line
+        text = json.dumps(
+            value, indent=indent, separators=signs, ensure_ascii=False, allow_nan=False
+        )
+        return f"{text}\n".encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"The run holds something that JSON cannot ({error}); its prompts, its environment "

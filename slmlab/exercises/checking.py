@@ -3,6 +3,7 @@
 A lesson has a module of its own, with one function for each task, which the notebook calls. Where
 the answer is a value, `expect` lists wrong values and what to say of each:
 
+    @task
     def rates(params_per_token):
         expect(
             "params_per_token",
@@ -19,6 +20,7 @@ the answer is a value, `expect` lists wrong values and what to say of each:
 Where the answer is a function, `expect_function` compares what it returns for some cases with the
 truth, and lists wrong bodies, as a learner would type them:
 
+    @task
     def signed_gap(function):
         expect_function(
             "signed_gap(train_loss, val_loss)",
@@ -32,9 +34,9 @@ truth, and lists wrong bodies, as a learner would type them:
         )
         right("The sign is kept.")
 
-The tests try every wrong value and every wrong body of these tables, and want its sentence. What
-does not fit the two forms is a line of `require(condition, sentence)`; its wrong answers are listed
-in tests/wrong_answers.
+`task` and `right` are from telling.py. The tests try every wrong value and every wrong body of
+these tables, and want its sentence. What does not fit the two forms is a line of
+`require(condition, sentence)`; its wrong answers are listed in tests/wrong_answers.
 """
 
 import inspect
@@ -73,7 +75,7 @@ class Case:
 
     Attributes:
         arguments: what the function is called with.
-        hint: the mistake that this case is there to expose.
+        hint: the mistake that this case is there to expose, also if it shows as an error.
     """
 
     arguments: tuple
@@ -183,11 +185,6 @@ def require(condition: object, sentence: Sentence) -> None:
         raise Mistake(_said(sentence))
 
 
-def right(sentence: str) -> None:
-    """Tell that a task is done, and what it showed."""
-    print(f"Right. {sentence}")
-
-
 def filled_in(answer: Any, name: str) -> Any:
     """The answer, unless it is still blank."""
     if isinstance(answer, Probe):
@@ -253,7 +250,8 @@ def attempted(
 ) -> Any:
     """The same, or None where it returns nothing.
 
-    If it stops with an error whose text holds a key of `advice`, the advice is told as well.
+    If it stops with an error whose text holds a key of `advice`, that advice is told as well; if
+    several fit, the first.
     """
     if isinstance(function, Probe):
         raise Probed
@@ -261,15 +259,15 @@ def attempted(
     require(callable(function), f"`{name}` is no longer a function: run its cell again.")
     try:
         return function(*arguments)
-    except NotImplementedError:
-        return None
     except Mistake:
         raise
     except Exception as error:
+        if isinstance(error, NotImplementedError) and not error.args:  # a blank of nbgrader's
+            return None
         told = f"`{name}` stopped with {type(error).__name__}: {error}"
         for words, sentence in (advice or {}).items():
             if words in told:
-                told = f"{told[:200]}. {sentence}"
+                raise Mistake(f"{told[:200].rstrip(' .')}. {sentence}") from error
         raise Mistake(told) from error
 
 
@@ -319,7 +317,14 @@ def _results(
     advice: Mapping[str, str] | None,
 ) -> list[Any]:
     """What the function gives for each case; None where it returns nothing."""
-    returned = [attempted(function, *map(_fresh, case.arguments), advice=advice) for case in cases]
+    returned = [
+        attempted(
+            function,
+            *map(_fresh, case.arguments),
+            advice={"": case.hint} if case.hint else advice,  # "" is a part of every error
+        )
+        for case in cases
+    ]
     blank = all(answer is None or answer is ... for answer in returned)
     require(not blank, _nothing_yet(function))
     return [None if answer is None else read(answer, name) for answer in returned]
@@ -334,7 +339,10 @@ def _fresh(argument: Any) -> Any:
 
 def _nothing_yet(function: Any) -> str:
     name = getattr(function, "__name__", "the function")
-    return f"`{name}` returns nothing yet: write its body, and end it with `return`."
+    return (
+        f"`{name}` returns nothing yet: write its body, and end it with `return`; `print` only "
+        "shows a value."
+    )
 
 
 def _unlike(

@@ -16,14 +16,15 @@ from slmlab.exercises.checking import (
     expect_function,
     number,
     require,
-    right,
 )
+from slmlab.exercises.telling import right, task
 
 # Task 1
 
 SHAPE = lab.GPTConfig(vocab_size=1000, block_size=16, n_layer=2, n_head=2, n_embd=10)
 
 
+@task
 def parameter_count(token_embedding: Any, positions: Any, layer: Any, total: Any) -> None:
     """The parameters of `SHAPE`: of two tables, of one layer, of all."""
     C, counts, everything = SHAPE.n_embd, SHAPE.parameter_counts, SHAPE.n_params
@@ -117,6 +118,7 @@ BANDS = (
 )
 
 
+@task
 def signed_gap(function: Any) -> None:
     """A function of (train_loss, val_loss) that returns the gap and the name of its band."""
     expect_function(
@@ -158,6 +160,7 @@ def _gap_and_band(answer: Any) -> tuple[float, str]:
 RUN = {"parameters": 45_000, "tokens": 10_000, "steps": 450, "batch": 8, "block": 20}
 
 
+@task
 def rates(params_per_token: Any, times_read: Any) -> None:
     """Parameters for each training token of `RUN`, and how often it reads its text."""
     parameters, tokens, steps, batch, block = RUN.values()
@@ -222,6 +225,7 @@ MISTAKEN_LOSSES = {
 }
 
 
+@task
 def mean_loss_of_short_text(function: Any) -> None:
     """A function of (model, ids) that gives the mean loss of fewer tokens than the context."""
     signature = "mean_loss_of_short_text(model, ids)"
@@ -287,6 +291,7 @@ def _loss(answer: Any, name: str) -> float:
 # Task 5
 
 
+@task
 def mended_split(function: Any) -> None:
     """A function of ids that returns what to train on and what to hold back, without a leak."""
     for n in (1000, 3217):

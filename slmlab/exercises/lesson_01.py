@@ -14,8 +14,8 @@ from slmlab.exercises.checking import (
     expect_function,
     filled_in,
     require,
-    right,
 )
+from slmlab.exercises.telling import right, task
 
 GPT2, RIGHT_SIZED = 50_257, 1_172  # tokens in GPT-2's vocabulary, and in the right-sized one
 WIDTH, REST = 64, 152_128  # of the model whose shares are asked: Phase 2's shape
@@ -29,6 +29,7 @@ KEYS = (
 # Task 1
 
 
+@task
 def embedding_share(share_gpt2: Any, share_right_sized: Any) -> None:
     """The token embedding's share of the parameters, with two vocabularies."""
     for name, answer, vocabulary in (
@@ -63,6 +64,7 @@ def embedding_share(share_gpt2: Any, share_right_sized: Any) -> None:
 # Task 2
 
 
+@task
 def initial_loss(start_gpt2: Any, start_right_sized: Any) -> None:
     """The loss of a model that knows nothing, with two vocabularies."""
     for name, answer, vocabulary in (
@@ -97,6 +99,7 @@ def initial_loss(start_gpt2: Any, start_right_sized: Any) -> None:
 # Task 3
 
 
+@task
 def right_sized_ids(function: Any) -> None:
     """A function of ids that returns new ids, without gaps, and the table back to the old ones."""
     exam = lab.PHASES[1].dataset().val
@@ -184,6 +187,7 @@ MISTAKEN_TOKENS = {
 }
 
 
+@task
 def never_read(function: Any) -> None:
     """A function of (train, exam) that returns the ids of the exam that training never showed."""
     signature, truth = "never_read(train, exam)", "return exam[~torch.isin(exam, train)]"
@@ -245,6 +249,7 @@ def _ids(answer: Any, name: str) -> list[int]:
 # Task 5
 
 
+@task
 def design(config: Any) -> None:
     """A `GPTConfig` within the budget that still learns the order of tokens."""
     filled_in(config, "config")

@@ -19,12 +19,13 @@ from slmlab.exercises.checking import (
     filled_in,
     number,
     require,
-    right,
 )
+from slmlab.exercises.telling import right, task
 
 # Task 1
 
 
+@task
 def sign(gap: Any, suspect: Any, reason: Any) -> None:
     """Run B's gap, the run whose exam is suspicious, and the letter of the reason."""
     expect(
@@ -68,6 +69,7 @@ def sign(gap: Any, suspect: Any, reason: Any) -> None:
 # Task 2
 
 
+@task
 def reading(stop: Any, times: Any, steps: Any) -> None:
     """Where to stop, how often the text was read by then, and the steps for more text."""
     history = lab.PHASES[2].recorded("right-sized").history.set_index("step")
@@ -168,6 +170,7 @@ MISTAKEN_SHARES = {
 }
 
 
+@task
 def contamination(function: Callable[..., Any]) -> None:
     """`function(train, val, n)`: the share of the exam's n-token sequences that were studied."""
     signature = "contamination(train, val, n)"
@@ -208,6 +211,7 @@ def contamination(function: Callable[..., Any]) -> None:
 HEADER = re.compile(r"^# File:", re.MULTILINE)
 
 
+@task
 def split(function: Callable[..., Any]) -> None:
     """`function(text, share)`: training and validation text, cut at a file's header."""
     for text, share in _texts():
@@ -325,6 +329,7 @@ def look_at(exam: Iterable[str]) -> None:
         print(f"  {script} is nearly {twin}")
 
 
+@task
 def exam(names: Iterable[str]) -> None:
     """A list of scripts that is a fair exam for the rest of the corpus."""
     chosen = _chosen(names)
@@ -385,15 +390,11 @@ def _facts(chosen: list[str]) -> tuple[float, float, dict[str, str]]:
     train, val = (torch.tensor(tokenizer.encode(side), dtype=torch.long) for side in sides)
     overlap = lab.Dataset(train, val, tokenizer).overlap()
     rest = [d.name for d in documents if d.name not in chosen]
-    twins = {
-        name: twin for name in chosen for twin in reversed(rest) if _likeness(name, twin) >= TWINS
-    }
+    twins = {n: twin for n in chosen for twin in reversed(rest) if _likeness(n, twin) >= TWINS}
     return len(val) / (len(train) + len(val)), overlap, twins
 
 
 @cache
 def _likeness(one: str, other: str) -> float:
-    sources = {
-        document.name: document.text.splitlines() for document in lab.load_corpus().documents
-    }
+    sources = {d.name: d.text.splitlines() for d in lab.load_corpus().documents}
     return difflib.SequenceMatcher(None, sources[one], sources[other], autojunk=False).ratio()

@@ -13,8 +13,8 @@ from slmlab.exercises.checking import (
     expect_function,
     number,
     require,
-    right,
 )
+from slmlab.exercises.telling import right, task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,7 @@ def _run() -> lab.Run:
 # Task 1
 
 
+@task
 def recall(share: Any, learnt: Any, recites: Any) -> None:
     """The share of new lines that B finishes; the model that learnt most; that recites most."""
     expect(
@@ -95,6 +96,7 @@ MISTAKEN_COPIED = {
 }
 
 
+@task
 def copied(function: Callable[..., Any]) -> None:
     """`function(text, prompt, dataset, n)`: the share of a sample that is copied."""
     dataset = _run().dataset
@@ -181,6 +183,7 @@ MISTAKEN_MATCHES = {
 }
 
 
+@task
 def longest(function: Callable[..., Any]) -> None:
     """`function(written, training)`: the longest run of tokens that both share."""
     signature, truth = "longest(written, training)", lab.longest_match
@@ -211,6 +214,7 @@ def _wrong_length(value: float, truth: float, written: list[int], training: list
 # Task 4
 
 
+@task
 def secrets(function: Callable[..., Any]) -> None:
     """`function(line)`: whether a line of code looks as if it held a secret."""
     # `None` is a fair way to say no, as in `return re.search(…)`.
@@ -293,6 +297,7 @@ def _history() -> "pd.DataFrame":
     return lab.scorecard_history(_run())
 
 
+@task
 def steps(for_new_scripts: Any, for_retyping: Any, for_sharing: Any) -> None:
     """Which step of the recorded run serves which job."""
     history = _history()

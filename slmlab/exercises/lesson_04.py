@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import slmlab as lab
-from slmlab.exercises.checking import Case, called, expect, expect_function, numbers, require, right
+from slmlab.exercises.checking import Case, called, expect, expect_function, numbers, require
+from slmlab.exercises.telling import right, task
 
 TRIAL_STEPS = 30  # how long a designed run is tried
 
 # Task 1
 
 
+@task
 def patience_cost(stops: Any, kept: Any, lost: Any) -> None:
     """What patience 2 does to a recorded run."""
     run = lab.PHASES[4].recorded("right-sized")
@@ -116,6 +118,7 @@ REVEALING_LOSSES = (  # each exposes one mistake
 )
 
 
+@task
 def stopping(stops_at: Callable[..., Any]) -> None:
     """Early stopping, on short histories that each expose one mistake, and on the phases."""
     recorded = [
@@ -188,6 +191,7 @@ MISTAKEN_PARTS = {
 }
 
 
+@task
 def gap_parts(parts: Callable[..., Any]) -> None:
     """The gap at the best step, and the two ways in which it grows afterwards."""
     signature = "gap_parts(train_losses, val_losses)"
@@ -238,6 +242,7 @@ def _wrong_parts(value: tuple, _: tuple, train: list[float], val: list[float]) -
 # Task 4
 
 
+@task
 def plans(read_a: Any, read_b: Any, read_c: Any, read_d: Any) -> None:
     """Which shorter runs are the beginning of the longer one?"""
     falling = replace(lab.PHASES[4].setup.training, cosine=True)
@@ -262,6 +267,7 @@ def plans(read_a: Any, read_b: Any, read_c: Any, read_d: Any) -> None:
 # Task 5
 
 
+@task
 def budget(design: Callable[..., Any]) -> None:
     """Any design passes that keeps the budget, can stop early, and learns."""
     text = lab.load_held_out().text

@@ -13,15 +13,7 @@ from torch import Tensor
 
 import slmlab as lab
 from slmlab.engine.model import Attention
-from slmlab.exercises.checking import (
-    Case,
-    expect,
-    expect_function,
-    numbers,
-    require,
-    right,
-    word,
-)
+from slmlab.exercises.checking import Case, expect, expect_function, numbers, require, word
 from slmlab.exercises.lesson_05_runs import (
     FAULTS,
     exam,
@@ -30,6 +22,7 @@ from slmlab.exercises.lesson_05_runs import (
     overlaps,
     reports,
 )
+from slmlab.exercises.telling import right, task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +41,7 @@ def set_ups() -> "pd.DataFrame":
     return runs[columns].rename(columns={"val_bits": "bits"}).sort_values(columns[:3])
 
 
+@task
 def claims(claim_a: Any, claim_b: Any, claim_c: Any, claim_d: Any, claim_e: Any) -> None:
     """What four set-ups of the grid, with three seeds each, can show; ruled by the records."""
     runs = set_ups()
@@ -135,6 +129,7 @@ SEEDS = (  # each exposes one mistake
 )
 
 
+@task
 def seeds(compare: Callable[..., Any]) -> None:
     """The lower loss wins only where it is lower with every seed."""
     pairs = {}
@@ -189,6 +184,7 @@ MISTAKEN_MASKS = {
 }
 
 
+@task
 def mask(causal_mask: Callable[..., Any]) -> None:
     """A changed token changes no prediction before it, and may change any from it on."""
     for T in (6, 2, 9):
@@ -322,6 +318,7 @@ return [
 }
 
 
+@task
 def fair_exam(examine: Callable[..., Any]) -> None:
     """Both models on the scripts that neither has read, each script counting the same."""
     expect_function(
@@ -370,6 +367,7 @@ def _other_losses(value: tuple[float, ...], *_: Any) -> str:
 # Task 5
 
 
+@task
 def bug(run_a: Any, run_b: Any, run_c: Any, run_d: Any) -> None:
     """Which report has which bug; each wrong guess is answered with evidence."""
     for answer, (letter, fault) in zip(

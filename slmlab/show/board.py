@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmlab.show.harmless import in_spreadsheet
-from slmlab.show.widgets.guesses import HIGHEST, LOWEST
-from slmlab.text.files import DataError, printable, read_regular, user_path
+from slmlab.show.progress import HIGHEST, LOWEST
+from slmlab.text.files import DataError, read_regular, user_path
+from slmlab.validation import printable
 
 if TYPE_CHECKING:
     import pandas as pd

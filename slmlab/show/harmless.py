@@ -3,7 +3,7 @@
 import re
 from html import escape
 
-from slmlab.text.files import printable
+from slmlab.validation import printable
 
 
 def in_markdown(text: str) -> str:
@@ -29,7 +29,7 @@ def in_spreadsheet(text: str) -> str:
 
 def in_terminal(text: str) -> str:
     """Text with its lines, but without the control characters that a terminal obeys."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return printable(text, keep="\n\t")
 
 
 def _on_one_line(text: str) -> str:

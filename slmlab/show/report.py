@@ -11,8 +11,9 @@ from slmlab.show.harmless import in_terminal
 from slmlab.show.plots.chart import Chart
 from slmlab.show.plots.curves import loss_curves
 from slmlab.show.runs import evaluated
+from slmlab.show.words import FEW_STEPS, ending, number, of_steps, outcome_in_words
 from slmlab.study.baseline import NUMBER_TO_BEAT, beside_counting
-from slmlab.study.diagnosis import advice, gap_band
+from slmlab.study.diagnosis import GAP_BANDS, advice, gap_band
 from slmlab.study.domain import domain_names
 from slmlab.study.memorisation import COPY_NGRAM
 from slmlab.study.phases import Phase
@@ -25,11 +26,12 @@ Measure = tuple[str, str, str]  # its name, its value, and how to read it
 class Report:
     """A report: print it for text; in a notebook, end a cell with it for the curves as well.
 
-    `measures` has one row per measure, with its `value` and its `reading`. Without samples,
-    `prompt` and `sample` are empty.
+    `outcome` says what became of the gap. `measures` has one row per measure, with its `value` and
+    its `reading`. Without samples, `prompt` and `sample` are empty.
     """
 
     title: str
+    outcome: str
     measures: pd.DataFrame
     warnings: tuple[str, ...]
     prompt: str
@@ -37,7 +39,7 @@ class Report:
     chart: Chart
 
     def __str__(self) -> str:
-        lines = [self.title]
+        lines = [self.title, self.outcome]
         rows = self.measures.iterrows()
         lines += [f"{name:31}{row.value:>9}  {row.reading}" for name, row in rows]
         lines += [f"! {warning}" for warning in self.warnings]
@@ -52,13 +54,19 @@ class Report:
         display(HTML(self._html()))
 
     def _html(self) -> str:
+        left, right = "style='text-align:left'", "style='text-align:right;white-space:nowrap'"
+        heads = (("measure", left), ("value", right), ("how to read it", left))
+        head = "".join(f"<th scope='col' {side}>{name}</th>" for name, side in heads)
         rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(measure)}</th>"
-            f"<td style='text-align:right;white-space:nowrap'><b>{escape(row.value)}</b></td>"
-            f"<td style='text-align:left'>{escape(row.reading)}</td></tr>"
+            f"<tr><th scope='row' {left}>{escape(measure)}</th>"
+            f"<td {right}><b>{escape(row.value)}</b></td>"
+            f"<td {left}>{escape(row.reading)}</td></tr>"
             for measure, row in self.measures.iterrows()
         )
-        page = f"<p><b>{escape(self.title)}</b></p><table>{rows}</table>"
+        page = (
+            f"<p><b>{escape(self.title)}</b></p><p>{escape(self.outcome)}</p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        )
         if self.warnings:
             warnings = "".join(f"<li>{escape(warning)}</li>" for warning in self.warnings)
             page += f"<p><b>Look out:</b></p><ul>{warnings}</ul>"
@@ -78,7 +86,7 @@ def report(
     published: Phase | None = None,
     guess: float | None = None,
 ) -> Report:
-    """The report of a run: the number to beat, curves, gap, sizes, memorisation, samples, advice.
+    """The report of a run: its score beside the number to beat, copying, gap, losses, advice.
 
     `recorded`, `published` and `guess` are drawn into the curves (see `plots.loss_curves`).
     All losses are in nats per token but where it says bits per byte. A run without samples has no
@@ -86,11 +94,13 @@ def report(
     are not finite.
     """
     with evaluated(run).state.lock:  # another thread may be training this model
+        chart = loss_curves(run, recorded=recorded, published=published, guess=guess)
         measures = [
-            _number_to_beat(run),
+            *_measures_of_skill(run),
+            *_measures_of_samples(run),
+            _gap(run),
             *_measures_of_losses(run),
             *_measures_of_sizes(run),
-            *_measures_of_samples(run),
         ]
         step = max((sample["step"] for sample in run.samples), default=0)
         samples = [sample for sample in run.samples if sample["step"] == step]
@@ -98,34 +108,46 @@ def report(
         table = pd.DataFrame(measures, columns=["measure", "value", "reading"])
         return Report(
             title=run.name,
+            outcome=outcome_in_words(run, recorded),
             measures=table.set_index("measure"),
             warnings=tuple(advice(run)),
             prompt=first["prompt"],
             sample=first["text"],
-            chart=loss_curves(run, recorded=recorded, published=published, guess=guess),
+            chart=chart,
         )
 
 
-def _number_to_beat(run: Run) -> Measure:
+def _measures_of_skill(run: Run) -> list[Measure]:
     standing = beside_counting(run)
-    return NUMBER_TO_BEAT, f"{standing.number:.2f}", str(standing)
+    unit = f"bits per byte on the {standing.text}, lower is better"
+    return [
+        ("this run", number(standing.score), unit),
+        (NUMBER_TO_BEAT, f"{standing.number:.2f}", standing.verdict),
+    ]
+
+
+def _gap(run: Run) -> Measure:
+    band = gap_band(run.gap)
+    whose = "this course's" if band is GAP_BANDS[0] else "the experiment's"
+    word = f"{whose} word: {band.name} ({band.meaning})"
+    if run.last.step < FEW_STEPS:
+        word = f"after {of_steps(run.last.step)} it is too early to judge by it"
+    return "gap (validation − training)", f"{run.gap:+.2f}", word
 
 
 def _measures_of_losses(run: Run) -> list[Measure]:
-    last, state, band = run.state.history[-1], run.state, gap_band(run.gap)
+    last, state = run.last, run.state
     bits = bits_per_byte(last.val_loss, run.dataset)
     reading = f"perplexity {perplexity(last.val_loss):,.1f}, {bits:.2f} bits per byte"
     if run.has_weights:
         reading += f", {token_accuracy(run.model, run.dataset.val):.0%} of tokens guessed"
     return [
-        ("steps", f"{last.step:,}", f"{state.status}, {last.seconds:,.0f} s of training"),
         (
             "training loss",
             f"{last.train_loss:.2f}",
             f"perplexity {perplexity(last.train_loss):,.1f}",
         ),
         ("validation loss", f"{last.val_loss:.2f}", reading),
-        ("gap (validation − training)", f"{run.gap:+.2f}", f"{band.name}: {band.meaning}"),
         ("best validation loss", f"{state.best_val_loss:.2f}", f"at step {state.best_step:,}"),
     ]
 
@@ -139,10 +161,11 @@ def _measures_of_sizes(run: Run) -> list[Measure]:
             f"{run.model.n_params:,} parameters, {n_train:,} training tokens",
         ),
         (
-            "epochs",
-            f"{run.state.history[-1].epochs:,.1f}",
-            "times the training text was read",
+            "steps",
+            f"{run.last.step:,}",
+            f"{ending(run) or 'finished'}, {run.last.seconds:,.0f} s of training",
         ),
+        ("epochs", f"{run.last.epochs:,.1f}", "times the training text was read"),
     ]
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from slmlab.engine.runs import Run
-from slmlab.validation import instance
+from slmlab.validation import instance, printable
 
 LONGEST_NAME = 60  # letters of a name in a picture: more would leave no room for the curves
 
@@ -17,5 +17,6 @@ def evaluated(value: Any) -> Run:
 
 
 def short(name: str) -> str:
-    """A name, cut where it is too long for a picture or a table."""
+    """A name on one line, cut where it is too long for a picture or a table."""
+    name = printable(name)
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"

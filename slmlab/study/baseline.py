@@ -53,15 +53,19 @@ class Standing:
     number: float
 
     def __str__(self) -> str:
-        """Which of the two is better, and by how much."""
         here = f"bits per byte on the {self.text}, lower is better; this run has"
         if not math.isfinite(self.score):
             return f"{here} no finite loss there"
+        return f"{here} {self.score:.2f}: {self.verdict}"
+
+    @property
+    def verdict(self) -> str:
+        """Which of the two is better, and by how much; neither, for a run that diverged."""
         lead = round(self.score, 2) - round(self.number, 2)  # of the two figures that are read
-        if not lead:
-            return f"{here} {self.score:.2f}: neither is better"
-        better = "this run" if self.score < self.number else "the 5-gram"
-        return f"{here} {self.score:.2f}: {better} is better by {abs(lead):.2f}"
+        if not lead or not math.isfinite(lead):
+            return "neither is better"
+        better = "this run" if lead < 0 else "the 5-gram"
+        return f"{better} is better by {abs(lead):.2f}"
 
 
 def beside_counting(run: Run) -> Standing:
@@ -83,7 +87,7 @@ def beside_counting(run: Run) -> Standing:
 def number_to_beat(dataset: Dataset) -> Baseline:
     """What counting scores on a dataset; a second at most for the course's texts, then known.
 
-    A million training tokens take about 20 seconds. Every token but a text's first is predicted
+    A million training tokens take a few seconds. Every token but a text's first is predicted
     from up to four before it. Raises `ValueError` for something else than a dataset, or one with a
     text of fewer than two tokens.
     """

@@ -125,7 +125,7 @@ def size_advice(config: GPTConfig, dataset: Dataset) -> list[str]:
     if far_too_wide(config.vocab_size, distinct):
         found.append(
             f"The vocabulary has {config.vocab_size:,} rows, but only {distinct:,} tokens occur in "
-            "this data: right-size it."
+            "this data. Rows for those alone train faster: right-size it."
         )
     # A row that never occurs is learnt nothing from, so it cannot store any text.
     used = config.n_params - (config.vocab_size - distinct) * config.n_embd
@@ -133,7 +133,8 @@ def size_advice(config: GPTConfig, dataset: Dataset) -> list[str]:
     if ratio > MAX_USEFUL_RATIO:
         found.append(
             f"The model has {ratio:,.0f} parameters for each training token, more than any that "
-            "did best in the recorded grid: it can store the text instead of learning from it."
+            "did best when the course tried many sizes: it can store the text instead of learning "
+            "from it."
         )
     return found
 

@@ -45,7 +45,8 @@ class Forecast:
         megabytes: largest resident memory, roughly.
         epochs: times the training text will be read.
         like: what recorded runs like this one ended at, in words.
-        warnings: what to worry about, in words.
+        warnings: what to think about, in words.
+        too_large: why it cannot be trained here, in words; empty if its memory is free.
     """
 
     config: GPTConfig
@@ -56,6 +57,7 @@ class Forecast:
     epochs: float
     like: str
     warnings: tuple[str, ...]
+    too_large: str
 
     @property
     def params_per_token(self) -> float:
@@ -81,12 +83,6 @@ def forecast(setup: Setup, factor: float | None = None) -> Forecast:
     megabytes = BASE_MB + training_megabytes(config, training.batch_size)
     planned = setup.replace(max_steps=steps)
     found = [*size_advice(config, dataset), *_reading_advice(planned, n_train)]
-    free = psutil.virtual_memory().available / 1e6
-    if megabytes > free:
-        found.append(
-            f"This needs about {megabytes:,.0f} MB of memory, and {free:,.0f} MB are free: make "
-            "the batch, the context or the model smaller."
-        )
     return Forecast(
         config=config,
         train_tokens=n_train,
@@ -96,6 +92,17 @@ def forecast(setup: Setup, factor: float | None = None) -> Forecast:
         epochs=epochs,
         like=_recorded_phase(setup) or _like(planned),
         warnings=tuple(found),
+        too_large=_too_large(megabytes),
+    )
+
+
+def _too_large(megabytes: float) -> str:
+    free = psutil.virtual_memory().available / 1e6
+    if megabytes <= free:
+        return ""
+    return (
+        f"This needs about {megabytes:,.0f} MB of memory, and {free:,.0f} MB are free: make the "
+        "batch, the context or the model smaller."
     )
 
 
@@ -202,12 +209,12 @@ def nearest(setup: Setup) -> "tuple[pd.DataFrame, float]":
 
 
 def _recorded_phase(setup: Setup) -> str:
-    """If the set-up is a phase's, seed and vocabulary apart: what its recorded runs ended at."""
+    """How the recorded runs of a phase ended, if this is its right-sized set-up of any seed."""
     for phase in PHASES:
-        if setup.replace(seed=0, vocabulary="right-sized") == preset(phase.number):
+        if setup.replace(seed=0) == preset(phase.number):
             gaps, scores = _phase_ends(phase.number)
             return (
-                f"This is Phase {phase.number}. Recorded with a right-sized vocabulary and three "
+                f"This is Phase {phase.number} with a right-sized vocabulary. Recorded with three "
                 f"seeds, it ended at gap {min(gaps):+.2f} to {max(gaps):+.2f} on its own "
                 f"validation text, and {min(scores):.2f} to {max(scores):.2f} bits per byte on "
                 "the held-out scripts."

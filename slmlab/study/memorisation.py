@@ -5,12 +5,13 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-import torch.nn as nn
 
-from slmlab.engine.evaluation import evaluating, token_losses
+from slmlab.engine.evaluation import evaluating, require_model, token_losses
 from slmlab.engine.model import GPT
-from slmlab.text.dataset import Dataset, listed_ids, ngrams
+from slmlab.text.dataset import Dataset, id_array
+from slmlab.text.passages import known_passages, longest_passage
 from slmlab.validation import instance, whole_number, whole_text
 
 if TYPE_CHECKING:
@@ -22,19 +23,19 @@ COPY_NGRAM = 8  # tokens in a row that count as copied: a line of code, more or 
 def copy_rate(ids: list[int], training: list[int], n: int = COPY_NGRAM) -> float:
     """Share of the n-token sequences of `ids` that stand in the training text (NaN if none)."""
     n = whole_number("n", n, least=1)
-    seen = set(ngrams(listed_ids("training", training), n))
-    found = [gram in seen for gram in ngrams(listed_ids("ids", ids), n)]
-    return sum(found) / len(found) if found else math.nan
+    source = id_array("training", training)
+    [known] = known_passages([id_array("ids", ids)], source, n)
+    return share(known)
 
 
 def longest_match(ids: list[int], training: list[int]) -> int:
     """Length of the longest run of `ids` that stands, token for token, in the training text."""
-    text, source = _as_text("ids", ids), _as_text("training", training)
-    longest = 0
-    for start in range(len(text)):
-        while start + longest < len(text) and text[start : start + longest + 1] in source:
-            longest += 1
-    return longest
+    return longest_passage(id_array("ids", ids), id_array("training", training))
+
+
+def share(known: np.ndarray) -> float:
+    """Share of passages that are known (NaN if there are none)."""
+    return float(known.mean()) if len(known) else math.nan
 
 
 def overlap_losses(model: GPT, dataset: Dataset, n: int = COPY_NGRAM) -> "pd.DataFrame":
@@ -46,13 +47,13 @@ def overlap_losses(model: GPT, dataset: Dataset, n: int = COPY_NGRAM) -> "pd.Dat
     """
     import pandas as pd
 
-    instance("model", model, nn.Module)
+    require_model(model)
     instance("dataset", dataset, Dataset)
     n = whole_number("n", n, least=2)
     if len(dataset.val) < n:
         raise ValueError(f"The validation text has {len(dataset.val)} tokens; it needs {n}.")
-    seen = set(ngrams(dataset.train.tolist(), n))
-    copied = torch.tensor([gram in seen for gram in ngrams(dataset.val.tolist(), n)])
+    [known] = known_passages([dataset.val.numpy()], dataset.train.numpy(), n)
+    copied = torch.from_numpy(known)
     losses = token_losses(model, dataset.val)[n - 2 :]  # the first n - 1 tokens end no passage
     rows = {
         name: {
@@ -75,7 +76,7 @@ def line_completions(model: GPT, dataset: Dataset, text: str) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    instance("model", model, nn.Module)
+    require_model(model)
     instance("dataset", dataset, Dataset)
     whole_text("text", text)
     tokenizer, block = dataset.tokenizer, model.config.block_size
@@ -94,15 +95,9 @@ def line_completions(model: GPT, dataset: Dataset, text: str) -> "pd.DataFrame":
         if stop - first < 4:
             continue
         asked = stop - first - (stop - first) // 2
-        window = torch.tensor(ids[max(0, stop - block - 1) : stop], device=model.wte.weight.device)
+        window = torch.tensor(ids[max(0, stop - block - 1) : stop], device=model.device)
         with evaluating(model):
             guesses = model(window[None, :-1])[0].argmax(-1)
         exact = torch.equal(guesses[-asked:], window[-asked:])
         rows.append({"line": line.strip(), "known": line in seen, "exact": exact})
     return pd.DataFrame(rows, columns=["line", "known", "exact"])
-
-
-def _as_text(name: str, ids: list[int]) -> str:
-    return "".join(
-        map(chr, listed_ids(name, ids))
-    )  # one character per id, so that `in` searches for tokens

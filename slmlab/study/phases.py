@@ -64,8 +64,9 @@ class Phase:
         setup = self.setup.replace(vocabulary=vocabulary, seed=seed)
         if seconds is not None:
             setup = setup.replace(seconds=seconds)
-        dataset = dataset or self.dataset(vocabulary)
-        return setup.train(dataset, self.run_name(vocabulary, seed), **options)
+        if dataset is None:
+            dataset = self.dataset(vocabulary)
+        return setup.train(dataset, **{"name": self.run_name(vocabulary, seed)} | options)
 
     def compare(self, run: Run) -> "pd.DataFrame":
         """The published figures of this phase beside those of a run, as text for a table.
@@ -121,7 +122,8 @@ class Phase:
 def settings_table(phases: Sequence[Phase]) -> "pd.DataFrame":
     """What was set in each phase, as text for a table: one column per phase, one row per setting.
 
-    The parameters count GPT-2's vocabulary; the text is the nine tenths that are trained on.
+    The columns leave out the published names, as "failed" is a result. The parameters count GPT-2's
+    vocabulary; the text is the nine tenths that are trained on.
     """
     import pandas as pd
 
@@ -130,7 +132,7 @@ def settings_table(phases: Sequence[Phase]) -> "pd.DataFrame":
         shape, training = phase.setup.shape, phase.setup.training
         tokens = phase.published["train_tokens"]
         read = training.max_steps * training.batch_size * shape.block_size
-        columns[phase.title] = {
+        columns[f"Phase {phase.number}"] = {
             "training tokens": f"{tokens:,}",
             "parameters": f"{phase.published['parameters']:,}",
             "layers (n_layer)": f"{shape.n_layer}",
@@ -152,9 +154,11 @@ def recorded(name: str) -> Run:
     """
     runs = data_path("runs")
     folders = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
-    if name not in folders:
+    if not isinstance(name, str) or name not in folders:
         known = ", ".join(sorted(folders)) or "none"
-        raise DataError(f"There is no recorded run {shown(name)}; the recorded runs are: {known}.")
+        raise DataError(
+            f"There is no recorded run {shown(name, 40)}; the recorded runs are: {known}."
+        )
     return Run.load(runs / name)
 
 

@@ -54,7 +54,7 @@ class Workers:
                 f"The backend {self.backend} has no address; only {' and '.join(CLUSTERS)} do."
             )
         for name in ("jobs", "threads"):
-            object.__setattr__(self, name, whole_number(name, getattr(self, name), least=1))
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), 1, 1_000))
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,13 @@ def phase_runs(vocabulary: str = "right-sized") -> "pd.DataFrame":
     """
     import pandas as pd
 
-    entries = [entry for entry in PHASE_RECORDS if entry.vocabulary == vocabulary]
-    if not entries:
-        known = ", ".join(sorted({entry.vocabulary for entry in PHASE_RECORDS}))
+    known = sorted({entry.vocabulary for entry in PHASE_RECORDS})
+    if not isinstance(vocabulary, str) or vocabulary not in known:
         raise ValueError(
-            f"No phase was recorded with the vocabulary {shown(vocabulary)}; there are {known}."
+            f"No phase was recorded with the vocabulary {shown(vocabulary)}; there are "
+            f"{', '.join(known)}."
         )
+    entries = [entry for entry in PHASE_RECORDS if entry.vocabulary == vocabulary]
     five_gram = {entry.number: _five_gram_bits(entry) for entry in entries}
     rows = []
     for entry in sorted(entries, key=lambda e: (e.number, e.seed)):

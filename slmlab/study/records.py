@@ -30,6 +30,7 @@ from slmlab.study.pools import Workers
 from slmlab.study.setups import Setup
 from slmlab.study.sweeps import Outcome, run_cells
 from slmlab.text.files import DataError, user_path
+from slmlab.validation import listed, whole_text
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def record(folder: Path | str, what: Sequence[str] = (), **options: Any) -> int:
     """
     folder, workers = user_path(folder), Workers(**options)
     known = ["phases", *(experiment.name for experiment in EXPERIMENTS)]
-    what = [what] if isinstance(what, str) else list(what) or known
+    what = [what] if isinstance(what, str) else listed("what", what, "names") or known
+    what = [whole_text("What is to be recorded", name) for name in what]
     if unknown := set(what) - set(known):
         raise ValueError(
             f"Cannot record {', '.join(sorted(unknown))}; there are {', '.join(known)}."

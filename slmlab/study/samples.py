@@ -6,14 +6,15 @@ import math
 import re
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmlab.engine.runs import Run
 from slmlab.study.baseline import number_to_beat
 from slmlab.study.domain import domain_names
-from slmlab.study.memorisation import copy_rate, longest_match
-from slmlab.text.dataset import ngrams
-from slmlab.validation import instance, listed, whole_text
+from slmlab.study.memorisation import COPY_NGRAM, share
+from slmlab.text.dataset import id_array, ngrams
+from slmlab.text.passages import known_passages, longest_passage
+from slmlab.validation import instance, listed, printable, whole_number, whole_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,22 +65,30 @@ def scorecard(
     `copied` (share of 8-token sequences found in the training text) and `longest match` (tokens in
     a row found there). All but `parses` look at the new tokens only, not at the prompt.
     """
-    import pandas as pd
-
     instance("run", run, Run)
-    training = run.dataset.train.tolist()
     names = domain_names(run.dataset) if names is None else _names(names)
     if step is None:
         step = max((s["step"] for s in run.samples), default=0)
+    step = whole_number("step", step)
+    return _scored(run, [sample for sample in run.samples if sample["step"] == step], names)
+
+
+def _scored(run: Run, samples: list[dict[str, Any]], names: frozenset[str]) -> "pd.DataFrame":
+    """The scorecard of some samples of a run."""
+    import pandas as pd
+
+    training = run.dataset.train.numpy()
+    texts = [id_array("ids", sample["ids"]) for sample in samples]
+    known = known_passages(texts, training, COPY_NGRAM)
     rows = {}
-    for sample in (s for s in run.samples if s["step"] == step):
-        ids = sample["ids"]
-        rows[sample["prompt"]] = {
+    for sample, ids, copied in zip(samples, texts, known, strict=True):
+        # The prompts of somebody else's run are printed with the table.
+        rows[printable(sample["prompt"], keep="\n\t")] = {
             "parses": parses(sample["text"]),
-            "repetition": repetition_rate(ids),
+            "repetition": repetition_rate(sample["ids"]),
             "domain names": names_used(sample["text"][len(sample["prompt"]) :], names),
-            "copied": copy_rate(ids, training),
-            "longest match": longest_match(ids, training),
+            "copied": share(copied),
+            "longest match": longest_passage(ids, training),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("prompt")
 
@@ -98,8 +107,13 @@ def scorecard_history(run: Run) -> "pd.DataFrame":
     import pandas as pd
 
     instance("run", run, Run)
-    steps = sorted({sample["step"] for sample in run.samples})
-    means = {step: scorecard(run, step).astype(float).mean() for step in steps}
+    names = domain_names(run.dataset)
+    sampled: dict[int, list[dict[str, Any]]] = {}
+    for sample in run.samples:
+        sampled.setdefault(sample["step"], []).append(sample)
+    means = {
+        step: _scored(run, sampled[step], names).astype(float).mean() for step in sorted(sampled)
+    }
     columns = ["train_loss", "val_loss", "test_loss"]
     losses = run.history.set_index("step").reindex(columns=columns)
     cards = pd.DataFrame.from_dict(means, orient="index")

@@ -10,6 +10,7 @@ import torch
 
 from slmlab.engine.config import TrainConfig
 from slmlab.engine.model import GPT, GPTConfig
+from slmlab.engine.run_parsing import checked_name
 from slmlab.engine.runs import Run, train
 from slmlab.engine.training import VocabularyWarning
 from slmlab.study.domain import PROMPTS
@@ -17,7 +18,7 @@ from slmlab.text.corpus import Corpus, corpus_dataset, load_corpus, load_held_ou
 from slmlab.text.dataset import Dataset
 from slmlab.text.files import read_published
 from slmlab.text.tokenizer import check_vocabulary, gpt2_tokenizer, tokenizer_for
-from slmlab.validation import shown, whole_number
+from slmlab.validation import instance, one_of, shown, truth_values, whole_number
 
 MIN_TOKENS = 20  # a tenth of fewer is no validation text
 VALIDATIONS = ("last tenth", "held-out")
@@ -68,10 +69,7 @@ class Excerpt:
             )
         if self.order is not None:
             object.__setattr__(self, "order", whole_number("order", self.order))
-        if self.validation not in VALIDATIONS:
-            raise ValueError(
-                f"validation is {self.validation!r}; it must be one of {', '.join(VALIDATIONS)}."
-            )
+        one_of("validation", self.validation, VALIDATIONS)
 
 
 @dataclass(frozen=True)
@@ -163,16 +161,19 @@ class Setup:
 
         `tested` adds the held-out scripts as test text, whose loss costs time at each evaluation.
         """
+        truth_values(tested=tested)
         return _dataset(self.data, tested)
 
     def model(self, vocab_size: int | None = None) -> GPT:
         """The model before training; by default it has the vocabulary of the dataset."""
-        vocab_size = vocab_size or self.dataset().tokenizer.n_vocab
+        if vocab_size is None:
+            vocab_size = self.dataset().tokenizer.n_vocab
         return GPT(self.shape.config(vocab_size), self.training.seed)
 
     def train(self, dataset: Dataset | None = None, name: str = "", **options: Any) -> Run:
         """Train the set-up; `options` are those of `train`. `dataset` replaces the set-up's own."""
-        dataset = dataset or self.dataset()
+        dataset = self.dataset() if dataset is None else instance("dataset", dataset, Dataset)
+        options = {"prompts": PROMPTS, "name": checked_name(name) or str(self)} | options
         with warnings.catch_warnings():
             # A vocabulary of 50,257 is part of the experiment; the report speaks of it.
             warnings.simplefilter("ignore", VocabularyWarning)
@@ -180,8 +181,6 @@ class Setup:
                 self.model(dataset.tokenizer.n_vocab),
                 dataset,
                 self.training,
-                prompts=PROMPTS,
-                name=name or str(self),
                 **options,
             )
 

@@ -18,11 +18,12 @@ from slmlab.text.files import (
     user_path,
 )
 from slmlab.text.tokenizer import gpt2_tokenizer, tokenizer_for
-from slmlab.validation import shown
+from slmlab.validation import instance, instances, is_one_line, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MAX_CORPUS_BYTES = 20_000_000  # of a corpus; that of the course has a hundredth
 MAX_SUMS_BYTES = 1_000_000  # of a list of hashes
 
 
@@ -41,9 +42,17 @@ class Document:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents in a fixed order, read as one stream of text."""
+    """Documents in a fixed order, read as one stream of text.
+
+    Raises `ValueError` for something else than documents.
+    """
 
     documents: tuple[Document, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "documents", tuple(instances("documents", self.documents, Document))
+        )
 
     @cached_property
     def text(self) -> str:
@@ -52,6 +61,7 @@ class Corpus:
 
     def overlap(self, other: "Corpus", n: int = 8) -> float:
         """Share of this text's sequences of n GPT-2 tokens that also appear in another corpus."""
+        instance("other", other, Corpus)
         ours, theirs = (torch.tensor(gpt2_tokenizer().encode(c.text)) for c in (self, other))
         return Dataset(theirs, ours, gpt2_tokenizer()).overlap(n)
 
@@ -110,6 +120,12 @@ def load_corpus(folder: Path | str | None = None) -> Corpus:
             f"{folder / 'SHA256SUMS'} does not list every script beside it; restore it with "
             "`git checkout -- data` or reinstall the package."
         )
+    size = sum(path.stat().st_size for path in map(folder.joinpath, scripts) if path.is_file())
+    if size > MAX_CORPUS_BYTES:
+        raise DataError(
+            f"The scripts in {folder} have {size:,} bytes; read more than {MAX_CORPUS_BYTES:,} by "
+            "lab.read_text(…)."
+        )
     return Corpus(tuple(_document(folder / name, sums[name]) for name in scripts))
 
 
@@ -123,7 +139,7 @@ def _sums(folder: Path) -> dict[str, str]:
             "`git checkout -- data` or reinstall the package."
         ) from error
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    return {name: digest for name, digest in sums.items() if name == Path(name).name}
+    return {n: digest for n, digest in sums.items() if n == Path(n).name and is_one_line(n)}
 
 
 def _document(path: Path, digest: str) -> Document:

@@ -4,14 +4,17 @@ from dataclasses import dataclass, field, replace
 from operator import index
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from slmlab.text.files import sha256
+from slmlab.text.passages import known_passages
 from slmlab.text.tokenizer import Tokenizer
 from slmlab.validation import instance, listed, real_number, shown, whole_number, whole_text
 
 LARGEST_ID = 1_114_111  # as many as there are characters; the largest vocabularies have fewer
+SOURCE_EXAMPLE = '{"kind": "my own"}'
 MAX_BATCH = 1_000_000  # windows; more would not fit into any laptop's memory
 
 
@@ -33,16 +36,11 @@ class Dataset:
 
     def __post_init__(self) -> None:
         instance("tokenizer", self.tokenizer, Tokenizer)
-        instance("source", self.source, dict, '{"kind": "my own"}')
+        instance("source", self.source, dict, SOURCE_EXAMPLE)
         for name in ("train", "val", "test"):
             ids = getattr(self, name)
-            if ids is None and name == "test":
-                continue
-            right = isinstance(ids, Tensor) and ids.dtype == torch.int64 and ids.dim() == 1
-            if not right or (len(ids) and ids.min() < 0):
-                raise ValueError(
-                    f"{name} is {shown(ids)}; it must be a 1-D int64 tensor of token ids."
-                )
+            if ids is not None or name != "test":
+                require_ids(name, ids)
 
     @classmethod
     def from_text(
@@ -71,7 +69,8 @@ class Dataset:
                 "for validation; each side needs at least 2, so use more text."
             )
         used = tokenizer.decode(ids[:n_tokens].tolist())
-        source = {"sha256": sha256(used.encode()), "n_tokens": n_tokens} | (source or {})
+        said = {} if source is None else instance("source", source, dict, SOURCE_EXAMPLE)
+        source = {"sha256": sha256(used.encode()), "n_tokens": n_tokens} | said
         return cls(ids[:n_train], ids[n_train:n_tokens], tokenizer, source)
 
     def with_test(self, text: str) -> "Dataset":
@@ -104,9 +103,8 @@ class Dataset:
         The train/test overlap measure of Brown et al. 2020 (GPT-3, appendix C), at n tokens.
         """
         n = whole_number("n", n, least=1)
-        seen = set(ngrams(self.train.tolist(), n))
-        found = [gram in seen for gram in ngrams(self.val.tolist(), n)]
-        return sum(found) / len(found) if found else float("nan")
+        [known] = known_passages([self.val.numpy()], self.train.numpy(), n)
+        return float(known.mean()) if len(known) else float("nan")
 
 
 def encoded(text: str, tokenizer: Tokenizer) -> Tensor:
@@ -117,16 +115,35 @@ def encoded(text: str, tokenizer: Tokenizer) -> Tensor:
     return torch.tensor(tokenizer.encode(text))
 
 
+def are_ids(ids: Any) -> bool:
+    """Whether this is a 1-D int64 tensor, with its data, of token ids, none of them negative."""
+    right = isinstance(ids, Tensor) and ids.dtype == torch.int64 and ids.dim() == 1
+    return right and ids.layout == torch.strided and not ids.is_meta and not (ids < 0).any()
+
+
+def require_ids(name: str, ids: Any) -> None:
+    """Raise `ValueError` for something else than a 1-D int64 tensor of token ids."""
+    if not are_ids(ids):
+        raise ValueError(f"{name} is {shown(ids)}; it must be a 1-D int64 tensor of token ids.")
+
+
 def listed_ids(name: str, ids: Any) -> list[int]:
     """Token ids, of a list or a tensor, as a list. Raises `ValueError` for anything else."""
-    values = ids.tolist() if isinstance(ids, Tensor) else ids
     try:
+        values = ids.tolist() if isinstance(ids, Tensor) else ids
         values = [index(i) for i in listed(name, values, "token ids")]
-    except TypeError:
+    except (TypeError, RuntimeError):  # the last of a tensor that has no data
         values = [-1]
     if min(values, default=0) < 0 or max(values, default=0) > LARGEST_ID:
         raise ValueError(f"{name} is {shown(ids)}; it must be a list of token ids.")
     return values
+
+
+def id_array(name: str, ids: Any) -> np.ndarray:
+    """As `listed_ids`, as an array (N,) int64. A list takes five times the memory of a tensor."""
+    if are_ids(ids) and len(ids) and ids.max() <= LARGEST_ID:
+        return ids.cpu().numpy()
+    return np.array(listed_ids(name, ids), dtype=np.int64)
 
 
 def ngrams(ids: list[int], n: int) -> list[tuple[int, ...]]:

@@ -6,14 +6,16 @@ import json
 import os
 import secrets
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from slmlab.validation import shown, whole_text
+from slmlab.validation import is_one_line, shown, whole_text
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4_095  # what systems allow at most
+LEFT_FOR = 24 * 60 * 60  # seconds after which no write is still going on
 MAX_DATA_BYTES = 100_000_000  # far above any file of the course: the largest has 0.8 MB
 
 PUBLISHED = {  # SHA-256 of the files that hold the published results
@@ -54,7 +56,7 @@ def user_path(path: Path | str) -> Path:
             '"my_text".'
         ) from None
     longest = max((len(os.fsencode(part)) for part in Path(text).parts), default=0)
-    if longest > MAX_NAME_BYTES or len(os.fsencode(text)) > MAX_PATH_BYTES or "\n" in text:
+    if longest > MAX_NAME_BYTES or len(os.fsencode(text)) > MAX_PATH_BYTES or not is_one_line(text):
         raise DataError(f"{shown(text)} is no path; give the path of a file, not its text.")
     try:
         return Path(text).expanduser()
@@ -63,11 +65,6 @@ def user_path(path: Path | str) -> Path:
             f"There is no home folder to put in the place of ~ in {shown(text)}; write the whole "
             "path."
         ) from None
-
-
-def printable(name: str | Path) -> str:
-    """A file's name for a text or a sentence: on one line, and without control characters."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(name))
 
 
 def read_regular(path: Path, most: int) -> bytes:
@@ -102,9 +99,12 @@ def write_atomically(path: Path | str, content: bytes) -> None:
     temporary = None
     try:
         target = Path(os.path.realpath(path))  # where the working folder is gone, this fails
-        temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
+        # Whatever the length of the target's name, its own begins with the same.
+        own = f".{sha256(os.fsencode(target.name))[:16]}"
+        temporary = target.parent / f"{own}.{secrets.token_hex(8)}.tmp"
         old = _replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(target.parent, own)
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
@@ -168,6 +168,15 @@ def read_json(*parts: str) -> Any:
 def _require_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")
+
+
+def _tidy(folder: Path, own: str) -> None:
+    """Remove what writes of a target that were killed have left, a day ago or more."""
+    for left in folder.glob(f"{own}.{'[0-9a-f]' * 16}.tmp"):
+        with suppress(OSError):
+            status = left.lstat()
+            if stat.S_ISREG(status.st_mode) and status.st_mtime < time.time() - LEFT_FOR:
+                left.unlink()
 
 
 def _replaceable(target: Path) -> os.stat_result | None:

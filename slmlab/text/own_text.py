@@ -2,7 +2,7 @@
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_BYTES = 5_000_000  # what a laptop can read a few times within an hour
+MOST_BYTES = 100_000_000  # what the memory of a laptop has room for, several times
 MIN_TOKENS = 100
 PROMPT_TOKENS = 4  # and the rest of a word, up to twice as many
 
@@ -98,6 +99,18 @@ class OwnText:
         train_ids, val_ids = encoded(train.text, tokenizer), encoded(val.text, tokenizer)
         return Dataset(train_ids, val_ids, tokenizer, source).with_test(test.text)
 
+    @cached_property
+    def overlaps(self) -> dict[str, float]:
+        """Shares of the "validation" and "held-out" parts that appear in the training part.
+
+        Of their 8-token sequences, in GPT-2's tokens: so they can be compared, whatever vocabulary
+        a model has. NaN for a part of fewer tokens.
+        """
+        gpt2 = gpt2_tokenizer()
+        train, val, test = (encoded(part.text, gpt2) for part in self.parts[:3])
+        data = Dataset(train, val, gpt2)
+        return {"validation": data.overlap(), "held-out": replace(data, val=test).overlap()}
+
     def prompts(self, n: int = 8) -> tuple[str, ...]:
         """Beginnings of lines to try a model with, all of them different, a few tokens each.
 
@@ -124,13 +137,15 @@ def read_text(path: Path | str, max_bytes: int = MAX_BYTES) -> OwnText:
 
     UTF-8 is tried first, and UTF-16 and UTF-32 with their marks; else the encoding is guessed.
     Binary files, empty ones, links, pipes and devices are skipped, and so is what begins with a
-    dot; after `max_bytes` bytes the rest is cut. What was left out stands in `skipped`.
+    dot; after `max_bytes` bytes, or 100 million, the rest is cut. What was left out is in
+    `skipped`.
 
     Raises:
         DataError: if there is no such file or folder, or no text in it.
         ValueError: if `max_bytes` is no whole number, or below 1.
     """
-    documents, skipped = read_documents(path, whole_number("max_bytes", max_bytes, least=1))
+    most = min(whole_number("max_bytes", max_bytes, least=1), MOST_BYTES)
+    documents, skipped = read_documents(path, most)
     if not documents:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3])
         raise DataError(

@@ -11,7 +11,8 @@ from typing import AnyStr
 import charset_normalizer
 
 from slmlab.text.corpus import Document
-from slmlab.text.files import DataError, printable, read_regular, user_path
+from slmlab.text.files import DataError, read_regular, user_path
+from slmlab.validation import printable
 
 MAX_FILES = 100_000
 MAX_DEPTH = 50  # folders within folders; deeper ones are a program's work, or a mistake

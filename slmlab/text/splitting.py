@@ -136,14 +136,15 @@ def _families(documents: Sequence[Document]) -> list[int]:
 
 def _blocks(text: str, size: float) -> list[str]:
     """Cut a text into blocks of whole paragraphs, or lines, of `size` bytes or some more."""
-    blocks, lines, n_bytes = [], [], 0
+    blocks, lines, n_bytes, blank = [], [], 0, True
     for line in text.removesuffix("\n").split("\n"):
         lines.append(line + "\n")
         n_bytes += _n_bytes(lines[-1])
+        blank = blank and not line.strip()
         ends = n_bytes >= (size if not line.strip() else 2 * size)
-        if ends and any(map(str.strip, lines)):
+        if ends and not blank:
             blocks.append("".join(lines))
-            lines, n_bytes = [], 0
+            lines, n_bytes, blank = [], 0, True
     rest = "".join(lines)
     if rest.strip() or not blocks:
         return [*blocks, rest]

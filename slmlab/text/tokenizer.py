@@ -11,7 +11,7 @@ import tiktoken
 import tokenizers
 
 from slmlab.text.files import data_path, read_verified
-from slmlab.validation import shown, whole_number, whole_text
+from slmlab.validation import listed, shown, whole_number, whole_text
 
 # SHA-256 of GPT-2's merge table, the value that tiktoken itself pins for r50k_base.
 GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
@@ -233,21 +233,21 @@ def _tokenizer_for(text: str, vocabulary: str) -> Tokenizer:
 
 def check_vocabulary(vocabulary: str) -> None:
     """Raise `ValueError` unless this names a vocabulary that `tokenizer_for` knows."""
-    if vocabulary in ("gpt2", "right-sized"):
-        return
-    named = isinstance(vocabulary, str) and re.fullmatch("bpe-([0-9]{1,20})", vocabulary)
+    names = "gpt2|right-sized|bpe-([0-9]{1,20})"
+    named = isinstance(vocabulary, str) and re.fullmatch(names, vocabulary)
     if not named:
         raise ValueError(
             f'vocabulary is {shown(vocabulary)}; it must be "gpt2", "right-sized", or "bpe-" and a '
             'number of tokens, such as "bpe-500".'
         )
-    whole_number(
-        f"The number in {vocabulary}",
-        int(named[1]),
-        SMALLEST_VOCABULARY,
-        LARGEST_VOCABULARY,
-        note=WHY_256,
-    )
+    if named[1]:
+        whole_number(
+            f"The number in {vocabulary}",
+            int(named[1]),
+            SMALLEST_VOCABULARY,
+            LARGEST_VOCABULARY,
+            note=WHY_256,
+        )
 
 
 def tokenizer_from_spec(spec: dict[str, Any]) -> Tokenizer:
@@ -265,13 +265,9 @@ def tokenizer_from_spec(spec: dict[str, Any]) -> Tokenizer:
 
 def checked_ids(ids: Iterable[int], n_vocab: int) -> list[int]:
     """The ids as a list. Raises `ValueError` for anything but whole numbers in range(n_vocab)."""
-    try:
-        ids = list(ids)
-    except TypeError:
-        raise ValueError(f"The token ids are {shown(ids)}; give a list of whole numbers.") from None
     return [
         i if type(i) is int and 0 <= i < n_vocab else whole_number("A token id", i, 0, n_vocab - 1)
-        for i in ids
+        for i in listed("ids", ids, "token ids")
     ]
 
 

@@ -1,12 +1,16 @@
 """A JupyterLab and a Voilà over a copy of the notebooks, and a browser to open their pages in."""
 
+import hashlib
 import json
+import tarfile
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import nbformat
 import pytest
 
+AXE = "axe-core-4.14.1"  # finds faults in what a page tells a screen reader
+AXE_SHA256 = "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745"
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 
 
@@ -67,3 +71,37 @@ def browser():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe(request):
+    """`axe(page, selector)` lists the serious faults of one element of a page, in words.
+
+    axe-core comes from the npm registry once, and is kept in pytest's cache. Where the registry
+    cannot be reached, a test that asks for it is skipped, and says so.
+    """
+    packed = request.config.cache.mkdir("axe") / f"{AXE}.tgz"
+    if not packed.exists():
+        try:
+            with urlopen(f"https://registry.npmjs.org/axe-core/-/{AXE}.tgz", timeout=120) as answer:
+                content = answer.read()
+        except OSError as error:
+            pytest.skip(f"axe-core cannot be had: {error}")
+        assert hashlib.sha256(content).hexdigest() == AXE_SHA256
+        packed.write_bytes(content)
+    with tarfile.open(packed) as archive:
+        script = archive.extractfile("package/axe.min.js").read().decode()
+
+    def faults(page, selector: str) -> list[str]:
+        if not page.evaluate("'axe' in window"):
+            # Not as a script element: in JupyterLab it would register as a module and be lost.
+            page.evaluate(f"(() => {{ const define = undefined; {script} }})()")
+        found = page.evaluate("selector => axe.run(selector)", selector)["violations"]
+        return [
+            f"{fault['id']}: {fault['help']}: {node['html']}"
+            for fault in found
+            if fault["impact"] in ("serious", "critical")
+            for node in fault["nodes"]
+        ]
+
+    return faults

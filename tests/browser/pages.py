@@ -35,11 +35,9 @@ ARGUMENTS = [
 TOKEN = "slmlab"
 PATIENCE = 120  # seconds until something must have happened; it decides nothing but a hang
 CELL = 300  # seconds for a cell, as nbval has
-# No pop-up; and a notebook that is opened again is as it was, without outputs.
-SETTINGS = {
-    "apputils-extension/notification": {"fetchNews": "false"},
-    "docmanager-extension/plugin": {"autosave": False},
-}
+# A notebook that is opened again is as it was, without outputs.
+SETTINGS = {"docmanager-extension/plugin": {"autosave": False}}
+COURSE = Path(__file__).parent.parent.parent / "tools" / "jupyter"  # the settings of `make lab`
 
 try:
     from playwright.sync_api import Error, Page, expect
@@ -80,7 +78,9 @@ def serving(folder: Path, module: str, *options: str) -> Iterator[str]:
         server = psutil.Popen(
             [sys.executable, "-m", module, "--no-browser", f"--port={port}", *options],
             cwd=folder,
-            env=os.environ | {name: str(settings / path) for name, path in own.items()},
+            env=os.environ
+            | {name: str(settings / path) for name, path in own.items()}
+            | {"JUPYTER_CONFIG_PATH": str(COURSE)},
             stdout=file,
             stderr=subprocess.STDOUT,
         )
@@ -135,7 +135,8 @@ def run_all(page: Page) -> None:
     """Run all cells to the end, without an error or a warning."""
     expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
     choose(page, "Run", "Run All Cells")
-    for prompt in page.locator(".jp-CodeCell .jp-InputPrompt").all():
+    prompts = ".jp-CodeCell .jp-InputPrompt:not(.jp-Placeholder-prompt)"  # of cells not folded
+    for prompt in page.locator(prompts).all():
         expect(prompt).to_have_text(re.compile(r"\[\d+\]:"), timeout=1000 * CELL)
     for kind in ("error", "stderr"):
         wrong = page.locator(f'[data-mime-type="application/vnd.jupyter.{kind}"]')

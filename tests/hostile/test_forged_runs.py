@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 import warnings
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 
 import pytest
@@ -18,7 +19,7 @@ import torch
 
 import slmlab as lab
 from slmlab import DataError, Run
-from slmlab.engine import run_parsing
+from slmlab.engine import run_parsing, storage
 from slmlab.engine.run_files import FILES, RunFiles
 from slmlab.engine.run_parsing import parameter_shapes
 from slmlab.text.tokenizer import tokenizer_from_spec
@@ -109,7 +110,17 @@ def test_the_copies_themselves_are_runs(forged, original_history):
 NAN, INFINITY = float("nan"), float("inf")
 SUMMARY = {
     "format": [None, 0, 3, 99, "2", [2], 2.5, 2.0, True, NAN],
-    "name": [None, 3, ["run"], {"a": 1}, "two\nlines", "\x1b]0;title\x07", "\ud800", "x" * 1001],
+    "name": [
+        None,
+        3,
+        ["run"],
+        {"a": 1},
+        "two\nlines",
+        "\x1b]0;title\x07",
+        "a\u202eb",
+        "\ud800",
+        "x" * 1001,
+    ],
     "parameters": [None, 7, -1, "many", 10**30],
     "status": [None, 3, "done", "<b>finished</b>", ["finished"]],
     "step": [None, -1, 2.5, "3", 10**12, True, 1, [3], INFINITY],
@@ -166,6 +177,26 @@ def test_a_shape_without_weights_cannot_fill_the_memory(forged_history):
 
     change_json(forged_history, "run.json", change)
     assert "parameters without any weights" in refused(forged_history)
+
+
+@pytest.mark.parametrize("n_params", [150_000_001, 480_000_000])
+def test_a_run_without_weights_has_no_more_parameters_than_gpt2_small(n_params, monkeypatch):
+    """A few kilobytes would take gigabytes; GPT-2 small takes half of one."""
+    small = lab.GPTConfig(50_257, 1_024, 12, 12, 768)
+    run_parsing.require_buildable(small)
+    monkeypatch.setattr(lab.GPTConfig, "n_params", n_params)
+    with pytest.raises(ValueError, match="parameters without any weights; it may have 150,000,000"):
+        run_parsing.require_buildable(small)
+
+
+def test_a_history_that_could_not_be_built_again_is_not_saved(
+    original_history, tmp_path, monkeypatch
+):
+    run = Run.load(original_history)
+    monkeypatch.setattr(run_parsing, "MAX_UNTRAINED", run.model.n_params - 1)
+    with pytest.raises(ValueError, match=r"cannot be saved: a model of .* still in memory"):
+        run.save(tmp_path / "run", keep="history")
+    assert not list(tmp_path.iterdir())
 
 
 TRAINING = {
@@ -271,16 +302,108 @@ def test_forged_samples_are_refused(forged, samples):
     refused(forged)
 
 
-@pytest.mark.parametrize(
-    "filling", ["{}", "[]", '{"ids":[]}', '"step":', '{"step":1}', '{"step":1,"ids":[[],[],[]]}']
-)
-def test_forged_samples_take_little_memory_before_they_are_refused(filling):
-    content = f"[{','.join([filling] * (1_000_000 // len(filling)))}]".encode()
+EMPTY_SAMPLE = '{"step":1,"prompt":"","text":"","ids":[]}'
+SAMPLE_FLOODS = {
+    filling: f"[{','.join([filling] * (1_000_000 // len(filling)))}]"
+    for filling in (
+        *("{}", "[]", "1", '"ab"', '{"ids":[]}', '"step":', '{"step":1}'),
+        '{"step":1,"ids":[[],[],[]]}',
+    )
+} | {
+    "texts that make an outline": ('"step":' + 'ab"' * 22) * 13_000,
+    "lists in a sample": f'[{EMPTY_SAMPLE[:-1]},"a":[{",".join(["[]"] * 400_000)}]}}]',
+}
+
+
+def memory_of(call):
+    """How many bytes a call takes until it is refused."""
     tracemalloc.start()
-    with pytest.raises(ValueError, match="does not hold samples only"):
-        run_parsing.parse_samples(content, 270, 3, with_ids=True)
-    assert tracemalloc.get_traced_memory()[1] < 5 * len(content)
-    tracemalloc.stop()
+    try:
+        with pytest.raises(ValueError):
+            call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", SAMPLE_FLOODS)
+def test_forged_samples_take_little_memory_before_they_are_refused(kind):
+    content = SAMPLE_FLOODS[kind].encode()
+    parse = partial(run_parsing.parse_samples, content, 270, 3, with_ids=True)
+    assert memory_of(parse) < 40_000_000
+
+
+def test_a_run_has_200000_samples_at_most():
+    content = f"[{','.join([EMPTY_SAMPLE] * 200_000)}]".encode()
+    assert len(run_parsing.parse_samples(content, 270, 3, with_ids=True)) == 200_000
+    with pytest.raises(ValueError, match="more than 200,000 samples"):
+        run_parsing.parse_samples(content[:-1] + f",{EMPTY_SAMPLE}]".encode(), 270, 3, True)
+
+
+def test_a_step_has_samples_of_a_hundred_thousand_tokens_at_most():
+    sample = {"step": 1, "prompt": "", "text": "", "ids": [1] * 10_000}
+    content = json.dumps([sample] * 10 + [sample | {"step": 2}] * 10).encode()
+    assert len(run_parsing.parse_samples(content, 270, 3, with_ids=True)) == 20
+    with pytest.raises(ValueError, match="those of its step 110,000"):
+        run_parsing.parse_samples(json.dumps([sample] * 11).encode(), 270, 3, with_ids=True)
+
+
+def test_samples_are_read_across_the_parts_of_a_file():
+    rng = random.Random(0)
+    samples = [
+        {"step": n, "prompt": "", "text": '\U0001f600é\\"}]' * rng.randrange(30_000), "ids": [n]}
+        for n in range(20)
+    ]
+    for content in (json.dumps(samples), json.dumps(samples, ensure_ascii=False, indent=1)):
+        assert run_parsing.parse_samples(content.encode(), 270, 30, with_ids=True) == samples
+
+
+def test_the_samples_of_20000_looks_fit_into_a_run():
+    sample = {
+        "step": 19_999,
+        "prompt": "collection.add(",
+        "text": "collection.add(" + " words" * 30,
+    }
+    content = storage._json_lines([sample | {"ids": list(range(50_200, 50_230))}])
+    assert len(content) * 160_000 < FILES["samples.json"]
+
+
+FLOODS = {
+    "commas": b"ab," * 400_000,
+    "commas below the head": lambda: HEAD.encode() + b"1," * 400_000,
+    "a row over many lines": lambda: HEAD.encode() + b'1,"\n",' * 200_000,
+    "blank lines": lambda: HEAD.encode() + b"\n" * 500_000,
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_forged_history_takes_little_memory_before_it_is_refused(kind):
+    content = made() if callable(made := FLOODS[kind]) else made
+    assert memory_of(lambda: run_parsing._history(content, broken=False)) < 5_000_000
+
+
+def test_a_history_has_400000_looks_at_most(monkeypatch):
+    monkeypatch.setattr(run_parsing, "MAX_LOOKS", 3)
+    rows = [f"{step},,1,1,0,0,0,1,1\n" for step in range(4)]
+    assert len(run_parsing._history((HEAD + "".join(rows[:3])).encode(), False)) == 3
+    with pytest.raises(ValueError, match="more than 3 rows"):
+        run_parsing._history((HEAD + "".join(rows)).encode(), False)
+
+
+@pytest.mark.parametrize("filling", ["{}", "[]", '"\u00fc"'])
+def test_a_forged_tokenizer_takes_little_memory_before_it_is_refused(filling):
+    tokens = ",".join([filling] * 600_000)
+    content = f'{{"kind": "bpe", "tokens": [{tokens}]}}'.encode()
+    assert memory_of(lambda: run_parsing.parse_dataset(b"", content, {})) < 5_000_000
+
+
+@pytest.mark.parametrize("name", ["dataset.safetensors", "best.safetensors"])
+def test_a_long_list_of_tensors_is_not_parsed(forged, name):
+    entries = {f"{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(100)}
+    header = json.dumps(entries).encode()
+    (forged / name).write_bytes(len(header).to_bytes(8, "little") + header)
+    sign(forged)
+    assert "it lists more tensors than it can have" in refused(forged)
 
 
 def test_samples_of_thousands_of_steps_are_read():

@@ -41,7 +41,7 @@ def refused(most_seconds=5):
     """What is inside must be refused: with a sentence, on one line, and soon."""
     start = time.perf_counter()
     with pytest.raises((ValueError, DataError)) as caught:
-        yield
+        yield caught
     assert type(caught.value) in (ValueError, DataError), repr(caught.value)
     said = str(caught.value)
     assert "\n" not in said and said.endswith(".") and len(said) < 700, said
@@ -377,6 +377,15 @@ def test_a_huge_limit_takes_no_memory(tmp_path):
     assert read_text(tmp_path, max_bytes=10**13).skipped == {}
 
 
+@pytest.mark.parametrize("most", [10**13, 10**30])
+def test_a_sparse_giant_is_read_so_far(tmp_path, monkeypatch, most):
+    monkeypatch.setattr("slmlab.text.own_text.MOST_BYTES", 10**6)
+    (tmp_path / "a").write_text("words\n")
+    os.truncate(tmp_path / "a", 10**12)  # a file of holes: nothing is written
+    with pytest.raises(DataError, match="not text"):
+        read_text(tmp_path, max_bytes=most)
+
+
 # ------------------------------------------------------------------------ tokenizers and datasets
 
 NO_TEXT = {
@@ -687,6 +696,25 @@ def listed(content, name):
     return f"{files.sha256(content)}  {name}\n".encode()
 
 
+def test_a_name_in_a_foreign_list_does_not_rule_the_terminal(tmp_path):
+    name = "\x1b]0;pwned\x07.py"
+    (tmp_path / name).write_bytes(b"x = 1\n")
+    corpus_of(tmp_path, listed(b"x = 1\n", name) + listed(b"x = 1\n", "a.py"), a=b"x = 1\n")
+    with refused() as told:
+        lab.load_corpus(tmp_path)
+    assert str(told.value).isprintable()
+
+
+def test_a_corpus_of_links_to_a_giant_takes_no_memory(tmp_path):
+    giant = _made(tmp_path / "giant")
+    os.truncate(giant, 10**8)
+    for i in range(3):
+        (tmp_path / f"{i}.py").symlink_to(giant)
+    (tmp_path / "SHA256SUMS").write_text("".join(f"{'0' * 64}  {i}.py\n" for i in range(3)))
+    with pytest.raises(DataError, match="have 300,000,000 bytes; read more than 20,000,000 by"):
+        lab.load_corpus(tmp_path)
+
+
 @pytest.mark.parametrize(
     "sums",
     [
@@ -866,6 +894,30 @@ def test_a_learner_counts_once_for_a_title_however_it_is_written(tmp_path):
 
 
 # ---------------------------------------------------------------------------------- several at once
+
+
+def test_what_killed_writes_have_left_of_a_file_is_tidied_after_a_day(tmp_path, monkeypatch):
+    target, other = tmp_path / "table.csv", tmp_path / "other.csv"
+    names = iter(["a" * 16, "b" * 16, "c" * 16, "d" * 16])
+    monkeypatch.setattr(files.secrets, "token_hex", lambda n: next(names))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # killed: it tidies nothing itself
+        for path in (target, target, other):
+            with pytest.raises(KeyboardInterrupt):
+                lab.write_atomically(path, b"half")
+    left = sorted(tmp_path.iterdir())
+    assert len(left) == 3
+    mine = tmp_path / ".0123456789abcdef.tmp"
+    mine.write_text("mine")
+    for path in (*left[:1], left[2], mine):  # one of each, long ago
+        os.utime(path, (0, 0))
+    old = [path for path in left if not path.stat().st_mtime]
+    lab.write_atomically(target, b"whole")
+    kept = {path for path in left if path.exists()}
+    assert target.read_bytes() == b"whole" and mine.exists()
+    own = f".{files.sha256(b'table.csv')[:16]}."
+    assert kept == {p for p in left if p not in old or not p.name.startswith(own)}
 
 
 def test_two_threads_save_whole_files(tmp_path):

@@ -2,8 +2,9 @@
 
 import inspect
 import signal
+import threading
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -15,7 +16,7 @@ from slmlab.__main__ import main
 from slmlab.engine.huggingface import from_huggingface, to_huggingface
 from slmlab.engine.rescue import save_or_rescue
 from slmlab.study.experiments.grid import GRID
-from slmlab.study.records import problems_of
+from slmlab.study.records import problems_of, record
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +35,8 @@ def untrained(run):
 
 
 IDS = torch.tensor([1, 2, 3])
+NGRAM = lab.NGram(lab.NGramConfig(9), IDS)
+SETUP = lab.Setup.parse("phase-1 vocabulary=bpe-300 n_tokens=300 max_steps=2 n_layer=1")
 WRONG_TYPES = {
     "train a model": lambda r, x: lab.train(x, r.dataset, r.config, progress=False),
     "train on": lambda r, x: lab.train(r.model, x, r.config, progress=False),
@@ -100,7 +103,23 @@ WRONG_TYPES = {
     "plots of tables": lambda r, x: lab.plots.phase_gaps(x, {}),
     "plots of sizes": lambda r, x: lab.plots.bits_by_size(x, x),
     "plots of segments": lambda r, x: lab.plots.loss_against_overlap(x, 1.0),
-    "a mark": lambda r, x: lab.plots.loss_curves(r, marked=[5] if x in (None, 5) else x),
+    "token_losses by": lambda r, x: lab.token_losses(x, IDS),
+    "generate_tokens by": lambda r, x: next(lab.generate_tokens(x, [1], 1)),
+    "generate_tokens after": lambda r, x: next(lab.generate_tokens(r.model, ids_apart(x), 1)),
+    "a learning rate": lambda r, x: r.config.learning_rate_at(-1 if x == 5 else x, None),
+    "a learning rate of": lambda r, x: r.config.learning_rate_at(1, -1 if x in (None, 5) else x),
+    "a distribution": lambda r, x: NGRAM.distribution(ids_apart(x)),
+    "a probability after": lambda r, x: NGRAM.probability(ids_apart(x), 1),
+    "a probability of": lambda r, x: NGRAM.probability([1], 9 if x == 5 else x),
+    "a set-up on": lambda r, x: SETUP.train(x or 5, progress=False),
+    "a set-up of": lambda r, x: SETUP.model("x" if x in (None, 5) else x),
+    "a set-up's text": lambda r, x: SETUP.dataset(tested=x),
+    "a set-up's name": lambda r, x: SETUP.train(r.dataset, text_apart(x), progress=False),
+    "a phase on": lambda r, x: lab.PHASES[1].run("right-sized", dataset=x or 5, progress=False),
+    "a phase's model": lambda r, x: lab.PHASES[1].model("x" if x in (None, 5) else x),
+    "a source": lambda r, x: lab.Dataset.from_text("a " * 99, r.dataset.tokenizer, source=x or 5),
+    "a corpus": lambda r, x: lab.Corpus(x),
+    "a corpus beside": lambda r, x: lab.load_held_out().overlap(x),
     "a record": lambda r, x: lab.plots.loss_curves(r, recorded=x or 5),
 }
 
@@ -133,6 +152,143 @@ def test_no_public_function_ends_in_an_error_of_pythons(name, tmp_path, monkeypa
     for value in (None, 5, "x", [], {}) if parameters else ():
         with suppress(ValueError, lab.DataError):
             public(*[value] * max(1, len(asked)))
+
+
+MODELS = {
+    "generate": lambda r, m: lab.generate(m, r.dataset.tokenizer, "a"),
+    "generate_tokens": lambda r, m: next(lab.generate_tokens(m, [1], 1)),
+    "mean_loss": lambda r, m: lab.mean_loss(m, IDS),
+    "token_losses": lambda r, m: lab.token_losses(m, IDS),
+    "token_accuracy": lambda r, m: lab.token_accuracy(m, IDS),
+    "text_score": lambda r, m: lab.text_score(m, r.dataset.tokenizer, "a text"),
+    "per_file_scores": lambda r, m: lab.per_file_scores(
+        m, r.dataset.tokenizer, lab.load_held_out()
+    ),
+    "overlap_losses": lambda r, m: lab.overlap_losses(m, r.dataset),
+    "line_completions": lambda r, m: lab.line_completions(m, r.dataset, "a b c d e f g h i j k"),
+}
+
+
+@pytest.mark.parametrize("call", MODELS.values(), ids=MODELS)
+def test_a_module_that_is_no_language_model_gets_a_sentence(run, call):
+    with pytest.raises(ValueError, match=r"model is Linear\(.*\); it must be a GPT, such as"):
+        call(run, torch.nn.Linear(2, 2))
+
+
+def test_counting_finishes_lines_as_well(run):
+    counts = lab.NGram(lab.NGramConfig(run.dataset.tokenizer.n_vocab), run.dataset.train)
+    assert len(lab.line_completions(counts, run.dataset, "one two three four five six\n"))
+
+
+NO_TEXTS = {
+    "a number": torch.tensor(1),
+    "a number with a point": torch.tensor(1.5),
+    "below 0": torch.tensor([-1, 2]),
+    "without end": torch.full((3,), float("inf")),
+    "complex": torch.tensor([1j]),
+    "short": torch.tensor([1, 2], dtype=torch.uint16),
+    "in eight bits": torch.ones(3).to(torch.float8_e4m3fn),
+    "sparse": torch.tensor([0, 1, 2]).to_sparse(),
+    "without data": torch.empty(4, dtype=torch.long, device="meta"),
+    "without fractions or data": torch.empty(4, device="meta"),
+    "a huge range": range(10**9),
+    "a range without measure": range(10**30),
+}
+OF_IDS = {
+    "mean_loss": lambda r, x: lab.mean_loss(r.model, x),
+    "token_losses": lambda r, x: lab.token_losses(r.model, x),
+    "token_accuracy": lambda r, x: lab.token_accuracy(r.model, x),
+    "bits_per_byte": lambda r, x: lab.bits_per_byte(1.0, r.dataset, x),
+    "a dataset": lambda r, x: lab.Dataset(x, IDS, r.dataset.tokenizer),
+}
+OF_LISTS = {
+    "copy_rate": lambda r, x: lab.copy_rate([1, 2], x),
+    "NGram": lambda r, x: lab.NGram(lab.NGramConfig(9), x),
+    "a distribution": lambda r, x: NGRAM.distribution(x),
+    "generate_tokens": lambda r, x: next(lab.generate_tokens(r.model, x, 1)),
+    "decode": lambda r, x: r.dataset.tokenizer.decode(x),
+}
+GOOD_LISTS = ("short", "sparse")  # by which some of them can walk
+
+
+@pytest.mark.parametrize("ids", NO_TEXTS.values(), ids=NO_TEXTS)
+@pytest.mark.parametrize("call", OF_IDS.values(), ids=OF_IDS)
+def test_what_is_no_text_gets_a_sentence(run, call, ids):
+    with pytest.raises(ValueError, match=r"it must be a 1-D int64 tensor of token ids\.$"):
+        call(run, ids)
+
+
+@pytest.mark.parametrize("ids", [v for k, v in NO_TEXTS.items() if k not in GOOD_LISTS], ids=str)
+@pytest.mark.parametrize("call", OF_LISTS.values(), ids=OF_LISTS)
+def test_what_is_no_list_of_ids_gets_a_sentence(run, call, ids):
+    with pytest.raises(ValueError, match=r"it must be a (list|whole number)"):
+        call(run, ids)
+
+
+@pytest.mark.parametrize("step", [0, -1, -(10**400), 1.5, None, torch.ones(2)], ids=str)
+def test_no_step_has_no_learning_rate(step):
+    config = lab.TrainConfig(2, 1e-3, max_steps=5, warmup_steps=0)
+    with pytest.raises(ValueError, match=r"step is .*; it must be a whole number from 1"):
+        config.learning_rate_at(step, 5)
+
+
+TABLES = (pd.DataFrame(), pd.DataFrame({"a": [1]}), pd.Series([1, 2]), pd.Index(["a"]), pd.NA)
+NAMED = {
+    "corpus_dataset": lambda x: lab.corpus_dataset(1_000, x),
+    "a phase's text": lambda x: lab.PHASES[2].dataset(x),
+    "a phase": lambda x: lab.PHASES[2].run(x),
+    "a set-up's vocabulary": lambda x: SETUP.replace(vocabulary=x),
+    "a set-up's validation": lambda x: SETUP.replace(validation=x),
+    "a set-up's model": lambda x: SETUP.model(x),
+    "a set-up's name": lambda x: SETUP.train(None, x),
+    "a set-up's data": lambda x: SETUP.train(x),
+    "phase_runs": lambda x: lab.phase_runs(x),
+    "recorded": lambda x: lab.recorded(x),
+    "a source": lambda x: lab.Dataset.from_text("a " * 99, lab.gpt2_tokenizer(), source=x),
+}
+
+
+@pytest.mark.parametrize("value", TABLES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("call", NAMED.values(), ids=NAMED)
+def test_a_table_in_the_place_of_a_name_gets_a_sentence(call, value):
+    with pytest.raises((ValueError, lab.DataError), match=r"must be|There is no|No phase") as told:
+        call(value)
+    assert "\n" not in str(told.value) and "ambiguous" not in str(told.value)
+
+
+class Painted:
+    def __repr__(self):
+        return "a\x1b[31m\nb" + "x" * 5_000
+
+
+@pytest.mark.parametrize("value", [Painted(), torch.ones(3, 3), "x" * 9_999, "\x1b[2J\n"], ids=type)
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(lambda r, x: lab.recorded(x), lambda r, x: SETUP.replace(validation=x)),
+        *(lambda r, x: lab.generate(r.model, x, "a"), lambda r, x: lab.load_corpus(x)),
+        lambda r, x: r.sample(x if not isinstance(x, str) else Painted()),
+        lambda r, x: lab.text.files.write_atomically(x, b""),
+    ],
+)
+def test_a_value_in_a_sentence_is_short_and_plain(run, call, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, lab.DataError)) as told:
+        call(run, value)
+    assert str(told.value).isprintable() and len(str(told.value)) < 900
+
+
+@pytest.mark.parametrize("sample", [None, "the", [1], {}, {"step": 1, "prompt": "a"}], ids=str)
+def test_a_run_has_samples_only(run, sample):
+    with pytest.raises(ValueError, match=r"A sample of the run is .* of ids, prompt, step, text,"):
+        replace(run, samples=[sample])
+
+
+def test_a_phase_is_trained_with_a_name_and_prompts_of_ones_own(run):
+    options = {"dataset": run.dataset, "progress": False, "name": "mine", "prompts": ["Two"]}
+    mine = SETUP.train(**options)
+    assert mine.name == "mine" and [s["prompt"] for s in mine.samples] == ["Two"]
+    assert SETUP.train(run.dataset, progress=False).name == str(SETUP)
 
 
 TABLE = pd.DataFrame({"gap": [1.0], "step": [0]})
@@ -178,6 +334,7 @@ def test_problems_of_no_folder_get_a_sentence():
         problems_of(None)
 
 
+TWO = torch.tensor([1, 2])
 WRONG_VALUES = {
     "an id too large": (lambda r: lab.mean_loss(r.model, torch.tensor([1, 99_999])), "token id"),
     "ids with a point": (lambda r: lab.mean_loss(r.model, torch.tensor([1.0, 2.0])), "int64"),
@@ -198,6 +355,22 @@ WRONG_VALUES = {
         lambda r: lab.train(r.model, r.dataset, replace(r.config, batch_size=10**6)),
         r"1,000,000 windows of 16 tokens needs about [\d,]+ MB of memory, and 10 MB are free; make",
     ),
+    "a bar": (lambda r: lab.train(r.model, r.dataset, r.config, progress=TWO), "True or False"),
+    "samples": (
+        lambda r: lab.train(r.model, r.dataset, r.config, sample_each_evaluation=TWO),
+        "sample_each_evaluation is .* it must be True or False",
+    ),
+    "a bar to resume": (lambda r: r.resume(progress=TWO), "True or False"),
+    "a cosine": (lambda r: replace(r.config, cosine=TWO), "True or False"),
+    "a cache": (lambda r: list(lab.generate_tokens(r.model, [1], 2, use_cache=TWO)), "use_cache"),
+    "too many tokens": (lambda r: r.sample("a", 2**63), "from 1 to 1,000,000"),
+    "no step": (lambda r: lab.scorecard(r, step=torch.zeros(0)), "step is .* whole number"),
+    "no logits": (lambda r: lab.next_distribution(torch.zeros(0), [1]), "logits is"),
+    "no records": (lambda r: record("nowhere", 5), "what is 5; it must be a list of names"),
+    "a record of a number": (lambda r: record("nowhere", [5]), "is 5; it must be text"),
+    "keep": (lambda r: r.save("nowhere", keep=TWO), "keep is"),
+    "no attention": (lambda r: lab.GPT(r.model.config, attention=5), "attention is 5; it must be"),
+    "no MLP": (lambda r: lab.GPT(r.model.config, mlp="x"), "mlp is 'x'; it must be"),
     "a device": (lambda r: lab.train(r.model, r.dataset, replace(r.config, device="hpu")), "hpu"),
 }
 
@@ -223,7 +396,28 @@ def test_the_likeliest_token_stays_however_small_top_p_is(run):
 
 
 def test_passages_longer_than_the_text_are_none_at_once(dataset):
-    assert lab.copy_rate([1, 2], [1, 2], 10**8) != 0  # NaN: there are none
+    assert lab.copy_rate([1, 2], [1, 2], 10**400) != 0  # NaN: there are none
+
+
+@pytest.mark.parametrize("value", [None, 5, "x"])
+@pytest.mark.parametrize("field", ["model", "dataset", "config", "state", "samples", "environment"])
+def test_a_run_of_something_else_is_neither_made_nor_saved(run, tmp_path, field, value):
+    with pytest.raises(ValueError, match=rf"The run's {field} is .*; it must be"):
+        replace(run, **{field: value})
+    changed = replace(run)
+    setattr(changed, field, value)
+    with pytest.raises(ValueError, match=rf"The run's {field} is .*; it must be"):
+        changed.save(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(lab.TrainState) if f.name != "lock"])
+def test_a_state_of_something_else_is_not_saved(run, tmp_path, field):
+    for value in (None, "x", [1]):
+        state = replace(run.state, lock=threading.RLock(), **{field: value})
+        with suppress(ValueError):  # a sentence, or a run without it
+            replace(run, state=state).save(tmp_path / "run")
+            assert lab.Run.load(tmp_path / "run").state.step == 2
 
 
 @pytest.mark.parametrize("name", [".x.new", ".x.old"])
@@ -315,6 +509,13 @@ def test_a_sample_does_not_rule_the_terminal(run):
     text = str(lab.report(run))
     run.samples.pop()
     assert "owned" in text and "\x1b" not in text and "\x07" not in text
+
+
+def test_a_table_of_samples_does_not_rule_the_terminal(run):
+    run.samples.append({"step": 2, "prompt": "\x1b]0;owned\x07\n", "text": "x", "ids": [1]})
+    [prompt] = lab.scorecard(run, 2).index[-1:]
+    run.samples.pop()
+    assert prompt == "\ufffd]0;owned\ufffd\n"
 
 
 def test_a_class_board_follows_no_link(tmp_path):

@@ -665,9 +665,9 @@ UNSAVABLE = {
     "a set": (lambda run: run.environment.update({1: {2}}), "that JSON cannot"),
     "no number": (lambda run: run.environment.update(a=float("nan")), "that JSON cannot"),
     "itself": (lambda run: run.environment.update(a=run.environment), "that JSON cannot"),
-    "bytes": (lambda run: setattr(run, "prompts", (b"the",)), "that JSON cannot"),
+    "bytes": (lambda run: setattr(run, "prompts", (b"the",)), "must be text"),
     "a path": (lambda run: run.dataset.source.update(at=Path("x")), "that JSON cannot"),
-    "a sample of another kind": (lambda run: run.samples.append("the"), "a sample is 'the'"),
+    "a sample of another kind": (lambda run: run.samples.append("the"), "samples only"),
     "a sample of a later step": (
         lambda run: run.samples.append(run.samples[0] | {"step": 99}),
         "a sample's step is 99; it must be a whole number from 0 to 3",

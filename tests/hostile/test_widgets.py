@@ -12,6 +12,7 @@ import pytest
 
 import slmlab as lab
 from slmlab.show.widgets import guesses
+from slmlab.show.widgets.looks import Looks
 from slmlab.text.files import sha256
 
 TAG = "<img src=x onerror=alert(1)>"
@@ -155,10 +156,10 @@ def test_a_pasted_string_that_is_no_set_up_leaves_the_panel_as_it_is(tmp_path):
         if isinstance(state, str):
             panel.state.value = state
             assert "This is no set-up: " in panel.readout.value
-            assert panel.start.disabled
+            assert panel.train.disabled
             assert str(panel.setup) == "phase-1 seed=3"
     panel.state.value = "phase-1 seed=4"
-    assert not panel.start.disabled
+    assert not panel.train.disabled
 
 
 @pytest.mark.parametrize("state", TOO_LARGE)
@@ -168,7 +169,7 @@ def test_a_set_up_that_cannot_be_trained_here_is_not_begun(state, tmp_path, monk
     monkeypatch.setattr("slmlab.study.setups.Setup.model", lambda *_: built.append(1))
     monkeypatch.setattr("psutil.virtual_memory", lambda: free)
     panel = lab.Playground(state, tmp_path)
-    assert panel.start.disabled
+    assert panel.train.disabled
     assert "<b>!</b>" in panel.readout.value
     assert len(re.sub("<[^>]+>", "", panel.readout.value)) < 1500
     assert not built
@@ -200,12 +201,12 @@ def test_a_folder_that_is_none_costs_no_training(make, tmp_path):
     folder.parent.mkdir()
     make(folder)
     panel = lab.Playground("phase-1 max_steps=1", folder)
-    panel.start.click()
+    panel.train.click()
     panel.wait(120)
-    assert "Finished at step 1" in panel.status.value
+    assert "Done: 1 step in" in panel.status.value
     assert "could not be saved" in panel.status.value
-    panel.pin.click()  # still in memory
-    assert panel.comparison.value.count("<tr>") == 2
+    panel.comparison.pin.click()  # still in memory
+    assert panel.comparison.table.value.count("<tr>") == 2
 
 
 @pytest.fixture(scope="module")
@@ -271,14 +272,14 @@ def test_a_foreign_run_in_the_folder_is_listed_and_told_about(forge, saved, tmp_
     for name, content in forge(saved).items():
         (tmp_path / "run" / name).write_bytes(content)
     panel = lab.Playground("phase-1", tmp_path)
-    assert panel.kept.options == ("kept: run",)
-    panel.pin.click()
-    told = "This run cannot be compared: " in panel.comparison.value
-    shown = panel.comparison.value.count("<tr>") == 2
+    assert panel.comparison.choice.options == ("kept: run",)
+    panel.comparison.pin.click()
+    told = "This run cannot be compared: " in panel.comparison.table.value
+    shown = panel.comparison.table.value.count("<tr>") == 2
     assert told or shown
-    assert "<img" not in panel.comparison.value
-    panel.unpin.click()
-    assert panel.comparison.value == "Nothing is pinned yet."
+    assert "<img" not in panel.comparison.table.value
+    panel.comparison.unpin.click()
+    assert panel.comparison.table.value == "Nothing is pinned yet."
 
 
 def test_strange_things_in_the_folder_are_passed_over(saved, tmp_path):
@@ -295,12 +296,24 @@ def test_strange_things_in_the_folder_are_passed_over(saved, tmp_path):
         for name, content in saved.items():
             (folder / name).write_bytes(content)
     panel = lab.Playground("phase-1", tmp_path)
-    assert panel.kept.options == ("kept: \ufffd", "kept: a\ufffdb")
-    panel.pin.click()
-    assert panel.comparison.value.count("<tr>") == 2
-    panel.kept.value = "kept: a\ufffdb"
-    panel.pin.click()
-    assert "is no path" in panel.comparison.value
+    assert panel.comparison.choice.options == ("kept: \ufffd", "kept: a\ufffdb")
+    panel.comparison.pin.click()
+    assert panel.comparison.table.value.count("<tr>") == 2
+    panel.comparison.choice.value = "kept: a\ufffdb"
+    panel.comparison.pin.click()
+    assert "is no path" in panel.comparison.table.value
+
+
+def test_what_killed_saves_have_left_is_no_run_of_its_own(saved, tmp_path):
+    for name in ("a", ".a.old", ".a.new", ".b.old", ".c.new", "...old"):
+        (tmp_path / name).mkdir()
+        for file, content in saved.items():
+            (tmp_path / name / file).write_bytes(content)
+    panel = lab.Playground("phase-1", tmp_path)
+    assert panel.comparison.choice.options == ("kept: b", "kept: a", "kept: ...old")
+    panel.comparison.choice.value = "kept: b"  # its old files are its run, until the next save
+    panel.comparison.pin.click()
+    assert panel.comparison.table.value.count("<tr>") == 2
 
 
 # Nothing in a run is read as HTML
@@ -373,12 +386,13 @@ def test_a_playground_escapes(tagged, tmp_path):
     tagged = replace(tagged, samples=samples, prompts=lab.PROMPTS[:1], dataset=tested)
     tagged.save(tmp_path / "run", keep="best")
     panel = lab.Playground("phase-1", tmp_path)
-    panel.pin.click()
-    assert escaped(panel.comparison.value)
-    panel.run = tagged
-    panel._draw(tagged)
+    panel.comparison.pin.click()
+    assert escaped(panel.comparison.table.value)
+    looks = [replace(look, test_loss=look.val_loss) for look in tagged.state.history]
+    panel.run = replace(tagged, state=replace(tagged.state, history=looks))
+    panel._draw(panel.run, Looks())
     assert escaped(panel.sample.value)
-    panel.on_end(None, TAG, "")
+    panel.on_end(None, TAG, None)
     assert escaped(panel.status.value)
     panel.state.value = f"phase-1 {TAG}"
     assert "<img" not in panel.readout.value and "&lt;img" in panel.readout.value

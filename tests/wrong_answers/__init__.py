@@ -24,9 +24,12 @@ class Wrong(NamedTuple):
 
 
 def wrong_answers(lesson: str, task: str, check: str, solution: str) -> list[Wrong]:
-    """All wrong answers to a task, whose check has the given name."""
-    listed = import_module(f"tests.wrong_answers.lesson_{lesson}").WRONG.get(task, {})
-    function = getattr(import_module(f"slmlab.exercises.lesson_{lesson}"), check)
+    """All wrong answers to a task, whose check has the given name.
+
+    `lesson` is the name of a module, such as "lesson_00", here and in `slmlab.exercises`.
+    """
+    listed = import_module(f"tests.wrong_answers.{lesson}").WRONG.get(task, {})
+    function = getattr(import_module(f"slmlab.exercises.{lesson}"), check)
     others = [Wrong(code, words, f"listed-{words[:30]}") for code, words in listed.items()]
     return derived(function, solution) + others
 

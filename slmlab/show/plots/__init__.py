@@ -1,21 +1,22 @@
 """Every figure of the course, one file a topic."""
 
+from slmlab.show.plots.building import beside, matrices
 from slmlab.show.plots.chart import Chart
 from slmlab.show.plots.curves import (
     compared,
     exam_curves,
     loss_curves,
-    memory_curves,
-    stopping_points,
     two_exams,
 )
 from slmlab.show.plots.ladder import ladder
 from slmlab.show.plots.leaks import loss_against_overlap, suspect_perplexities
+from slmlab.show.plots.overtraining import memory_curves, stopping_points
 from slmlab.show.plots.sizes import bits_by_size, parameter_breakdown
 from slmlab.show.plots.spread import correlation_intervals, phase_gaps, seed_spread
 
 __all__ = [
     "Chart",
+    "beside",
     "bits_by_size",
     "compared",
     "correlation_intervals",
@@ -23,6 +24,7 @@ __all__ = [
     "ladder",
     "loss_against_overlap",
     "loss_curves",
+    "matrices",
     "memory_curves",
     "parameter_breakdown",
     "phase_gaps",

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from slmlab.show.plots.chart import LOSS, MUTED, TRAIN, VAL, Chart, finished
+from slmlab.show.words import joined
 from slmlab.validation import real_number, table_with
 
 # The faults among the values of an experiment's columns, in words.
@@ -24,18 +25,19 @@ def suspect_perplexities(table: pd.DataFrame, title: str = "") -> Chart:
     """
     columns = [column for column, _ in FAULTS]
     table_with("The table", table, [*columns, "perplexity"], "what lab.read_suspects() returns")
-    chart = Chart(width=8.0, height=3.8)
-    axes = chart.subplots()
     groups = [
         (dict(zip(columns, values, strict=True)), rows["perplexity"])
         for values, rows in table.groupby(columns, sort=False)
     ]
     groups.sort(key=lambda group: -group[1].mean())
-    names = []
+    chart = Chart(height=1.1 + 0.3 * len(groups))
+    axes = chart.subplots()
+    names, said = [], []
     for place, (values, perplexities) in enumerate(groups):
         faults = [fault for (column, value), fault in FAULTS.items() if values[column] == value]
         names.append(" + ".join(faults) or "no fault")
-        axes.plot(perplexities, [place] * len(perplexities), "o", color=VAL, alpha=0.7)
+        said.append(f"{names[-1]} {perplexities.mean():,.2f}")
+        axes.plot(perplexities, [place] * len(perplexities), "o", color=VAL, markersize=7)
     axes.axvline(1, color=MUTED, linewidth=1)
     axes.set_yticks(range(len(names)), names)
     axes.set_xscale("log")
@@ -43,6 +45,7 @@ def suspect_perplexities(table: pd.DataFrame, title: str = "") -> Chart:
     axes.xaxis.set_minor_formatter("")
     axes.set_xlabel("reported validation perplexity (1 = never surprised)")
     axes.set_title(title or f"The perplexity that {len(groups)} set-ups report")
+    chart.description = f"Mean validation perplexities: {joined(said)}."
     return finished(chart, axes, legend=False)
 
 
@@ -58,17 +61,28 @@ def loss_against_overlap(segments: pd.DataFrame, train_loss: float, title: str =
     chart = Chart()
     axes = chart.subplots()
     own, others = segments.iloc[:1], segments.iloc[1:]
-    dots: dict[str, Any] = {"marker": "o", "color": TRAIN, "alpha": 0.7}
-    ring: dict[str, Any] = {"marker": "D", "color": VAL, "markersize": 11, "fillstyle": "none"}
+    dots: dict[str, Any] = {"marker": "o", "color": TRAIN}
+    ring: dict[str, Any] = {"marker": "D", "color": VAL, "markersize": 10, "fillstyle": "none"}
     for rows, name, style in (
         (others, "other segments", dots),
         (own, "the validation text", ring),
     ):
         axes.plot(100 * rows["overlap"], rows["loss"], linestyle="none", label=name, **style)
-    axes.axhline(train_loss, color=MUTED, linestyle=":", label="training loss")
+    axes.axhline(train_loss, color=MUTED, linestyle="--", label="training loss")
     axes.set_xlim(-2, 102)  # no dot on the frame
     axes.set_ylim(bottom=0)
     axes.set_xlabel("overlap with the training text (%)")
     axes.set_ylabel(LOSS)
     axes.set_title(title or f"The loss on {len(segments)} segments of text")
+    [(_, validation)] = own.iterrows()
+    chart.description = (
+        f"Losses in nats per token. The validation text has {validation['loss']:.2f} at "
+        f"{validation['overlap']:.0%} overlap, the training text {train_loss:.2f}."
+    )
+    if len(others):
+        chart.description += (
+            f" {len(others)} other segments have {others['loss'].min():.2f} to "
+            f"{others['loss'].max():.2f}, at {others['overlap'].min():.0%} to "
+            f"{others['overlap'].max():.0%} overlap."
+        )
     return finished(chart, axes)

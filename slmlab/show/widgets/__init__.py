@@ -1,10 +1,22 @@
-"""Panels to play with, of core ipywidgets only. No training logic lives here."""
+"""Panels to play with. No training logic lives here."""
 
+from slmlab.show.widgets.calibration import calibration
 from slmlab.show.widgets.explorer import NextTokenExplorer
-from slmlab.show.widgets.guesses import predictions
+from slmlab.show.widgets.guesses import predictions, start_over
 from slmlab.show.widgets.playground import Playground
 from slmlab.show.widgets.prediction import PredictionCard
 from slmlab.show.widgets.quiz import Quiz
+from slmlab.show.widgets.ruling import RulingCards
 from slmlab.show.widgets.scrubber import Scrubber
 
-__all__ = ["NextTokenExplorer", "Playground", "PredictionCard", "Quiz", "Scrubber", "predictions"]
+__all__ = [
+    "NextTokenExplorer",
+    "Playground",
+    "PredictionCard",
+    "Quiz",
+    "RulingCards",
+    "Scrubber",
+    "calibration",
+    "predictions",
+    "start_over",
+]

@@ -13,7 +13,19 @@ from slmlab.engine.decoding import Decoding, filter_stages, sample_token
 from slmlab.engine.evaluation import evaluating
 from slmlab.engine.generation import checked_ids, encoded_prompt, next_logits
 from slmlab.engine.runs import Run
-from slmlab.show.widgets.parts import FULL, LABEL, Panel, framed, paragraph, row, table_html
+from slmlab.show.plots.chart import TRAIN
+from slmlab.show.runs import short
+from slmlab.show.widgets.parts import (
+    FULL,
+    Panel,
+    framed,
+    live,
+    paragraph,
+    row,
+    table_html,
+    title_html,
+)
+from slmlab.show.widgets.slider import Slider
 from slmlab.study.samples import REPEAT_NGRAM
 from slmlab.text.dataset import ngrams
 from slmlab.validation import instance, whole_text
@@ -26,8 +38,10 @@ SHADES = (  # from this probability on: the background of a generated token, and
     (0.0, "#f2b083", "&lt; 1"),
 )
 COLUMNS = ("model", "penalty", "temp.", "top-k", "top-p")  # the stages of `filter_stages`, in short
+WITHOUT = (1.0, 1.0, 0, 1.0)  # where the slider of each filter turns it off
+RULE = "border-top:1px solid var(--jp-border-color1,#bdbdbd)"
 REPEATED = "border-bottom:3px solid #b3006b"
-GREY = "#888888"
+GREY = "var(--jp-content-font-color2,#616161)"
 SYMBOLS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 
@@ -69,21 +83,32 @@ class NextTokenExplorer(Panel):
         self.run = run
         self._read_at = -1  # the run's step when the model last read the text
         self._generator = torch.Generator()
-        self.prompt = ipywidgets.Text(prompt, description="prompt", layout=FULL, style=LABEL)
+        self.prompt = ipywidgets.Text(
+            prompt, description="prompt", layout=FULL, style={"description_width": "auto"}
+        )
         twentieths = [n / 20 for n in range(41)]
         self.penalty = _slider("repetition penalty", twentieths[20:], 1.0, {1.0: "off"})
         self.temperature = _slider("temperature", twentieths, 1.0, {0.0: "greedy"})
         self.top_k = _slider("top-k", range(51), 0, {0: "off"})
         self.top_p = _slider("top-p", twentieths[1:21], 1.0, {1.0: "off"})
         self.seed = ipywidgets.BoundedIntText(
-            0, max=2**31 - 1, description="seed", style=LABEL, layout={"width": "240px"}
+            0,
+            max=2**31 - 1,
+            description="seed",
+            style={"description_width": "auto"},
+            layout={"width": "150px"},
         )
         self.one, self.ten, self.undo, self.again = (
             ipywidgets.Button(description=name, layout={"width": "auto"})
             for name in ("Next token", "10 tokens", "Undo", "Start again")
         )
-        self.text, self.status = _area("174px"), _area("42px")
-        self.distribution, self.last = _area("370px", "1 1 430px"), _area("370px", "0 1 320px")
+        # Heights that hold whatever is shown keep what is below from moving.
+        self.text, self.status = ipywidgets.HTML(layout={"height": "174px"}), live()
+        self.status.layout.min_height = "42px"
+        self.distribution, self.last = (
+            ipywidgets.HTML(layout={"min_height": "380px", "flex": flex})
+            for flex in ("1 1 430px", "0 1 320px")
+        )
         self._restart()
 
         for slider in (self.penalty, self.temperature, self.top_k, self.top_p):
@@ -94,14 +119,17 @@ class NextTokenExplorer(Panel):
         self.ten.on_click(lambda _: self._generate(10))
         self.undo.on_click(self._undo)
         self.again.on_click(self._restart)
+        heading = f"Token by token: {short(run.name)}"
         self.box = framed(
             "explorer",
+            ipywidgets.HTML(title_html(heading)),
             self.prompt,
             row(self.penalty, self.temperature, self.top_k, self.top_p, self.seed),
             row(self.one, self.ten, self.undo, self.again),
             self.text,
             self.status,
             row(self.distribution, self.last),
+            label=heading,
         )
 
     @property
@@ -194,8 +222,9 @@ class NextTokenExplorer(Panel):
         legend = "".join(_shaded(low, f"&nbsp;{name}&nbsp;") for low, _, name in SHADES)
         # The reversed column keeps the end of a long text in view.
         self.text.value = (
-            "<div tabindex='0' style='display:flex;flex-direction:column-reverse;height:134px;"
-            "overflow:auto;border:1px solid #cccccc;padding:4px 8px'>"
+            "<div tabindex='0' role='region' aria-label='The text so far' "
+            "style='display:flex;flex-direction:column-reverse;height:134px;overflow:auto;"
+            "border:1px solid var(--jp-border-color1,#bdbdbd);padding:4px 8px'>"
             "<pre style='margin:0 0 auto 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;"
             f"line-height:1.6;font-size:13px'>{''.join(spans)}</pre></div>"
             f"<div style='line-height:1.6'>probability in %: {legend} "
@@ -230,8 +259,8 @@ class NextTokenExplorer(Panel):
         ]
         header = ["token", "no.", "probability, %", "rank", "repeats"]
         self.last.value = (
-            f"<div style='line-height:1.4'><b>The last {ROWS} tokens</b>, newest first<br>"
-            "probability and rank: the model's own</div>"
+            f"<h4>The last {ROWS} tokens</h4>"
+            + paragraph("Newest first; probability and rank are the model's own.")
             + table_html(header, rows[: -ROWS - 1 : -1])
         )
 
@@ -239,30 +268,35 @@ class NextTokenExplorer(Panel):
         self.distribution.value = "" if self._problem else self._distribution_html()
 
     def _distribution_html(self) -> str:
-        stages = filter_stages(self._logits, self._ids, self.decoding)
-        p = torch.stack(list(stages.values())).cpu()
+        p = torch.stack(list(filter_stages(self._logits, self._ids, self.decoding).values())).cpu()
         # What is likely in any column, as a filter can promote a token; in the model's order.
         tokens = p.amax(0).topk(min(ROWS, p.shape[1])).indices
         tokens = tokens[p[0, tokens].argsort(descending=True)]
         sliders = (self.penalty, self.temperature, self.top_k, self.top_p)
         settings = ["–", *(slider.options[slider.index][0] for slider in sliders)]
+        on = [0] + [i for i, s in enumerate(sliders, 1) if s.value != WITHOUT[i - 1]]
+        p = p[on]
         head = "".join(
             "<th style='text-align:right;padding:0 3px;font-size:12px;font-weight:normal'>"
-            f"{name}<br><b>{setting}</b></th>"
-            for name, setting in zip(COLUMNS, settings, strict=True)
+            f"{COLUMNS[i]}<br><b>{settings[i]}</b></th>"
+            for i in on
         )
+        likeliest = p.max().item()
         rows = [
-            _bars(escape(_visible(self._token_bytes(token))), p[:, token].tolist())
+            _bars(escape(_visible(self._token_bytes(token))), p[:, token].tolist(), likeliest)
             for token in tokens.tolist()
         ]
         others = p.index_fill(1, tokens, 0.0).sum(1).tolist()
-        rows.append(_bars(f"<i>{p.shape[1] - len(tokens):,} others</i>", others))
+        rows.append(_bars(f"<i>{p.shape[1] - len(tokens):,} others</i>", others, 1.0, RULE))
         kept = "".join(f"<td style='text-align:right'>{n:,}</td>" for n in (p > 0).sum(1).tolist())
         rows.append(f"<tr><td style='text-align:left'><i>tokens left</i></td>{kept}</tr>")
         return (
-            "<div style='line-height:1.4'><b>The next token</b>: probability in %, filter by filter"
-            "<br>model: its own softmax; grey 0: removed by a filter</div>"
-            "<table style='width:100%;max-width:620px;table-layout:fixed;font-size:13px;"
+            "<h4>The next token</h4>"
+            + paragraph(
+                "Probability in %, filter by filter; the last column is drawn from. A grey 0 was "
+                "removed. Bars are relative to the likeliest token, that of the others to 100 %."
+            )
+            + "<table style='width:100%;max-width:620px;table-layout:fixed;font-size:13px;"
             "line-height:1.5;border-collapse:separate;border-spacing:2px 1px'>"
             f"<tr><th style='text-align:left;width:22%'>token</th>{head}</tr>"
             f"{''.join(rows)}</table>"
@@ -284,23 +318,24 @@ def repeated(ids: Sequence[int], n: int = REPEAT_NGRAM) -> set[int]:
     return places
 
 
-def _bars(name: str, probabilities: list[float]) -> str:
-    """A row of the table of probabilities."""
+def _bars(name: str, probabilities: list[float], full: float, style: str = "") -> str:
+    """A row of the table of probabilities, in which a probability of `full` fills a field."""
     colour = "inherit" if probabilities[-1] > 0 else GREY
     return (
         "<tr><td style='text-align:left;white-space:nowrap;overflow:hidden;text-overflow:ellipsis;"
-        f"padding:0;color:{colour}'>{name}</td>"
-        f"{''.join(map(_bar, probabilities))}</tr>"
+        f"padding:0;color:{colour};{style}'>{name}</td>"
+        f"{''.join(_bar(p, full, style) for p in probabilities)}</tr>"
     )
 
 
-def _bar(p: float) -> str:
-    """A field of the table of probabilities, which a bar of 100 % fills."""
-    style = f"color:{GREY}"
+def _bar(p: float, full: float, style: str) -> str:
+    """A field of the table of probabilities: a number over its bar."""
     if p > 0:
-        bar = f"rgba(0,114,178,.38) max(1px,{p:.1%})"
-        style = f"background:linear-gradient(90deg,{bar},rgba(128,128,128,.08) 0)"
-    return f"<td style='text-align:right;padding:0 3px;{style}'>{escape(_percent(p))}</td>"
+        bar = f"linear-gradient(90deg,{TRAIN} max(1px,{p / full:.1%}),rgba(128,128,128,.15) 0)"
+        style += f";background:{bar} bottom/100% 4px no-repeat"
+    else:
+        style += f";color:{GREY}"
+    return f"<td style='text-align:right;padding:0 3px 4px;{style}'>{escape(_percent(p))}</td>"
 
 
 def _shaded(probability: float, html: str, style: str = "") -> str:
@@ -321,15 +356,8 @@ def _visible(token: bytes) -> str:
     )
 
 
-def _slider(
-    name: str, values: Sequence[float], value: float, labels: dict[float, str]
-) -> ipywidgets.SelectionSlider:
+def _slider(name: str, values: Sequence[float], value: float, labels: dict[float, str]) -> Slider:
     """A slider over numbers, of which `labels` shows some as words."""
     options = [(labels.get(v, f"{v:g}"), v) for v in values]
-    return ipywidgets.SelectionSlider(
-        options=options, value=value, description=name, style=LABEL, layout={"width": "380px"}
-    )
-
-
-def _area(height: str, flex: str = "0 0 auto") -> ipywidgets.HTML:
-    return ipywidgets.HTML(layout={"height": height, "flex": flex, "overflow": "auto"})
+    layout = {"width": "380px", "max_width": "100%"}
+    return Slider(options=options, value=value, description=name, layout=layout)

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from slmlab.engine.run_folder import run_folders
 from slmlab.engine.runs import Run
 from slmlab.engine.storage import Keep
 from slmlab.show.runs import short
-from slmlab.text.files import DataError, printable, user_path
+from slmlab.text.files import DataError, user_path
+from slmlab.validation import printable
 
 LONGEST_FOLDER = 120  # letters of a run's folder: file systems allow 255 bytes, less some prefixes
 
@@ -26,8 +28,7 @@ class KeptRuns:
         self.problem = ""
         try:
             if self._folder.exists():
-                found = sorted(p for p in self._folder.iterdir() if (p / "run.json").is_file())
-                for path in found:
+                for path in run_folders(self._folder):
                     self._runs[self._unused(f"kept: {printable(path.name)}")] = path
         except OSError as error:
             self.problem = (

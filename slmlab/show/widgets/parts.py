@@ -1,9 +1,14 @@
 """What all panels share: their frame, and what appears where no kernel is attached."""
 
+import re
 from html import escape
+from pathlib import Path
 
 import ipywidgets
 
+from slmlab.show.widgets.manners import Manners
+
+STYLE = Path(__file__).with_name("panels.css")  # which widgets have no settings for
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FULL = ipywidgets.Layout(width="auto", max_width="760px")
 LABEL = {"description_width": "130px"}  # as wide as the longest, so that controls align
@@ -25,11 +30,16 @@ class Panel:
         display({WIDGET_VIEW: view, "text/plain": "", "text/html": self.static()}, raw=True)
 
 
-def framed(name: str, *children: ipywidgets.Widget) -> ipywidgets.VBox:
-    """The frame of a panel; `slm-NAME` is its CSS class."""
-    layout = ipywidgets.Layout(border="1px solid #cccccc", padding="8px 12px", max_width="1100px")
-    box = ipywidgets.VBox(children, layout=layout)
-    box.add_class(f"slm-{name}")
+def framed(name: str, *children: ipywidgets.Widget, label: str = "") -> ipywidgets.VBox:
+    """The frame of a panel, whose keys are its own; `slm-NAME` is its CSS class.
+
+    A screen reader calls the panel `label`, or by its name.
+    """
+    hidden = {"display": "none"}
+    style = ipywidgets.HTML(f"<style>{STYLE.read_text('utf-8')}</style>", layout=hidden)
+    manners = Manners(label=label or name, layout=hidden)
+    box = ipywidgets.VBox([*children, style, manners])
+    box.add_class("slm-panel").add_class(f"slm-{name}")
     return box
 
 
@@ -39,9 +49,25 @@ def row(*children: ipywidgets.Widget) -> ipywidgets.Box:
     return ipywidgets.Box(children, layout=layout)
 
 
+def title_html(text: str) -> str:
+    """The heading of a panel."""
+    return f"<h3 class='slm-title'>{escape(text)}</h3>"
+
+
+def live(text: str = "") -> ipywidgets.HTML:
+    """Text that is read out whenever it changes."""
+    return ipywidgets.HTML(text).add_class("slm-live")
+
+
 def paragraph(html: str) -> str:
     """A paragraph of a panel."""
     return f"<div style='line-height:1.45'>{html}</div>"
+
+
+def inline_html(text: str) -> str:
+    """HTML of a text in which backquotes mark code and asterisks emphasis."""
+    text = re.sub("`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
+    return re.sub(r"\*([^*\s][^*]*)\*", r"<em>\1</em>", text)
 
 
 def problem_html(sentence: str) -> str:
@@ -56,7 +82,8 @@ def sample_html(text: str) -> str:
     """Text that a model wrote."""
     return (
         "<pre style='border-left:4px solid #0072B2;padding:6px 12px;margin:4px 0;"
-        f"font-family:monospace;white-space:pre-wrap;line-height:1.3'>{escape(text)}</pre>"
+        f"font-family:monospace;white-space:pre-wrap;"
+        f"word-break:normal;overflow-wrap:anywhere;line-height:1.3'>{escape(text)}</pre>"
     )
 
 

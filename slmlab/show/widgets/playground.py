@@ -1,52 +1,42 @@
 """Tune a model's size, its data and its training; see what to expect; train it; compare."""
 
-import threading
-import time
-from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
-import psutil
 
 from slmlab.engine.config import Progress
 from slmlab.engine.runs import Run
 from slmlab.engine.training import resolve_device
-from slmlab.show.plots.chart import SERIES
-from slmlab.show.plots.curves import compared, two_exams
-from slmlab.show.runs import evaluated
 from slmlab.show.widgets import readout
+from slmlab.show.widgets.comparing import Comparison
 from slmlab.show.widgets.controls import (
+    LABEL,
+    advanced,
+    basic,
     filling,
-    grouped,
     make_controls,
     settings_after,
     show_settings,
 )
 from slmlab.show.widgets.kept import KeptRuns
-from slmlab.show.widgets.parts import LABEL, Panel, framed, problem_html, row, sample_html
+from slmlab.show.widgets.live import LiveChart, chart_data, ghost_of, playback
+from slmlab.show.widgets.looks import Looks
+from slmlab.show.widgets.parts import Panel, framed, problem_html, sample_html
 from slmlab.show.widgets.worker import Worker
+from slmlab.study.baseline import number_to_beat
 from slmlab.study.domain import PROMPTS
 from slmlab.study.forecast import forecast, machine_factor, reference_ms
 from slmlab.study.phases import PHASES
 from slmlab.study.setups import Setup, preset
 from slmlab.text.files import DataError
 
-LOSSES = "Training, validation and held-out loss"
 UNCHOSEN = ""  # of a list without a choice: with None a browser shows an empty line
-MAX_PINS = len(SERIES)  # each has its own colour
-REFRESH = 0.2  # seconds between two updates of the progress bar
 TINY_MS = 5  # steps shorter than this tell more of the loop's overhead than of the machine
-# Widgets have no setting for these: lines of text that stand close, pictures that keep their place
-# while the next one is loaded, code and tables that are wider than a narrow page.
-STYLE = """<style>
-.slm-playground .widget-html-content { line-height: 1.4; }
-.slm-playground p { margin: 6px 0; }
-.slm-playground .widget-image { max-width: calc(100% - 4px); aspect-ratio: 700 / 380; }
-.slm-playground .slm-code pre { white-space: pre; overflow-x: auto; }
-.slm-playground .slm-comparison td + td, .slm-playground th { white-space: nowrap; }
-</style>"""
+STYLE = Path(__file__).with_name("playground.css")
+MORE, FEWER = "More settings", "Fewer settings"
+WAITING = "What the model writes appears here at every evaluation."
 
 
 class Playground(Panel):
@@ -73,20 +63,17 @@ class Playground(Panel):
         self.setup = Setup.parse(state)
         self.run: Run | None = None
         self._kept_runs = KeptRuns(folder)
-        self._pinned: list[Run] = []
         self._factor = machine_factor()
         self._step_ms: float | None = None  # of the latest run
-        self._refreshed = 0.0  # when the progress bar was last updated
-        self._refused = False  # the set-up cannot be trained
+        self._ghost: list[dict[str, Any]] = []  # of the run before
+        self._problem = ""  # why the set-up cannot be trained
+        self._training = False  # as far as this panel has been told
         self._quiet = False  # while the panel itself moves its controls
-        self._drawing = threading.Lock()  # one picture at a time
         self._make_widgets()
         self._connect()
         self.box = self._arranged()
         self._show_setup()
-        self._list_runs()
-        self._compare([])
-        self.status.value = problem_html(self._kept_runs.problem) or "Press Train."
+        self._show_sample()
         self._follow()
 
     # What the panel looks like
@@ -99,33 +86,24 @@ class Playground(Panel):
             layout=filling(),
         )
         self.controls = make_controls()
-        self.state = ipywidgets.Text(
-            description="as a string", continuous_update=False, style=LABEL, layout=filling()
-        )
-        self.show_code = ipywidgets.ToggleButton(description="Show the code")
-        self.code = _text("code")
-        self.readout = _text("readout", min_height="400px")
-        self.start = _button("Train", "success", "train this set-up")
-        self.stop = _button("Stop", "danger", "end the training; what was trained is kept")
-        self.pin = _button("Pin", "", "lay the chosen run beside others")
-        self.unpin = _button("Unpin all", "", "clear the comparison")
-        self.kept = ipywidgets.Dropdown(
-            options=["no run yet"],
-            description="run",
-            style=LABEL,
-            layout=filling("600px", flex="1 1 330px"),
-        )
-        self.bar = ipywidgets.FloatProgress(min=0, max=1, layout=filling(flex="1 1 200px"))
-        self.status = _text("status", min_height="60px")
+        self.more = ipywidgets.ToggleButton(description=MORE, layout=filling())
+        self.readout = _text("readout")
+        self.train = ipywidgets.Button()
+        self.status = _text("status")
+        self.said = _text("said", live=True)
+        self.scores = _text("scores")
+        self.curves = LiveChart().add_class("slm-curves")
         self.prompt = ipywidgets.Dropdown(
             options=PROMPTS, description="prompt", style=LABEL, layout=filling("420px")
         )
-        self.sample = _text("sample", height="150px")
-        self.headline = _text("headline")
-        self.curves = _picture(readout.no_curves())
-        self.curves.add_class("slm-curves")
-        self.comparison = _text("comparison")
-        self.overlay = _picture(b"")
+        self.sample = _text("sample")
+        self.state = ipywidgets.Text(
+            description="as a string", continuous_update=False, style=LABEL, layout=filling()
+        )
+        self.state_problem = _text("state-problem", live=True)
+        self.show_code = ipywidgets.ToggleButton(description="Show the code")
+        self.code = _text("code")
+        self.comparison = Comparison(self._kept_runs)
 
     def _connect(self) -> None:
         """What happens when something is moved, chosen or pressed."""
@@ -133,47 +111,49 @@ class Playground(Panel):
             control.observe(lambda _, name=name: self._change(name), "value")
         for widget, action in (
             (self.preset, self._choose_preset),
+            (self.more, self._show_more),
             (self.state, self._parse_state),
             (self.show_code, self._show_code),
             (self.prompt, self._show_sample),
         ):
             widget.observe(lambda _, action=action: action(), "value")
-        for button, action in (
-            (self.start, self._start),
-            (self.stop, self._stop),
-            (self.pin, self._pin),
-            (self.unpin, self._unpin),
-        ):
-            button.on_click(lambda _, action=action: action())
+        self.train.on_click(lambda _: self._stop() if self._training else self._start())
 
     def _arranged(self) -> ipywidgets.VBox:
-        left = ipywidgets.VBox(
-            [self.preset, *grouped(self.controls)],
-            layout=ipywidgets.Layout(flex="0 1 340px", margin="0 16px 0 0"),
-        )
-        right = ipywidgets.VBox(
+        self._folded = ipywidgets.VBox(advanced(self.controls))
+        self._show_more()
+        knobs = ipywidgets.VBox(
             [
-                self.state,
-                row(self.start, self.stop, self.bar),
-                self.status,
-                ipywidgets.HTML("<b>What to expect</b>"),
+                self.preset,
+                ipywidgets.VBox(basic(self.controls)).add_class("slm-basic"),
+                self.more,
+                self._folded,
+                _heading("What to expect"),
                 self.readout,
-            ],
-            layout=ipywidgets.Layout(flex="1 1 340px"),
+            ]
         )
+        stage = ipywidgets.VBox(
+            [
+                ipywidgets.HBox([self.train, self.status]).add_class("slm-go"),
+                self.said,
+                self.scores,
+                self.curves,
+                self.prompt,
+                self.sample,
+            ]
+        )
+        bench = ipywidgets.Box([knobs, stage.add_class("slm-stage")]).add_class("slm-bench")
         return framed(
             "playground",
-            ipywidgets.HTML(STYLE, layout=ipywidgets.Layout(display="none")),
-            row(left, right),
+            _hidden(f"<style>{STYLE.read_text('utf-8')}</style>"),
+            bench,
+            self.comparison.box,
+            _heading("Share this set-up"),
+            self.state,
+            self.state_problem,
             self.show_code,
             self.code,
-            self.headline,
-            self.curves,
-            self.prompt,
-            self.sample,
-            row(self.kept, row(self.pin, self.unpin)),
-            self.comparison,
-            self.overlay,
+            label="Playground",
         )
 
     # A control was moved, a phase chosen, a string pasted
@@ -182,25 +162,32 @@ class Playground(Panel):
         if not self._quiet:
             # From where all controls stand: a move that was refused may be possible after the next.
             settings = settings_after(self.controls, moved)
-            self._try(lambda: self.setup.replace(**settings), "This cannot be built: ")
+            try:
+                self.setup = self.setup.replace(**settings)
+            except ValueError as error:
+                self._refuse(f"This cannot be built: {error}")
+            else:
+                self._show_setup()
 
     def _choose_preset(self) -> None:
         if not self._quiet and self.preset.value != UNCHOSEN:
             seed = self.setup.training.seed
-            self._try(lambda: preset(self.preset.value).replace(seed=seed))
+            self.setup = preset(self.preset.value).replace(seed=seed)
+            self._show_setup()
 
     def _parse_state(self) -> None:
         if not self._quiet:
-            self._try(lambda: Setup.parse(self.state.value), "This is no set-up: ")
+            try:
+                self.setup = Setup.parse(self.state.value)
+            except ValueError as error:
+                self._refuse(f"This is no set-up: {error}")
+            else:
+                self._show_setup()
+            self.state_problem.value = problem_html(self._problem)
 
-    def _try(self, make: Callable[[], Setup], complaint: str = "") -> None:
-        """Take a new set-up, or say why there is none and leave the last good one in force."""
-        try:
-            self.setup = make()
-        except ValueError as error:
-            self._refuse(f"{complaint}{error}")
-        else:
-            self._show_setup()
+    def _show_more(self) -> None:
+        self._folded.layout.display = "" if self.more.value else "none"
+        self.more.description = FEWER if self.more.value else MORE
 
     def _show_setup(self) -> None:
         self._quiet = True
@@ -212,9 +199,9 @@ class Playground(Panel):
             self.preset.value = phases[0].number if phases else UNCHOSEN
         finally:
             self._quiet = False
-        self._refused = False
+        self.state_problem.value = ""
         self._look_ahead()
-        self.start.disabled = self._refused or Worker.under_way() is not None
+        self._show_button()
         self._show_code()
 
     def _look_ahead(self) -> None:
@@ -226,38 +213,55 @@ class Playground(Panel):
             self._refuse(str(error))
             return
         self.readout.value = readout.expected(ahead)
-        # A warning says so; begun nevertheless, the training would take the kernel with it.
-        self._refused = ahead.megabytes > psutil.virtual_memory().available / 1e6
+        # Begun nevertheless, such a training would take the kernel with it.
+        self._problem = self.said.value = ahead.too_large
+        if self.run is None:
+            self._draw_nothing(ahead.steps)
+        self._invite(f"Press Train: about {readout.duration(ahead.seconds)}.")
+
+    def _invite(self, words: str) -> None:
+        """Before the first training: what to press."""
+        if self.run is None and not self._training:
+            self.status.value = problem_html(self._kept_runs.problem) or words
 
     def _refuse(self, problem: str) -> None:
-        self.readout.value = problem_html(problem)
-        self._refused = True
-        self.start.disabled = True
+        self._invite("")
+        self.readout.value = self.said.value = problem_html(problem)
+        self._problem = problem
+        self._show_button()
 
     def _show_code(self) -> None:
-        shown = self.show_code.value and not self._refused
-        self.code.value = f"<pre>{escape(self.setup.code())}</pre>" if shown else ""
+        shown = self.show_code.value and not self._problem
+        code = f"<pre tabindex='0'>{escape(self.setup.code())}</pre>"
+        self.code.value = code if shown else ""
 
     # Training
 
-    def _training(self, under_way: bool) -> None:
-        self.start.disabled = under_way or self._refused
-        self.stop.disabled = not under_way
+    def _show_button(self) -> None:
+        """One button, so that the next thing to press is where the last one was."""
+        self.train.description = "Stop" if self._training else "Train"
+        self.train.button_style = "danger" if self._training else "success"
+        self.train.disabled = bool(self._problem) and not self._training
 
     def _follow(self) -> None:
         """Show the training under way, if there is one, whoever began it."""
         worker = Worker.under_way()
-        self._training(worker is not None)  # first: once told of the end, nothing more is told
+        self._training = worker is not None  # first: once told of the end, nothing more is told
         if worker is not None and not worker.tell(self):
-            self._training(False)
+            self._training = False
+        self._show_button()
 
     def _start(self) -> None:
+        self._look_ahead()  # another program may have taken the memory since
+        if self._problem:
+            self._show_button()
+            return
         # All this first: the thread may have something to say at once.
-        self._training(True)
+        self._training = True
+        self._show_button()
         self._step_ms = None
-        self.bar.value = 0
-        self.bar.bar_style = ""
-        self.status.value = "The first evaluation, before any training …"
+        self.status.value = self.said.value = "The first evaluation, before any training …"
+        self.sample.value = WAITING
         try:
             Worker.start(self.setup, self)
         except RuntimeError as error:  # another panel's training
@@ -265,7 +269,6 @@ class Playground(Panel):
             self._follow()
 
     def _stop(self) -> None:
-        self.stop.disabled = True
         self.status.value = "Stopping …"
         if worker := Worker.under_way():
             worker.stop()
@@ -275,41 +278,38 @@ class Playground(Panel):
         if Worker.latest is not None:
             Worker.latest.wait(seconds)
 
-    def on_progress(self, run: Run, now: Progress, began: str) -> None:
+    def on_progress(self, run: Run, now: Progress, worker: Worker) -> None:
         """Called by the worker, in its thread."""
         self.run = run
+        self._draw(run, worker.looks)
         if now.val_loss is not None:
-            self._draw(run)
-            self._kept_runs.save(run, began)
-        elif time.monotonic() - self._refreshed < REFRESH:
-            return
-        self._refreshed = time.monotonic()
+            self._kept_runs.save(run, worker.began)
         planned = run.state.planned_steps
         if now.eta and planned:
             self._step_ms = 1000 * now.eta / (planned - now.step)
-        self.bar.value = now.step / planned if planned else 0
-        if not self.stop.disabled:
+        if not worker.stopping:
             self.status.value = readout.under_way(run, now)
 
-    def on_end(self, run: Run | None, problem: str, began: str) -> None:
+    def on_end(self, run: Run | None, problem: str, worker: Worker) -> None:
         """Called by the worker, in its thread."""
         self.status.value = problem_html(problem)
         try:
             if run is not None:
-                self._take(run, began, ended_well=not problem)
+                self._take(run, worker, ended_well=not problem)
         finally:
-            self._training(False)
+            self.said.value = self.status.value
+            self._training = False
+            self._show_button()
 
-    def _take(self, run: Run, began: str, ended_well: bool) -> None:
+    def _take(self, run: Run, worker: Worker, ended_well: bool) -> None:
         """Keep a run that ended, show it, and learn from it."""
         self.run = run
-        unsaved = self._kept_runs.add(run, began)
-        self._list_runs()
+        unsaved = self._kept_runs.add(run, worker.began)
+        self.comparison.list_runs()
         if ended_well:
             self._learn_speed(run)
-            self._draw(run)
-            self.bar.value = 1
-            self.bar.bar_style = "success" if run.state.status == "finished" else "warning"
+            self._draw(run, worker.looks)
+            self._ghost = ghost_of(run, worker.looks)
             self.status.value = readout.ended(run) + problem_html(unsaved)
 
     def _learn_speed(self, run: Run) -> None:
@@ -318,72 +318,49 @@ class Playground(Panel):
         if self._step_ms is not None and reference >= TINY_MS:
             self._factor = self._step_ms / reference
 
-    def _draw(self, run: Run) -> None:
-        with self._drawing:
-            chart = two_exams([run], title=LOSSES)  # a set-up is always tested
-            [axes] = chart.axes
-            planned = run.state.planned_steps or max(1, run.state.step)
-            # As long as the training is to be, so that the axis stands still.
-            axes.set_xlim(-planned / 25, planned * 1.04)
-            self.curves.value = chart._repr_png_()
-            self.headline.value = readout.headline(run)
+    # The chart, the headline and the sample
+
+    def _draw_nothing(self, planned: int) -> None:
+        """Before the first training: what there is to beat, and in how many steps."""
+        to_beat = number_to_beat(self.setup.dataset()).test_bits
+        self.curves.data = chart_data(to_beat, planned=planned)
+        self.scores.value = readout.scores(to_beat)
+
+    def _draw(self, run: Run, looks: Looks) -> None:
+        to_beat = number_to_beat(run.dataset).test_bits
+        self.curves.data = chart_data(to_beat, run, looks, self._ghost)
+        later = [bits for step, bits in looks.held_out[-1:] if step > run.last.step]
+        self.scores.value = readout.scores(to_beat, run, *later)
         self._show_sample()
 
     def _show_sample(self) -> None:
         samples = self.run.samples if self.run is not None else []
         latest = next((s for s in reversed(samples) if s["prompt"] == self.prompt.value), None)
         if latest is None:
-            self.sample.value = "What the model writes appears here at every evaluation."
+            self.sample.value = WAITING
         else:
             wrote = sample_html(latest["text"])
             self.sample.value = f"What it wrote at step {latest['step']:,}:{wrote}"
 
-    # Comparing
-
-    def _list_runs(self) -> None:
-        names = self._kept_runs.names()
-        self.kept.options = names or ["no run yet"]
-        self.pin.disabled = not names
-
-    def _pin(self) -> None:
-        if len(self._pinned) >= MAX_PINS:
-            self.comparison.value = problem_html(f"{MAX_PINS} runs are the most; unpin first.")
-            return
-        try:
-            run = evaluated(self._kept_runs.read(self.kept.value))
-            self._compare([p for p in self._pinned if p is not run] + [run])
-        except Exception as error:  # the folder may hold anything, and the panel must say it
-            self.comparison.value = problem_html(f"This run cannot be compared: {error}")
-
-    def _unpin(self) -> None:
-        self._compare([])
-
-    def _compare(self, runs: list[Run]) -> None:
-        table = readout.comparison(runs) if runs else "Nothing is pinned yet."
-        with self._drawing:
-            self.overlay.value = compared(runs)._repr_png_() if runs else b""
-        self.overlay.layout.display = "" if runs else "none"
-        self.comparison.value = table
-        self._pinned = runs
-
     def static(self) -> str:
-        """The set-up and what to expect of it."""
+        """The set-up, what to expect of it, and a recorded run to play back."""
         return (
             f"<p>The Playground, at <code>{escape(str(self.setup))}</code>. Run the notebook to "
-            f"move its controls and to train.</p>{self.readout.value}"
+            f"move its controls and to train. Without a kernel you can play back a recorded run of "
+            f"{PHASES[2].title}.</p>{playback(PHASES[2].recorded('right-sized'))}"
         )
 
 
-def _text(name: str, **layout: Any) -> ipywidgets.HTML:
-    """Text; a height that holds whatever is shown keeps what is below it from moving."""
-    html = ipywidgets.HTML(layout=ipywidgets.Layout(overflow="auto", **layout))
+def _text(name: str, live: bool = False) -> ipywidgets.HTML:
+    """A part that shows text; what changes in a `live` one is read out."""
+    html = ipywidgets.HTML()
     html.add_class(f"slm-{name}")
-    return html
+    return html.add_class("slm-live") if live else html
 
 
-def _button(label: str, style: str, tooltip: str) -> ipywidgets.Button:
-    return ipywidgets.Button(description=label, button_style=style, tooltip=tooltip)
+def _heading(text: str) -> ipywidgets.HTML:
+    return ipywidgets.HTML(f"<h3>{text}</h3>")
 
 
-def _picture(png: bytes) -> ipywidgets.Image:
-    return ipywidgets.Image(value=png, format="png", layout=ipywidgets.Layout(width="700px"))
+def _hidden(html: str) -> ipywidgets.HTML:
+    return ipywidgets.HTML(html, layout={"display": "none"})

@@ -1,17 +1,18 @@
 """A card for a guess: made before a run, laid beside its result after it."""
 
 import math
-from html import escape
 
 import ipywidgets
 
 from slmlab.engine.runs import Run
+from slmlab.show import progress
+from slmlab.show.progress import HIGHEST, LOWEST, Prediction
 from slmlab.show.runs import evaluated
 from slmlab.show.widgets import guesses
-from slmlab.show.widgets.guesses import HIGHEST, LOWEST, Prediction
-from slmlab.show.widgets.parts import LABEL, Panel, framed, paragraph, table_html
+from slmlab.show.widgets.parts import Panel, framed, live, paragraph, table_html, title_html
 from slmlab.show.widgets.reveal import Reveal, revealed
 from slmlab.show.widgets.sketch import sketch
+from slmlab.show.widgets.slider import Slider
 from slmlab.study.diagnosis import gap_band
 from slmlab.validation import shown, whole_text
 
@@ -21,9 +22,9 @@ LONGEST_TITLE = 200  # letters: a heading, not a page
 class PredictionCard(Panel):
     """Sliders for a guess of where a run ends, a sketch of what it means, a button to lock it.
 
-    A locked guess stays for the session: another card of the same title shows it again, whatever
-    its other arguments. A card that is not locked counts as it stands, and starts afresh when it
-    is made again.
+    A locked guess is kept on the disk: another card of the same title shows it again, whatever its
+    other arguments, until `start_over(title)` forgets it. A card that is not locked counts as it
+    is, and starts afresh when it is made again.
 
     Args:
         title: what the guess is about, such as "Phase 2".
@@ -61,8 +62,8 @@ class PredictionCard(Panel):
             )
         self.title = title
         guess = Prediction(gap, best_step, steps)
-        if title not in guesses.SESSION or not self._guess.locked:
-            guesses.SESSION[title] = guess
+        earlier = guesses.known_guesses().get(title)
+        guesses.SESSION[title] = earlier if earlier and earlier.locked else guess
         self._make_widgets()
         for slider in self._sliders:
             slider.observe(self._remember, "value")
@@ -96,6 +97,7 @@ class PredictionCard(Panel):
         guess.real_gap = gap if math.isfinite(gap) else math.nan
         known = math.isfinite(run.state.best_val_loss)
         guess.real_best_step = run.state.best_step if known else None
+        self._keep()
         self._show()
         return revealed(self.title, guess, run)
 
@@ -110,77 +112,77 @@ class PredictionCard(Panel):
 
     def _make_widgets(self) -> None:
         guess = self._guess
-        wide = ipywidgets.Layout(width="98%")
-        self.gap_slider = ipywidgets.FloatSlider(
+        self._steps = guess.steps
+        tenths = [n / 10 for n in range(round(10 * LOWEST), round(10 * HIGHEST) + 1)]
+        self.gap_slider = Slider(
+            options=[(f"{tenth:+.1f}", tenth) for tenth in tenths],
             value=guess.gap,
-            min=LOWEST,
-            max=HIGHEST,
-            step=0.1,
-            readout_format="+.1f",
             description="gap at the end",
-            layout=wide,
-            style=LABEL,
         )
-        # Text gets the height of its longest version, so that nothing below it moves.
-        self.meaning = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="44px"))
+        self.meaning = live()
         self.step_slider = None
         if guess.steps is not None and guess.best_step is not None:
-            self.step_slider = ipywidgets.IntSlider(
+            offered = _offered(guess.best_step, guess.steps)
+            self.step_slider = Slider(
+                options=[(f"{step:,}", step) for step in offered],
                 value=guess.best_step,
-                min=0,
-                max=guess.steps,
-                step=_stride(guess.best_step, guess.steps),
-                readout_format=",d",
                 description="best step",
-                layout=wide,
-                style=LABEL,
             )
         self._sliders = [s for s in (self.gap_slider, self.step_slider) if s is not None]
-        self.lock_button = ipywidgets.Button(description="Lock my guess")
-        self.status = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="44px"))
+        self.lock_button = ipywidgets.Button(button_style="primary")
+        # Text gets the height of its longest version, so that nothing below it moves.
+        self.status = live()
+        self.status.layout.min_height = "44px"
         self.sketch = ipywidgets.HTML(layout=ipywidgets.Layout(width="400px", max_width="100%"))
         controls = ipywidgets.VBox(
             [self.gap_slider, self.meaning, *self._sliders[1:], self.lock_button, self.status],
             layout=ipywidgets.Layout(width="430px", max_width="100%"),
         )
+        heading = f"Your guess: {self.title}"
         self.box = framed(
             "prediction",
             ipywidgets.HTML(
-                paragraph(
-                    f"<b>Your guess: {escape(self.title)}</b><br>The gap is validation − training "
-                    "loss, in nats per token."
-                )
+                title_html(heading)
+                + paragraph("The gap is validation − training loss, in nats per token.")
             ),
             ipywidgets.Box([controls, self.sketch], layout=ipywidgets.Layout(flex_flow="row wrap")),
+            label=heading,
         )
 
     def _remember(self, _: object = None) -> None:
         if self._guess.open:
-            step = self.step_slider
-            asked = (None, None) if step is None else (step.value, step.max)
-            guesses.SESSION[self.title] = Prediction(self.gap_slider.value, *asked)
+            step = None if self.step_slider is None else self.step_slider.value
+            guesses.SESSION[self.title] = Prediction(self.gap_slider.value, step, self._steps)
         self._show()
 
     def _lock(self, _: object) -> None:
         if self._guess.open:
             self._remember()
             self._guess.locked = True
+            self._keep()
         self._show()
+
+    def _keep(self) -> None:
+        if self._guess.locked:
+            progress.keep_prediction(self.title, self._guess)
 
     def _show(self) -> None:
         guess = self._guess
         for control in (*self._sliders, self.lock_button):
             control.disabled = not guess.open
-        band = gap_band(self.gap)
+        self.lock_button.description = "Locked" if guess.locked else "Lock my guess"
+        ratio = math.exp(self.gap)
         self.meaning.value = paragraph(
-            f"The band of {self.gap:+.1f} is <b>{band.name}</b>: {escape(band.meaning)}."
+            f"<b>{gap_band(self.gap).name}</b>: validation perplexity is "
+            f"{ratio:,.{0 if ratio > 10 else 1}f} × training's."
         )
         self.sketch.value = sketch(guess)
         if guess.locked:
             locked = f"gap {self.gap:+.1f}"
             if self.best_step is not None:
                 locked += f", best step {self.best_step:,}"
-            state = f"<b>Locked: {locked}.</b> It is kept until the kernel restarts."
+            state = f"<b>Locked: {locked}.</b> "
+            state += "The result is in." if guess.revealed else "Now run the cells below."
         elif guess.open:
             state = "Not locked yet. Lock your guess before you run the cells below."
         else:
@@ -188,9 +190,8 @@ class PredictionCard(Panel):
         self.status.value = paragraph(state)
 
 
-def _stride(best_step: int, steps: int) -> int:
-    """How far an arrow key moves: about a hundredth of the way, so that both ends are reached."""
-    for stride in (1000, 500, 200, 100, 50, 20, 10, 5, 2):
-        if steps >= 50 * stride and steps % stride == best_step % stride == 0:
-            return stride
-    return 1
+def _offered(best_step: int, steps: int) -> list[int]:
+    """What the slider offers: about a hundred round steps, both ends, and where it starts."""
+    scale = 10 ** max(0, len(str(steps)) - 3)
+    stride = next(n * scale for n in (1, 2, 5, 10) if steps <= 120 * n * scale)
+    return sorted({*range(0, steps, stride), best_step, steps})

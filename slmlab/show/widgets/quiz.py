@@ -1,28 +1,19 @@
 """Multiple-choice questions of a lesson, each option with its own feedback."""
 
 import json
-import re
 from functools import partial
 from html import escape
 from typing import Any, NamedTuple
 
 import ipywidgets
 
-from slmlab.show.widgets.parts import Panel, framed
+from slmlab.show import progress
+from slmlab.show.widgets.parts import Panel, framed, inline_html, live, paragraph, title_html
 from slmlab.text.files import MAX_DATA_BYTES, DataError, data_path, read_regular
 from slmlab.validation import shown
 
 LETTERS = "ABCD"
-MARKS = {True: "✓", False: "✗", None: "\u2003"}  # right, wrong, not chosen yet: about as wide
-COLOURS = {True: "#009E73", False: "#D55E00"}  # told apart by colour-blind readers as well
-# Widgets have no setting for these: buttons whose text wraps, and the mark of a chosen one.
-STYLE = f"""<style>
-.slm-quiz .widget-html-content {{ line-height: 1.45; }}
-.slm-quiz .slm-option {{ white-space: normal; text-align: left; line-height: 1.45; }}
-.slm-quiz .slm-option {{ border-left: 5px solid transparent; }}
-.slm-quiz .slm-right {{ border-left-color: {COLOURS[True]}; }}
-.slm-quiz .slm-wrong {{ border-left-color: {COLOURS[False]}; }}
-</style>"""
+MARKS = {True: "✓", False: "✗", None: ""}  # right, wrong, not chosen yet
 
 
 class Option(NamedTuple):
@@ -38,25 +29,27 @@ class Question(NamedTuple):
 
     id: str
     text: str
+    section: str  # the heading of the lesson's section that answers it
     options: tuple[Option, ...]
 
 
 class Quiz(Panel):
     """The questions of a lesson, one below the other, and how many were right at first try.
 
-    A choice is answered at once. One may go on choosing, also after the right option, to read what
-    is said about the others; the first choice counts. Made again, the panel begins anew. Where no
-    kernel is attached, the questions appear with their answers folded.
+    A choice is answered at once, below the option. One may go on choosing, also after the right
+    option, to read what is said about the others; the first choice counts, and is kept. Made again,
+    the panel begins anew. Where no kernel is attached, the questions appear with their answers
+    folded.
 
     Args:
-        lesson: the number of the lesson, such as "00".
+        lesson: the number of the lesson, such as "00", or the name of one without a number.
 
     Attributes:
         questions: the questions, in the order of the data.
         buttons: for each question, a button for each option.
-        feedback: for each question, what is said to the latest choice, as HTML; what would be said
-            to the others is there as well, hidden.
-        score: how many were answered, at the end how many right at first try, as HTML.
+        feedback: for each question, what is said to each option once it is chosen, as HTML.
+        score: how many were answered, at the end how many right at first try and what to read
+            again, as HTML.
         choices: for each question, the indices of the options chosen so far, in their order.
 
     Raises:
@@ -76,23 +69,33 @@ class Quiz(Panel):
         for number, buttons in enumerate(self.buttons):
             for index, button in enumerate(buttons):
                 button.on_click(partial(self._choose, number, index))
-        self.feedback = [ipywidgets.HTML(_feedback(question)) for question in self.questions]
-        self.score = ipywidgets.HTML()
+        self.feedback = [[live() for _ in question.options] for question in self.questions]
+        self.score = live()
         self._count()
-        parts = zip(self.questions, self.buttons, self.feedback, strict=True)
+        heading = f"Questions on {_named(lesson)}"
         self.box = framed(
             "quiz",
-            ipywidgets.HTML(STYLE, layout=ipywidgets.Layout(display="none")),
             ipywidgets.HTML(
-                f"<b>Questions on lesson {lesson}.</b> Each has one right answer. You may go on "
-                "choosing, but the first try counts."
+                f"{title_html(heading)}<p>Each has one right answer. You may go on choosing, but "
+                f"the first try counts.{self._last_time()}</p>"
             ),
-            *(
-                ipywidgets.VBox([ipywidgets.HTML(_paragraph(number, question)), *buttons, feedback])
-                for number, (question, buttons, feedback) in enumerate(parts, 1)
-            ),
+            *map(self._asked, range(len(self.questions))),
             self.score,
+            label=heading,
         )
+
+    def _asked(self, number: int) -> ipywidgets.VBox:
+        """A question with its options, each above what is said to it."""
+        text = ipywidgets.HTML(_paragraph(number + 1, self.questions[number]))
+        pairs = zip(self.buttons[number], self.feedback[number], strict=True)
+        box = ipywidgets.VBox([text.add_class("slm-name"), *(part for p in pairs for part in p)])
+        return box.add_class("slm-group")
+
+    def _last_time(self) -> str:
+        answers = progress.read().quizzes.get(self.lesson, {})
+        if not answers:
+            return ""
+        return f" Last time {sum(answers.values())} of {len(answers)} were right at first try."
 
     @property
     def right_at_first_try(self) -> int:
@@ -105,34 +108,39 @@ class Quiz(Panel):
 
     def static(self) -> str:
         """The questions with their options, and folded what is said to each option."""
-        return f"<p><b>Questions on lesson {self.lesson}</b></p>" + "".join(
+        return f"<p><b>Questions on {_named(self.lesson)}</b></p>" + "".join(
             _static(number, question) for number, question in enumerate(self.questions, 1)
         )
 
     def _choose(self, number: int, index: int, button: ipywidgets.Button) -> None:
         question = self.questions[number]
         option = question.options[index]
+        if not self.choices[number]:
+            progress.keep_answer(self.lesson, question.id, option.right)
         self.choices[number].append(index)
-        button.description = f"{LETTERS[index]} {MARKS[option.right]} {option.text}"
+        button.description = _described(LETTERS[index], option, chosen=True)
         button.add_class("slm-right" if option.right else "slm-wrong")
-        self.feedback[number].value = _feedback(question, option)
+        self.feedback[number][index].value = _feedback(option)
         self._count()
 
     def _count(self) -> None:
         total, answered = len(self.questions), sum(map(bool, self.choices))
-        said = f"{answered} of {total} answered."
-        if answered == total:
-            said = f"<b>{self.right_at_first_try} of {total} right at first try.</b>"
-            unsolved = [
-                str(number)
-                for number, (question, chosen) in enumerate(
-                    zip(self.questions, self.choices, strict=True), 1
-                )
-                if not any(question.options[index].right for index in chosen)
-            ]
-            if unsolved:
-                said += f" Right answer not yet found: {', '.join(unsolved)}."
-        self.score.value = f"<div style='padding-top:12px'>{said}</div>"
+        if answered < total:
+            self.score.value = paragraph(f"{answered} of {total} answered.")
+            return
+        pairs = list(zip(self.questions, self.choices, strict=True))
+        unsolved = [
+            str(number)
+            for number, (question, chosen) in enumerate(pairs, 1)
+            if not any(question.options[index].right for index in chosen)
+        ]
+        weak = dict.fromkeys(q.section for q, chosen in pairs if not q.options[chosen[0]].right)
+        said = f"<b>{self.right_at_first_try} of {total} right at first try.</b>"
+        if unsolved:
+            said += f" Right answer not yet found: {', '.join(unsolved)}."
+        if weak:
+            said += f"<br>Look again at {', '.join(map(_link, weak))}."
+        self.score.value = paragraph(said)
 
 
 def read_questions(lesson: str) -> tuple[Question, ...]:
@@ -154,15 +162,19 @@ def read_questions(lesson: str) -> tuple[Question, ...]:
         ) from error
 
 
-def _question(id: str, question: str, options: list[dict[str, Any]]) -> Question:
+def _named(lesson: str) -> str:
+    return f"lesson {lesson}" if lesson.isdigit() else f"the lesson “{lesson}”"
+
+
+def _question(id: str, question: str, section: str, options: list[dict[str, Any]]) -> Question:
     """A question from its JSON. Raises `ValueError` or `TypeError` for what is none."""
     found = tuple(Option(**option) for option in options)
-    texts = [id, question, *(text for option in found for text in (option.text, option.feedback))]
-    if not all(isinstance(text, str) for text in texts):
+    said = [text for option in found for text in (option.text, option.feedback)]
+    if not all(isinstance(text, str) for text in (id, question, section, *said)):
         raise TypeError("a text is missing")
     if [option.right for option in found].count(True) != 1 or len(found) > len(LETTERS):
         raise ValueError("not exactly one option is right, or there are too many")
-    return Question(id, question, found)
+    return Question(id, question, section, found)
 
 
 def _lettered(question: Question) -> list[tuple[str, Option]]:
@@ -170,42 +182,38 @@ def _lettered(question: Question) -> list[tuple[str, Option]]:
 
 
 def _button(letter: str, option: Option) -> ipywidgets.Button:
-    layout = ipywidgets.Layout(width="auto", height="auto", min_height="32px", padding="4px 10px")
-    button = ipywidgets.Button(description=f"{letter} {MARKS[None]} {option.text}", layout=layout)
-    button.add_class("slm-option")
-    return button
+    button = ipywidgets.Button(description=_described(letter, option, chosen=False))
+    return button.add_class("slm-option")
 
 
-def _inline(text: str) -> str:
-    """HTML of a text in which a backquote marks code and an asterisk emphasis."""
-    text = re.sub("`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
-    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", text)
+def _described(letter: str, option: Option, chosen: bool) -> str:
+    """What stands on a button; lines after the first begin where the tab ends."""
+    return f"{letter} {MARKS[option.right if chosen else None]}\t{option.text}"
 
 
 def _paragraph(number: int, question: Question) -> str:
-    return f"<p style='margin:10px 0 4px'><b>{number}.</b> {_inline(question.text)}</p>"
+    return f"<p class='slm-question'><b>{number}.</b> {inline_html(question.text)}</p>"
 
 
-def _feedback(question: Question, chosen: Option | None = None) -> str:
-    """What is said to the chosen option.
-
-    All that could be said lies in one place, and only one of it is visible: so the place is as
-    high as the longest needs, at any width, and nothing below it moves.
-    """
-    lines = "".join(
-        f"<div style='grid-area:1/1;border-left:5px solid {COLOURS[option.right]};"
-        f"padding:2px 12px;visibility:{'visible' if option is chosen else 'hidden'}'>"
-        f"<b>{letter} {MARKS[option.right]}</b> {_inline(option.feedback)}</div>"
-        for letter, option in _lettered(question)
+def _feedback(option: Option) -> str:
+    kind = "right" if option.right else "wrong"
+    said = "Right." if option.right else "Not this one."
+    return (
+        f"<div class='slm-feedback slm-{kind}'><b>{said}</b> {inline_html(option.feedback)}</div>"
     )
-    return f"<div style='display:grid;align-items:start'>{lines}</div>"
+
+
+def _link(section: str) -> str:
+    """A link to a section of the notebook, whose address JupyterLab makes of its heading."""
+    return f"<a href='#{escape(section.replace(' ', '-'))}'>{escape(section)}</a>"
 
 
 def _static(number: int, question: Question) -> str:
     options = _lettered(question)
     listed = "<br>".join(f"{letter}: {escape(option.text)}" for letter, option in options)
     answers = "<br>".join(
-        f"{letter} {MARKS[option.right]} {_inline(option.feedback)}" for letter, option in options
+        f"{letter} {MARKS[option.right]} {inline_html(option.feedback)}"
+        for letter, option in options
     )
     return (
         f"{_paragraph(number, question)}<p>{listed}</p>"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from slmlab.show.plots.chart import GUESS, TRAIN, VAL
-from slmlab.show.widgets.guesses import Prediction
+from slmlab.show.progress import Prediction
 
 # Nats per token: ln(50,257), the loss of a model that knows nothing, and about where training ends.
 UNTRAINED, TRAINED = 10.8, 1.5
@@ -35,33 +35,46 @@ def sketch(guess: Prediction) -> str:
     if guess.best_step is not None:
         ring, lowest = LEFT + WIDTH * best, val.max()
         parts += [
-            f"<path d='M{ring:.1f} {lowest:.1f}V{BOTTOM}' stroke='{VAL}' stroke-dasharray='2 3'/>",
-            f"<circle cx='{ring:.1f}' cy='{lowest:.1f}' r='6' fill='none' stroke='{VAL}' "
+            f"<path d='M{ring:.1f} {lowest:.1f}V{BOTTOM}' stroke='{GUESS}' "
+            "stroke-dasharray='2 3'/>",
+            f"<circle cx='{ring:.1f}' cy='{lowest:.1f}' r='6' fill='none' stroke='{GUESS}' "
             "stroke-width='2'/>",
-            _text(ring, BOTTOM + 15, f"{guess.best_step:,}", VAL),
+            _text(ring, BOTTOM + 15, f"{guess.best_step:,}", GUESS),
         ]
     return (
-        "<svg viewBox='0 0 400 236' role='img' aria-label='A sketch of the guess' "
+        f"<svg viewBox='0 0 400 236' role='img' aria-label='{_described(guess)}' "
         "style='display:block;width:100%;font:12px sans-serif;fill:currentColor'>"
         f"{''.join(parts)}</svg>"
     )
 
 
-def sketched_losses(gap: float, best: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sketched_losses(
+    gap: float, best: float, untrained: float = UNTRAINED, trained: float = TRAINED
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Curves as a guess would have them: x from 0 to 1, training and validation loss, each (121,).
 
     `best` is the x of the lowest validation loss. That and the gap at the end are the guess; the
-    rest is made up, to look like a run.
+    rest is made up, to look like a run whose training loss falls from `untrained` to `trained`.
     """
     x = np.linspace(0, 1, POINTS)
     rise = (1 - best) * np.clip(gap / 2, 0.3, 2)  # of the validation loss after its best
     learnt = min(1, 10 * best)  # 0 if step 0 is the best: nothing carried over
-    end = learnt * TRAINED + (1 - learnt) * (UNTRAINED + rise - gap)  # of the training loss
+    end = learnt * trained + (1 - learnt) * (untrained + rise - gap)  # of the training loss
     lowest = end + gap - rise
-    train = end + (UNTRAINED - end) * (1 - x) ** (6 / max(best, 0.1))
+    train = end + (untrained - end) * (1 - x) ** (6 / max(best, 0.1))
     falling = np.clip(1 - x / max(best, 1e-9), 0, 1) ** 4
     rising = np.clip((x - best) / max(1 - best, 1e-9), 0, 1) ** 1.5
-    return x, train, lowest + (UNTRAINED - lowest) * falling + rise * rising
+    return x, train, lowest + (untrained - lowest) * falling + rise * rising
+
+
+def _described(guess: Prediction) -> str:
+    """The picture in words."""
+    if guess.best_step is None:
+        return f"Sketch of your guess: at the end, the gap is {guess.gap:+.1f}."
+    return (
+        f"Sketch of your guess: the validation loss is lowest at step {guess.best_step:,} of "
+        f"{guess.steps:,}, and at the end the gap is {guess.gap:+.1f}."
+    )
 
 
 def _curve(across: np.ndarray, down: np.ndarray, colour: str) -> str:
@@ -70,4 +83,5 @@ def _curve(across: np.ndarray, down: np.ndarray, colour: str) -> str:
 
 
 def _text(x: float, y: float, text: str, colour: str = "currentColor") -> str:
-    return f"<text x='{x:.1f}' y='{y:.1f}' text-anchor='middle' fill='{colour}'>{text}</text>"
+    fill = f"color-mix(in srgb, {colour} 65%, currentColor)"  # to be read on white and on black
+    return f"<text x='{x:.1f}' y='{y:.1f}' text-anchor='middle' style='fill:{fill}'>{text}</text>"

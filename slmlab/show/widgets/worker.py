@@ -8,24 +8,27 @@ from typing import Protocol
 
 from slmlab.engine.config import Progress
 from slmlab.engine.runs import Run
+from slmlab.show.widgets.looks import Looks
 from slmlab.study.setups import Setup
 
 
 class Viewer(Protocol):
     """Who is told how a training goes. Both are called in the worker's thread."""
 
-    def on_progress(self, run: Run, now: Progress, began: str) -> None:
-        """After every step."""
+    def on_progress(self, run: Run, now: Progress, worker: "Worker") -> None:
+        """Whenever there is something new to show: at every look, exact or cheap."""
 
-    def on_end(self, run: Run | None, problem: str, began: str) -> None:
+    def on_end(self, run: Run | None, problem: str, worker: "Worker") -> None:
         """At the end; `problem` is a sentence, or empty; the run so far, if it had begun."""
 
 
 class Worker:
     """The training of one set-up. Start it with `Worker.start`.
 
-    Viewers are told when it `began`: day and time to the millisecond, such as
-    "20261231-235959-999", which no two trainings of a kernel have in common.
+    Attributes:
+        began: day and time to the millisecond, such as "20261231-235959-999", which no two
+            trainings of a kernel have in common.
+        looks: what the training looks like between its exact evaluations.
     """
 
     latest: "Worker | None" = None
@@ -33,7 +36,8 @@ class Worker:
     def __init__(self, setup: Setup, viewer: Viewer) -> None:
         self.setup = setup
         self._run: Run | None = None
-        self._began = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        self.began = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        self.looks = Looks()
         self._viewers = [viewer]
         self._all_told = False
         self._telling = threading.Lock()  # held while it is decided who is still to be told
@@ -70,6 +74,11 @@ class Worker:
         """End the training after the step at hand; what was trained is kept."""
         self._stop.set()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody has stopped it."""
+        return self._stop.is_set()
+
     def wait(self, seconds: float | None = None) -> None:
         """Until the training has ended."""
         self._thread.join(seconds)
@@ -86,7 +95,7 @@ class Worker:
         except Exception as error:  # whatever it is, the panel must say it
             problem = f"Training ended: {error}"
         for viewer in self._each_viewer():
-            viewer.on_end(self._run, problem, self._began)
+            viewer.on_end(self._run, problem, self)
 
     def _each_viewer(self) -> Iterator[Viewer]:
         """Every viewer once, those included that come while the others are told."""
@@ -101,8 +110,9 @@ class Worker:
 
     def _show(self, run: Run, now: Progress) -> None:
         self._run = run
-        for viewer in list(self._viewers):
-            viewer.on_progress(run, now, self._began)
+        if self.looks.see(run, now):
+            for viewer in list(self._viewers):
+                viewer.on_progress(run, now, self)
 
 
 @atexit.register

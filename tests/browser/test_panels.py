@@ -1,0 +1,89 @@
+"""The panels in a real browser, by keyboard."""
+
+import nbformat
+import pytest
+from playwright.sync_api import expect
+
+from browser.pages import opened, run_all
+
+pytestmark = pytest.mark.browser
+
+CELLS = (
+    "import os\nimport slmlab as lab\nfrom slmlab.exercises import lesson_00\nlab.start_over()",
+    'lab.Quiz("00")',
+    'lab.PredictionCard("Phase 2", steps=1000)',
+    "lab.Scrubber(lab.PHASES[1].recorded())",
+    'run = lab.Setup.parse("phase-1 vocabulary=right-sized max_steps=20").train(progress=False)',
+    "lab.NextTokenExplorer(run)",
+    'lab.RulingCards({1: "More text is better.", 2: "Less is more."})',
+    "del os.environ['SLMLAB_CHECKS']  # as learners have it\nlesson_00.rates(..., 288)",
+    "'a wrong answer stops nothing'",
+)
+PANELS = ("quiz", "prediction", "scrubber", "explorer", "rulings")
+
+
+@pytest.fixture(scope="module")
+def notebook(folder):
+    """The name of a notebook with a panel in each cell."""
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    nbformat.write(notebook, folder / "panels.ipynb")
+    return "panels.ipynb"
+
+
+@pytest.fixture
+def page(browser, lab, notebook, tmp_path):
+    with opened(browser, lab.format(notebook), tmp_path) as page:
+        run_all(page)
+        yield page
+
+
+def test_no_key_typed_into_a_panel_reaches_the_notebook(page):
+    for name in PANELS:
+        expect(page.locator(f".slm-{name}[role=group]")).to_have_count(1)
+    option = page.locator(".slm-quiz button").first
+    lock = page.locator(".slm-prediction button")  # whose name the second key changes
+    slider = page.get_by_role("slider", name="step", exact=True)
+    for control in (option, lock, slider):
+        control.press("Enter")  # which disables the second
+        for key in ("x", "b", "a", "d", "d", "m", "0", "0", "ArrowDown", "Enter", "Shift+Enter"):
+            page.keyboard.press(key)
+            expect(control).to_be_focused()
+    expect(lock).to_be_disabled()
+    expect(lock).to_have_css("opacity", "1")  # what is locked is to be read
+    expect(page.locator(".jp-CodeCell")).to_have_count(len(CELLS))
+    expect(page.locator(".jp-MarkdownCell")).to_have_count(0)
+
+
+def test_a_keyboard_and_a_screen_reader_find_their_way(page, axe):
+    card = page.get_by_role("group", name="Your guess: Phase 2")
+    gap = card.get_by_role("slider", name="gap at the end")
+    gap.press("ArrowRight")
+    expect(gap).to_have_attribute("aria-valuetext", "+1.1")
+    expect(card.get_by_role("status").first).to_contain_text("moderate")
+    for stop in (
+        card.get_by_role("slider", name="best step"),
+        card.get_by_role("button", name="Lock my guess"),
+    ):
+        page.keyboard.press("Tab")
+        expect(stop).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(card.get_by_role("status").last).to_contain_text("Locked: gap +1.1, best step 500.")
+
+    quiz = page.get_by_role("group", name="Questions on lesson 00")
+    question = quiz.get_by_role("group").nth(1)
+    option = question.get_by_role("button").nth(1)
+    option.press("Enter")
+    expect(question.get_by_role("status").nth(1)).to_contain_text("Not this one.")
+    expect(option).to_be_focused()
+
+    scrubber = page.get_by_role("group", name="Step by step: phase-1-gpt2-seed-0")
+    scrubber.get_by_role("slider", name="step").press("ArrowLeft")
+    expect(scrubber.get_by_role("status")).to_contain_text("At step 450")
+
+    told = page.locator(".jp-OutputArea-output [role=status]", has_text="Not yet.")
+    expect(told).to_contain_text("params_per_token is still blank")
+    for name in PANELS:
+        expect(page.locator(f".slm-{name}").get_by_role("heading").first).to_be_visible()
+        assert axe(page, f".slm-{name}") == []

@@ -1,0 +1,100 @@
+"""The learner's progress: what is kept, and that nothing is lost where the file cannot be used."""
+
+import json
+import math
+
+import pytest
+
+import slmlab as lab
+from slmlab.show import progress
+from slmlab.show.progress import Prediction, Progress
+from slmlab.show.widgets import guesses
+
+
+def test_there_is_none_at_first(progress_file):
+    assert progress.read() == Progress()
+    assert not progress_file.exists()
+
+
+def test_what_was_done_comes_back(progress_file):
+    guess = Prediction(2.4, 20, 60, locked=True, revealed=True, real_gap=3.1, real_best_step=40)
+    progress.keep_prediction("Phase 4", guess)
+    progress.keep_answer("00", "00-batch", False)
+    progress.keep_answer("00", "00-batch", True)
+    for task in ("rates", "signed_gap", "rates"):
+        progress.keep_exercise("00", task)
+    progress.keep_rulings({"3": ("no", "fails")})
+    assert progress.read() == Progress(
+        {"Phase 4": guess},
+        {"00": {"00-batch": True}},
+        {"00": ["rates", "signed_gap"]},
+        {"3": ("no", "fails")},
+    )
+
+
+def test_a_guess_without_a_result_is_valid_json(progress_file):
+    progress.keep_prediction("Phase 2", Prediction(1.0, locked=True))
+    assert "NaN" not in progress_file.read_text()
+    assert math.isnan(progress.read().predictions["Phase 2"].real_gap)
+
+
+def test_one_guess_or_everything_can_be_forgotten():
+    for title in ("a", "b"):
+        card = lab.PredictionCard(title)
+        card.lock_button.click()
+    progress.keep_exercise("00", "rates")
+    lab.start_over("a")
+    assert list(progress.read().predictions) == ["b"]
+    assert not lab.PredictionCard("a").locked
+    lab.start_over()
+    assert progress.read() == Progress()
+    assert guesses.SESSION == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        "\u2603",
+        '{"predictions": {"a": {}}, "quizzes": {}, "exercises": {}, "rulings": {}}',
+        '{"predictions": {}, "quizzes": {"00": {"q": 1}}, "exercises": {}, "rulings": {}}',
+        '{"predictions": {}, "quizzes": {}, "exercises": {"00": [1]}, "rulings": {}}',
+        '{"predictions": {}, "quizzes": {}, "exercises": {}, "rulings": {"1": ["no"]}}',
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_file_is_set_aside(progress_file, content):
+    progress_file.write_text(content, "utf-8")
+    with pytest.warns(UserWarning, match=r"was damaged; it is now in progress-damaged-1\.json"):
+        progress.keep_exercise("00", "rates")
+    assert progress.read().exercises == {"00": ["rates"]}
+    assert progress_file.with_name("progress-damaged-1.json").read_text("utf-8") == content
+
+
+def test_every_damaged_file_has_a_name_of_its_own(progress_file):
+    for number in (1, 2):
+        progress_file.write_text(str(number))
+        with pytest.warns(UserWarning, match="damaged"):
+            progress.read()
+        assert progress_file.with_name(f"progress-damaged-{number}.json").read_text() == f"{number}"
+
+
+def test_where_nothing_can_be_written_a_card_still_works(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SLMLAB_PROGRESS", str(tmp_path / "file" / "progress.json"))
+    with pytest.warns(UserWarning, match="cannot be read"):
+        card = lab.PredictionCard("Phase 2")
+    with pytest.warns(UserWarning, match="is not kept"):
+        card.lock_button.click()
+    assert card.locked
+
+
+def test_it_is_in_the_home_folder_unless_said_otherwise(tmp_path, monkeypatch):
+    monkeypatch.delenv("SLMLAB_PROGRESS")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    progress.keep_answer("00", "q", True)
+    kept = json.loads((tmp_path / ".slmlab" / "progress.json").read_bytes())
+    assert kept["quizzes"] == {"00": {"q": True}}
