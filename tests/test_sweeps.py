@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import fields, replace
@@ -355,6 +356,8 @@ def test_no_scheduler_at_an_address_is_told_in_a_sentence(monkeypatch, tmp_path,
     assert main(["record", "grid", "--folder", str(tmp_path), *arguments]) == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith(f"There is no Dask scheduler at '{address}' (")
+    # No client that did not start is left behind: its end would hold up the next one's beginning.
+    assert "IO loop" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_a_cluster_without_workers_is_told_in_a_sentence(monkeypatch):

@@ -1,5 +1,6 @@
 """Where the cells of a sweep can run: in this process, in others, on a Dask or Ray cluster."""
 
+import asyncio
 import math
 import signal
 import threading
@@ -203,12 +204,20 @@ def _dask_client(distributed: ModuleType, stack: ExitStack, workers: Workers) ->
             )
         return stack.enter_context(distributed.Client(stack.enter_context(cluster)))
     try:
+        # A client that cannot start is not closed, and Dask's next one may wait for it in vain.
+        with ThreadPoolExecutor(1) as executor:
+            executor.submit(asyncio.run, _connect(distributed, address)).result()
         return stack.enter_context(distributed.Client(address, timeout=CONNECT_SECONDS))
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(
             f"There is no Dask scheduler at {shown(address)} ({error}); start one with "
             "`dask scheduler`, or leave the address away to use this machine."
         ) from error
+
+
+async def _connect(distributed: ModuleType, address: str) -> None:
+    connection = await distributed.comm.connect(address, timeout=CONNECT_SECONDS)
+    await connection.close()
 
 
 @contextmanager
