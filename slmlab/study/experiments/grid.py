@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MEASURED = ("step", "epochs", "params", "val_bits", "gap")  # at each look
 NEAR = 0.05  # bits per byte: sizes this close to the best one count as near it
-RISE = 0.1  # above the lowest loss (nats per token): two such looks in a row end a run
+RISE = 0.1  # nats per token above its lowest: two such looks in a row end a run
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,16 @@ class Grid(Experiment):
 GRID = Grid()
 
 
-def has_turned(rows: Rows, loss: str = "val_loss") -> bool:
+def has_turned(rows: Rows, loss: str = "val_loss", rise: float = RISE) -> bool:
     """Whether a held-out loss has left its minimum behind, so that a run can end.
 
-    The last two looks are both more than `RISE` above the lowest, in the unit of the column `loss`,
+    The last two looks are both more than `rise` above the lowest, in the unit of the column `loss`,
     and the last came after at least twice the steps of the lowest. A second descent after that
     would not be seen.
     """
     lowest = min(rows, key=lambda row: row[loss])
     late = rows[-1]["step"] >= 2 * max(1, lowest["step"])
-    return late and all(row[loss] > lowest[loss] + RISE for row in rows[-2:])
+    return late and all(row[loss] > lowest[loss] + rise for row in rows[-2:])
 
 
 def read_grid() -> "pd.DataFrame":
