@@ -35,10 +35,10 @@ TINY_GRID = replace(
 
 
 class FewSuspects(Suspects):
-    """The first, the fifth and the last of the nine."""
+    """Rows without a token, no mask, and windows dealt at random."""
 
     def cells(self):
-        return super().cells()[::4]
+        return super().cells()[1::2]
 
 
 TINY_SUSPECTS = FewSuspects(

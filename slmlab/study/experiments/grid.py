@@ -121,13 +121,14 @@ def read_grid() -> "pd.DataFrame":
     return table
 
 
-def best_looks(table: "pd.DataFrame") -> "pd.DataFrame":
+def best_looks(table: "pd.DataFrame", experiment: Experiment = GRID) -> "pd.DataFrame":
     """One row for each run of the grid: the look at which its held-out loss was lowest.
 
-    It has all columns of that look. `censored` says if it was the run's first after the start or
-    its last, so that the true minimum may lie beyond.
+    Or of another experiment with the same measures. It has all columns of that look. `censored`
+    says if it was the run's first after the start or its last, so that the true minimum may lie
+    beyond.
     """
-    keys = list(GRID.keys)
+    keys = list(experiment.keys)
     table_with("The table", table, [*keys, *MEASURED])
     best = table.loc[table.groupby(keys)["val_bits"].idxmin()].set_index(keys)
     looks = table[table["step"] > 0].groupby(keys)["step"]

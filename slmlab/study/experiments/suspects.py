@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,12 +24,18 @@ from slmlab.study.setups import Excerpt, Setup, Shape, largest_text
 from slmlab.text.corpus import load_corpus, load_held_out
 from slmlab.text.dataset import Dataset
 from slmlab.text.tokenizer import Tokenizer, tokenizer_for
+from slmlab.validation import real_number, table_with
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NONE, PADDED, PUBLISHED = "no fault", "32,000 rows", "32,000 rows, published size"
 MASK, LABELS, WINDOWS = "no mask", "unshifted labels", "windows dealt at random"
+EXAMS = {
+    "held_out_loss": "held-out scripts",
+    "leaked_loss": "end of the training text",
+    "windows_loss": "windows set aside",
+}
 LEAKED_TOKENS = 1_000  # at the end of the training text
 DEALT_WINDOWS = 64  # of those set aside, as many as are looked at
 
@@ -152,24 +159,27 @@ class Suspects(Experiment):
         kind = UnshiftedGPT if suspect == LABELS else GPT
         return kind(self.config(suspect), seed, attention=attention)
 
+    def training(self, cell: Cell) -> TrainConfig:
+        """How a suspect is trained: all alike, but for the seed."""
+        training = self.base.training
+        return replace(training, seed=cell["seed"], eval_interval=training.max_steps)
+
     def run_cell(self, cell: Cell) -> Rows:
         """Train one suspect; its rows hold what its own evaluation reports."""
         dataset, model = self.dataset(**cell), self.model(**cell)
-        training = self.base.training
-        config = replace(training, seed=cell["seed"], eval_interval=training.max_steps)
         rows = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VocabularyWarning)  # the mismatch is on purpose
-            for now in fit(model, dataset, config):
+            for now in fit(model, dataset, self.training(cell)):
                 if now.step in self.looks:
                     facts = {"params": model.n_params, "step": now.step, "epochs": now.epochs}
-                    facts |= _reported(model, dataset) | {"seconds": now.seconds}
-                    rows.append(cell | facts | {"repetition": math.nan, "sample": ""})
+                    facts |= reported(model, dataset) | {"repetition": math.nan}
+                    rows.append(cell | facts | {"seconds": now.seconds, "sample": ""})
         rows[-1] |= _written(model, dataset)
         return rows
 
 
-def _reported(model: GPT, dataset: Dataset) -> dict[str, float]:
+def reported(model: GPT, dataset: Dataset) -> dict[str, float]:
     """The losses (nats per token) and the accuracy that a set-up reports, by its own labels."""
     kept, aside = torch.arange(len(dataset.train) - model.config.block_size), torch.arange(0)
     if isinstance(dataset, DealtWindows):
@@ -216,3 +226,25 @@ SUSPECTS = Suspects()
 def read_suspects() -> "pd.DataFrame":
     """Every look at every suspect: losses in nats per token, as its own evaluation reports them."""
     return read_table(SUSPECTS)
+
+
+def reported_perplexities(table: "pd.DataFrame", train_loss: float | None = None) -> "pd.DataFrame":
+    """The perplexity that each model reports on each text it could be validated with, a row each.
+
+    `table` is what `read_suspects` gives. The models are taken at their last look or, to compare
+    them at like training losses, at the first whose training loss (nats per token) is at most
+    `train_loss`; one that never gets there has no row. Columns: `suspect`, `seed`, `step`,
+    `train_loss`, `text` and `perplexity`.
+    """
+    columns = ["suspect", "seed", "step", "train_loss", *EXAMS]
+    table_with("The table", table, columns, "what lab.read_suspects() returns")
+    models = table.sort_values("step").groupby(["suspect", "seed"], sort=False)
+    looks = models.tail(1)
+    if train_loss is not None:
+        low = table["train_loss"] <= real_number("train_loss", train_loss)
+        looks = table[low].sort_values("step").groupby(["suspect", "seed"], sort=False).head(1)
+    named = looks.rename(columns=EXAMS)
+    keys = ["suspect", "seed", "step", "train_loss"]
+    long = named.melt(keys, list(EXAMS.values()), "text", "perplexity").dropna()
+    long["perplexity"] = np.exp(long["perplexity"])
+    return long.reset_index(drop=True)
