@@ -48,10 +48,10 @@ class Vocabularies(Experiment):
     } | COLUMNS
     base: Setup = GRID.setup(96, 3e-4, 23_000, 0)
     sweeps: tuple[Sweep, ...] = (
-        (("bpe-512",), 192, (1e-4,), 3),
         (("gpt2", *SMALLER), 96, (3e-4,), 3),
         (("gpt2", *SMALLER), 96, (1e-3,), 1),
         (("right-sized", "bpe-512"), 96, (1e-4,), 1),
+        (("bpe-512",), 192, (1e-4,), 3),
     )
     first_look: int = 5
 
