@@ -9,7 +9,7 @@ then the one whose second has. The 256 bytes come first, in the order of `BYTES`
 
 from collections import Counter
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from itertools import pairwise
 
 from tokenizers import Regex, pre_tokenizers
@@ -94,7 +94,7 @@ def encode(text: str, ids: Mapping[bytes, int], pattern: str = SHORT_WORDS) -> l
     `ids` has every token's id, in the order in which they were learnt; see `ids_of`.
     """
 
-    @lru_cache(maxsize=None)
+    @cache
     def encoded(word: str) -> list[int]:
         tokens = spelled(word)
         while learnt := [pair for pair in pairwise(tokens) if pair[0] + pair[1] in ids]:
