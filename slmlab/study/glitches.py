@@ -48,8 +48,8 @@ def unused_rows(tokenizer: Tokenizer, rows: int) -> Tensor:
 def glitch_table(run: Run) -> "pd.DataFrame":
     """How well each indicator tells the rows that were never seen from those that were.
 
-    One row an indicator. An indicator flags a row that looks at least as untrained as the median of
-    the rows that no text can train (`unused_rows`), which are left out of all counts.
+    One row an indicator. It flags a row that looks as untrained as any of the rows that no text can
+    train (`unused_rows`), which are left out of all counts.
 
     - `auc`: how often a row never seen looks less trained than one that was seen; 0.5 is chance.
     - `average_precision`: of the rows never seen, as a ranking; chance is their share.
@@ -74,7 +74,7 @@ def glitch_table(run: Run) -> "pd.DataFrame":
     every = [0.5, share, len(unseen), share, 1.0, int((~unseen).sum())]
     table = {"flag every row": dict(zip(SCORES, every, strict=True))}
     for name, scores in indicators(run, unused):
-        table[name] = _scored(scores[~unused], float(scores[unused].median()), unseen)
+        table[name] = _scored(scores[~unused], float(scores[unused].min()), unseen)
     counts = {"flagged": int, "seen_flagged": int}
     return pd.DataFrame(table).T.rename_axis("indicator").astype(counts)
 
