@@ -70,6 +70,7 @@ __all__ = [
     "Run",
     "Scrubber",
     "Setup",
+    "TokenExplorer",
     "TrainConfig",
     "TrainState",
     "advice",
@@ -151,6 +152,7 @@ _LATER = {
     "Quiz": "slmlab.show.widgets",
     "Scrubber": "slmlab.show.widgets",
     "RulingCards": "slmlab.show.widgets",
+    "TokenExplorer": "slmlab.show.widgets",
     "calibration": "slmlab.show.widgets",
     "predictions": "slmlab.show.widgets",
     "start_over": "slmlab.show.widgets",
@@ -176,8 +178,12 @@ _LATER = {
     "read_text": "slmlab.text.own_text",
     "recommend": "slmlab.study.recommendation",
 }
-# Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05.
+# Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05,
+# and what lesson 06 takes apart.
 _MODULES = {
+    "byte_counts": "slmlab.study.byte_counts",
+    "byte_pairs": "slmlab.text.byte_pairs",
+    "glitches": "slmlab.study.glitches",
     "plots": "slmlab.show.plots",
     "statistics": "slmlab.study.statistics",
     "verdict": "slmlab.study.verdict",
