@@ -134,6 +134,7 @@ __all__ = [
     "token_losses",
     "train",
     "train_bpe",
+    "vocabulary_table",
     "write_atomically",
 ]
 
@@ -171,6 +172,7 @@ _LATER = {
     "size_table": "slmlab.study.experiments.grid",
     "read_text": "slmlab.text.own_text",
     "recommend": "slmlab.study.recommendation",
+    "vocabulary_table": "slmlab.study.vocabulary",
 }
 # Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05.
 _MODULES = {
