@@ -79,12 +79,14 @@ __all__ = [
     "bits_per_byte",
     "calibration",
     "choose_ngram",
+    "choose_vocabulary",
     "class_board",
     "copy_rate",
     "corpus_dataset",
     "data_path",
     "decision_table",
     "early_stop",
+    "example_setups",
     "explain_samples",
     "families",
     "fit",
@@ -120,6 +122,7 @@ __all__ = [
     "read_text",
     "read_vocabularies",
     "recommend",
+    "recommend_for_text",
     "recorded",
     "report",
     "reported_perplexities",
@@ -137,6 +140,7 @@ __all__ = [
     "token_losses",
     "train",
     "train_bpe",
+    "vocabulary_table",
     "write_atomically",
 ]
 
@@ -176,7 +180,11 @@ _LATER = {
     "reported_perplexities": "slmlab.study.experiments.suspects",
     "size_table": "slmlab.study.experiments.grid",
     "read_text": "slmlab.text.own_text",
+    "example_setups": "slmlab.study.recommendation",
     "recommend": "slmlab.study.recommendation",
+    "recommend_for_text": "slmlab.study.recommendation",
+    "choose_vocabulary": "slmlab.study.vocabulary",
+    "vocabulary_table": "slmlab.study.vocabulary",
 }
 # Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05,
 # and what lesson 06 takes apart.

@@ -1,0 +1,70 @@
+"""Vocabularies compared by counting, and the choice of one."""
+
+import math
+
+import pytest
+
+import slmlab as lab
+from slmlab.study.vocabulary import VOCABULARIES
+from slmlab.text.dataset import Dataset, encoded
+from slmlab.text.tokenizer import tokenizer_for
+
+
+@pytest.fixture(scope="module")
+def table(corpus):
+    return lab.vocabulary_table(corpus.text, lab.load_held_out().text)
+
+
+def test_a_table_has_a_row_for_each_vocabulary_that_is_another(table):
+    assert set(VOCABULARIES) - set(table.index) == {"bpe-4000", "bpe-8000"}
+    assert table.loc["bpe-2000", "n_vocab"] < 2000  # there are no more pairs
+    assert table.loc["gpt2", "n_vocab"] == 50_257
+    assert table.index.name == "vocabulary"
+
+
+def test_tokens_and_their_bytes_are_those_of_the_exam_text(table):
+    n_bytes = len(lab.load_held_out().text.encode())
+    assert table.loc["bpe-256", "tokens"] == n_bytes
+    assert (table["tokens"] * table["bytes_per_token"]).to_numpy() == pytest.approx(n_bytes)
+
+
+def test_five_grams_of_a_table_are_the_numbers_to_beat(table, corpus):
+    tokenizer = tokenizer_for(corpus.text, "bpe-512")
+    exam = lab.load_held_out().text
+    data = Dataset(encoded(corpus.text, tokenizer), encoded(exam, tokenizer), tokenizer)
+    assert table.loc["bpe-512", "five_gram"] == pytest.approx(lab.number_to_beat(data).val_bits)
+
+
+def test_the_bits_are_those_of_every_byte_but_the_first():
+    table = lab.vocabulary_table("abababab" * 10, "abab", ["bpe-256"])
+    tokenizer = tokenizer_for("abababab" * 10, "bpe-256")
+    model = lab.NGram(lab.NGramConfig(256), encoded("abababab" * 10, tokenizer))
+    ids = tokenizer.encode("abab")
+    bits = sum(-math.log2(model.probability(ids[:i], ids[i])) for i in range(1, 4))
+    assert table.loc["bpe-256", "five_gram"] == pytest.approx(bits / 3)
+
+
+def test_a_vocabulary_trained_on_the_text_reads_new_text_better_than_a_right_sized_one(table):
+    trained = table.loc[["bpe-400", "bpe-512", "bpe-1000"]]
+    for name in ("five_gram", "sixteen_gram"):
+        assert trained[name].max() < table.loc["right-sized", name] - 0.4
+
+
+def test_a_five_gram_flatters_long_tokens_and_a_sixteen_gram_does_not(table):
+    assert table.loc["bpe-256", "five_gram"] > table.loc["gpt2", "five_gram"] + 0.1
+    assert table.loc["bpe-256", "sixteen_gram"] < table.loc["gpt2", "sixteen_gram"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("", "exam"), "The text is empty"),
+        (("text", ""), "The text is empty"),
+        (("text", "x", ["bpe-256"]), "at least 2 tokens"),
+        (("text", "exam", ["words"]), "vocabulary is 'words'"),
+        (("text", "exam", 3), "vocabularies is 3"),
+    ],
+)
+def test_what_is_no_text_or_vocabulary_gets_a_sentence(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        lab.vocabulary_table(*arguments)
