@@ -1,5 +1,6 @@
 """The grid: model size × learning rate × amount of text, and how long to train each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, ClassVar
@@ -9,7 +10,7 @@ from slmlab.study.experiments.evaluations import COLUMNS, observed
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows, log_spaced
 from slmlab.study.experiments.tables import read_table
 from slmlab.study.setups import Excerpt, Setup, Shape
-from slmlab.validation import table_with
+from slmlab.validation import listed, table_with
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,14 +122,14 @@ def read_grid() -> "pd.DataFrame":
     return table
 
 
-def best_looks(table: "pd.DataFrame", experiment: Experiment = GRID) -> "pd.DataFrame":
+def best_looks(table: "pd.DataFrame", by: Sequence[str] = GRID.keys) -> "pd.DataFrame":
     """One row for each run of the grid: the look at which its held-out loss was lowest.
 
-    Or of another experiment with the same measures. It has all columns of that look. `censored`
-    says if it was the run's first after the start or its last, so that the true minimum may lie
-    beyond.
+    Runs of another experiment are told apart `by` other columns. A row has all columns of that
+    look. `censored` says if it was the run's first after the start or its last, so that the true
+    minimum may lie beyond.
     """
-    keys = list(experiment.keys)
+    keys = listed("by", by, "names of columns")
     table_with("The table", table, [*keys, *MEASURED])
     best = table.loc[table.groupby(keys)["val_bits"].idxmin()].set_index(keys)
     looks = table[table["step"] > 0].groupby(keys)["step"]
