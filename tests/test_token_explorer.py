@@ -124,7 +124,7 @@ def test_text_is_not_taken_for_html(vocabularies, text):
 def test_a_long_text_is_cut_and_says_so(explorer):
     explorer.text.value = "word " * 1_000
     assert f"Only the first {LONGEST:,} characters are shown" in explorer.status.value
-    assert b"".join(token for _, token, *_ in views(explorer)["bytes"]) == b"word " * 400
+    assert b"".join(token for _, token, *_ in views(explorer)["bytes"]) == b"word " * 200
     explorer.text.value = "word"
     assert "Only the first" not in explorer.status.value
 
@@ -147,7 +147,12 @@ def test_the_keyboard_reaches_what_scrolls_and_each_part_has_a_name(explorer):
 
 @pytest.mark.parametrize(
     ("vocabularies", "words"),
-    [({}, "no vocabularies"), ([], "vocabularies is"), ({"a": "gpt2"}, r"vocabularies\['a'\] is")],
+    [
+        ({}, "no vocabularies"),
+        ([], "vocabularies is"),
+        ({"a": "gpt2"}, r"vocabularies\['a'\] is"),
+        ({5: lab.train_bpe("a", 256)}, "name of a vocabulary is"),
+    ],
 )
 def test_what_is_no_vocabulary_gets_a_sentence(vocabularies, words):
     with pytest.raises(ValueError, match=words):

@@ -91,6 +91,9 @@ def indicators(run: Run, unused: Tensor) -> Iterator[tuple[str, Tensor]]:
 def movement(run: Run) -> "pd.DataFrame":
     """How far the rows moved in training: those that were seen, and those that never were.
 
+    The head shares the matrix, so every step pushes the rows of all tokens that are not the next
+    one. Rows that are never the next one only know this push, and it is much the same for them all.
+
     `norm_before` and `norm_after` are mean lengths of a row, `moved` the mean length of its way,
     `decay_alone` what weight decay alone would have taken of it. `common` is the share of the way
     (squared) that is the same for all rows of the group. `probability` is what the group's tokens

@@ -21,7 +21,7 @@ from slmlab.text.examples import EXAMPLES
 from slmlab.text.tokenizer import Tokenizer, tokenizer_for
 from slmlab.validation import instance, whole_text
 
-LONGEST = 2_000  # characters; in single bytes up to 8,000 spans
+LONGEST = 1_000  # characters: all is drawn anew at each key, up to 4,000 single bytes
 # Neighbours differ in colour, and a line parts them, so that colour is not all that tells.
 COLOURS = ("#cfe6f5", "#fde6c4", "#cdeedd", "#f6d9e8")
 AS_IN = '{"GPT-2": lab.gpt2_tokenizer()}'
@@ -45,14 +45,14 @@ class TokenExplorer(Panel):
         vocabularies: tokenizers by the names to show; those of `VOCABULARIES` by default.
 
     Attributes:
-        text: the field for the text; more than 2,000 characters are cut.
+        text: the field for the text; more than 1,000 characters are cut.
         examples: buttons by name, each of which puts a text into the field.
         cost: tokens and bytes per token of every vocabulary, as HTML.
         views: the coloured tokens of every vocabulary, as HTML.
         status: the cost as a sentence, or what is wrong, as HTML.
 
     Raises:
-        ValueError: for something else than text, or no tokenizers.
+        ValueError: for something else than text, or than tokenizers by name.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class TokenExplorer(Panel):
         if not self.vocabularies:
             raise ValueError(f"There are no vocabularies; give some, such as {AS_IN}.")
         for name, tokenizer in self.vocabularies.items():
+            whole_text("The name of a vocabulary", name)
             instance(f"vocabularies[{name!r}]", tokenizer, Tokenizer)
         self.text = ipywidgets.Textarea(
             text, description="text", rows=5, layout=FULL, style={"description_width": "auto"}
