@@ -124,6 +124,7 @@ __all__ = [
     "recommend",
     "recommend_for_text",
     "recorded",
+    "remedies_table",
     "report",
     "reported_perplexities",
     "right_size",
@@ -184,6 +185,7 @@ _LATER = {
     "recommend": "slmlab.study.recommendation",
     "recommend_for_text": "slmlab.study.recommendation",
     "choose_vocabulary": "slmlab.study.vocabulary",
+    "remedies_table": "slmlab.study.remedies",
     "vocabulary_table": "slmlab.study.vocabulary",
 }
 # Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05,

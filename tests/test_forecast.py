@@ -111,7 +111,7 @@ def test_warnings_are_in_words():
     )
     text = " ".join(ahead.warnings)
     for words in (
-        "right-size it",
+        "A right-sized vocabulary gives the same tokens",
         "parameters for each training token",
         "This trains for 3,000 steps",
     ):

@@ -5,7 +5,8 @@ import math
 import pytest
 
 import slmlab as lab
-from slmlab.study.vocabulary import VOCABULARIES
+from slmlab.study.experiments.grid import NEAR
+from slmlab.study.vocabulary import MOST_READ, VOCABULARIES, _reasons, _stretches
 from slmlab.text.dataset import Dataset, encoded
 from slmlab.text.tokenizer import tokenizer_for
 
@@ -68,3 +69,50 @@ def test_a_five_gram_flatters_long_tokens_and_a_sixteen_gram_does_not(table):
 def test_what_is_no_text_or_vocabulary_gets_a_sentence(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         lab.vocabulary_table(*arguments)
+
+
+def said(choice):
+    return " ".join(choice.reasons)
+
+
+def test_the_largest_trained_vocabulary_near_the_best_is_chosen(corpus, table):
+    choice = lab.choose_vocabulary(corpus.text, lab.load_held_out().text)
+    assert choice.table.equals(table)
+    trained = table.drop(["right-sized", "gpt2"])
+    bits = trained["sixteen_gram"]
+    near = trained[bits <= bits.min() + NEAR]
+    assert choice.vocabulary == near["n_vocab"].idxmax()
+    assert bits.idxmin() in said(choice) and "bytes on average" in said(choice)
+    assert f"{table.loc['right-sized', 'sixteen_gram']:.2f}" in said(choice)
+    for other in ("were counted", "fifth", "smallest there is", "larger one"):
+        assert other not in said(choice)
+
+
+def test_a_short_text_is_cut_in_five_and_gets_bytes(corpus):
+    """In the last lines alone, a header that every script has would decide."""
+    choice = lab.choose_vocabulary(corpus.text[:900], corpus.text[900:1_000])
+    assert choice.vocabulary == "bpe-256"
+    assert "smallest there is: its tokens are single bytes" in said(choice)
+    assert "only 100 bytes" in said(choice)
+    assert choice.table[["n_vocab", "tokens"]].dtypes.eq("int64").all()
+
+
+def test_of_a_long_text_stretches_are_read(corpus):
+    text = corpus.text * 5
+    choice = lab.choose_vocabulary(text, lab.load_held_out().text)
+    assert "Only 200,000 bytes of the training text were counted" in said(choice)
+    read = _stretches(text)
+    assert len(read.encode()) == pytest.approx(MOST_READ, rel=0.01)
+    assert read[-1_000:] in text and read.startswith(text[:1_000])
+    assert _stretches(corpus.text) == corpus.text
+
+
+@pytest.mark.parametrize(
+    ("n_vocab", "sentence"),
+    [(512, "a larger one may do as well"), (450, "the text has no more pairs to merge")],
+)
+def test_a_choice_at_the_end_of_the_ladder_says_so(table, n_vocab, sentence):
+    short = table.loc[["bpe-400", "bpe-512", "right-sized", "gpt2"]].copy()
+    short.loc["bpe-512", "n_vocab"] = n_vocab
+    assert sentence in " ".join(_reasons(short, "bpe-512", 2))
+    assert sentence not in " ".join(_reasons(short, "bpe-400", 2))
