@@ -185,13 +185,16 @@ def test_vocabulary_scores():
             "val_bits": [2.0, 1.9, 2.2],
         }
     )
-    counted = pd.DataFrame({"bits": [1.5]}, index=["bpe-300"])
+    names = ["bpe-256", "bpe-300", "gpt2"]
+    counted = pd.DataFrame({"five_gram": [9, 1.5, 2], "sixteen_gram": [9, 1, 1.25]}, index=names)
     chart = plots.vocabulary_scores(runs, counted)
     [axes] = chart.axes
     assert ticks(axes.yaxis) == ["bpe-300 (300)", "gpt2 (50,257)"]
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
-    assert drawn == [([2.0, 2.2], [0, 0]), ([1.5], [0]), ([1.9], [1])]
-    assert "bpe-300: GPT 2.10, 5-gram 1.50 and gpt2: GPT 1.90" in chart.description
+    assert drawn[:2] == [([2.0, 2.2], [0, 0]), ([1.9], [1])]
+    assert drawn[2:] == [([1.5, 2.0], [0, 1]), ([1.0, 1.25], [0, 1])]
+    assert legend(axes) == ["GPT, one seed", "5-gram", "16-gram"]
+    assert "bpe-300: GPT 2.10, 5-gram 1.50, 16-gram 1.00; gpt2: GPT 1.90" in chart.description
     assert is_a_picture(chart)
 
 
