@@ -5,7 +5,6 @@ import pandas as pd
 from slmlab.show.plots.chart import BITS, MUTED, VAL, Chart, finished
 from slmlab.validation import table_with
 
-
 MARKS = {"five_gram": ("D", "5-gram"), "sixteen_gram": ("s", "16-gram")}  # of what counts
 
 
