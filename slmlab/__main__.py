@@ -173,7 +173,7 @@ def _run(options: argparse.Namespace) -> int:
         check_target(options.out)  # not after an hour of training
     if options.text is None:
         dataset = setup.dataset(tested=setup.data.vocabulary != "gpt2")
-        prompts = PROMPTS
+        prompts: tuple[str, ...] = PROMPTS
     else:
         own = read_text(options.text)
         dataset, prompts = own.dataset(setup.data.vocabulary), own.prompts()

@@ -17,9 +17,10 @@ def remedies_table() -> "pd.DataFrame":
     Index: `train_tokens` and `remedy`. A recipe is compared with the plain runs of its text. The
     published rule calls 10 million parameters "tiny" and asks for smaller models; the row for size
     compares the widest model of the grid, 5.8 million, with the best of those that were run with
-    every seed. Every model is taken at its best step, as early stopping would. Columns: `params`; `seeds` that both were run with; `change`, the mean difference over these of
-    each run's lowest bits per byte on the held-out scripts, and its range, `least` to `most`; and
-    `spread`, the range over seeds of the plain model's own lowest scores.
+    every seed. Every model is taken at its best step, as early stopping would. Columns: `params`;
+    `seeds` that both were run with; `change`, the mean difference over these of each run's lowest
+    bits per byte on the held-out scripts, and its range, `least` to `most`; and `spread`, the range
+    over seeds of the plain model's own lowest scores.
     """
     import pandas as pd
 
