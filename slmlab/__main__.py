@@ -143,7 +143,7 @@ def _ladder(_: argparse.Namespace) -> int:
     _say(
         "\nparameters: of counting, the counts it keeps; seconds: of training, on a shared machine"
         "\nbits per byte: of the final scripts, mean of the seeds"
-        "\nvs …: difference in bits per byte and its 95 % interval; below 0 the rung is better\n"
+        "\nvs …: difference in bits per byte and its 95% interval; below 0 the rung is better\n"
     )
     _say(ladder_words(table))
     return 0

@@ -8,6 +8,7 @@ import pytest
 
 import slmlab as lab
 from slmlab.show.harmless import in_markdown, in_spreadsheet
+from slmlab.show.widgets import readout
 from slmlab.text.own_text import read_text
 
 
@@ -52,6 +53,13 @@ def test_a_card_states_what_the_run_found(run, own, card):
         "60 steps (finished)",
     ):
         assert words in card, words
+
+
+def test_a_run_that_used_up_its_time_is_not_called_finished(run, own):
+    timed = replace(run, config=replace(run.config, max_steps=None, seconds=9))
+    assert "60 steps (out of time)" in lab.model_card(timed, own, title="", purpose="")
+    assert readout.ended(timed).startswith("Out of time at step 60, after ")
+    assert readout.ended(run).startswith("Done: 60 steps in ")
 
 
 def test_the_card_leads_with_a_score_on_a_text_that_chose_nothing(run, card):

@@ -226,8 +226,8 @@ def test_the_readme_of_the_final_scripts_has_their_figures(corpus):
     pairs = lab.similar_pairs(corpus, held_out, final)
     names = {d.name for d in final.documents}
     most = pairs[pairs["name"].isin(names) | pairs["other"].isin(names)]["jaccard"].max()
-    assert f"| final scripts | {final.overlap(corpus):.0%} |".replace("%", " %") in readme
-    assert f"| held-out scripts | {held_out.overlap(corpus):.0%} |".replace("%", " %") in readme
+    assert f"| final scripts | {final.overlap(corpus):.0%} |" in readme
+    assert f"| held-out scripts | {held_out.overlap(corpus):.0%} |" in readme
     assert f"a Jaccard of {most:.2f}, and families begin above {FAMILY}" in readme
     assert f"{len(gpt2_tokenizer().encode(final.text)):,} GPT-2 tokens" in readme
 
@@ -238,14 +238,14 @@ def test_the_readmes_of_corpus_and_held_out_scripts_have_their_figures(corpus):
     counts = Counter(ngrams(ids, 8))
     again = sum(n for n in counts.values() if n > 1) / counts.total()
     readme = data_path("corpus", "README.md").read_text("utf-8")
-    assert f"{100 * again:.0f} % of the whole corpus's 8-token sequences" in readme
+    assert f"{100 * again:.0f}% of the whole corpus's 8-token sequences" in readme
     held_out = lab.load_held_out()
     tokenizer = lab.PHASES[4].dataset("right-sized").tokenizer
     ids, theirs = (torch.tensor(tokenizer.encode(c.text)) for c in (corpus, held_out))
     readme = data_path("held_out", "README.md").read_text("utf-8")
     assert f"into {len(theirs):,} tokens" in readme
     assert f"GPT-2's into {len(gpt2_tokenizer().encode(held_out.text)):,}" in readme
-    assert f"{100 * Dataset(ids, theirs, tokenizer).overlap():.0f} % for\nthe whole" in readme
+    assert f"{100 * Dataset(ids, theirs, tokenizer).overlap():.0f}% for\nthe whole" in readme
 
 
 def test_the_final_scripts_are_new_and_at_least_eight(corpus):

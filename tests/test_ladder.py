@@ -352,5 +352,5 @@ def test_the_figure_shows_scores_intervals_and_the_line_to_beat():
     assert ticks(axes.yaxis) == table.index.tolist()
     assert axes.get_ylim() == (2.5, -0.5)
     assert "bits per byte" in axes.get_xlabel()
-    assert axes.get_title() == "3 rungs of the ladder, with 95 % intervals"
+    assert axes.get_title() == "3 rungs of the ladder, with 95% intervals"
     assert is_a_picture(chart)

@@ -59,6 +59,15 @@ def text(path):
     return path.read_text(encoding="utf-8")
 
 
+def shown(path):
+    """What a notebook's stored outputs say, without their pictures."""
+    if path.suffix != ".ipynb":
+        return ""
+    outputs = [output for cell in cells(path) for output in cell.get("outputs", [])]
+    said = [o.get("text", "") + o.get("data", {}).get("text/html", "") for o in outputs]
+    return re.sub(r"base64,[\w+/=]*", "", "\n".join(said))
+
+
 def used(words):
     """The names that lost and are used, with the name to use."""
     return {loser: use for loser, use in LOST.items() if re.search(rf"(?i)\b{loser}\b", words)}
@@ -89,6 +98,13 @@ def test_no_column_has_a_name_that_lost(path):
     assert wrong == {}
 
 
+@pytest.mark.parametrize("path", sorted(set(PAGES)), ids=name)
+def test_percentages_have_one_style(path):
+    """97%, without a space, in what is written and in what a notebook shows."""
+    words = text(path) + shown(path)
+    assert re.findall(r".{,20}[\d}]\s%", words) == []
+
+
 def test_the_glossary_has_the_names_that_won():
     terms = set(re.findall(r"^### (.*)$", GLOSSARY.read_text(encoding="utf-8"), re.MULTILINE))
     assert {
@@ -97,6 +113,7 @@ def test_the_glossary_has_the_names_that_won():
         *("interval", "overlap", "copied", "domain names", "bits per byte", "nats", "gap", "band"),
         *("validation text", "held-out scripts", "final scripts", "5-gram", "the number to beat"),
         *("epoch", "step", "right-sized vocabulary", "recorded run", "out of time", "GPT-2"),
+        *("overfitting", "generalise", "weights", "leak", "look", "corpus", "optimiser"),
     } <= terms
 
 

@@ -27,7 +27,7 @@ def test_parameter_breakdown(finished):
     assert [bar.get_x() for bar in axes.patches] == pytest.approx([0, *np.cumsum(shares)[:-1]])
     assert [to_hex(bar.get_facecolor()).upper() for bar in axes.patches] == [*PARAMETER_COLOURS]
     assert legend(axes) == [
-        f"{kind}: {share:.1f} %" for kind, share in zip(counts, shares, strict=True)
+        f"{kind}: {share:.1f}%" for kind, share in zip(counts, shares, strict=True)
     ]
     assert axes.get_title() == f"Where the {finished.model.n_params:,} parameters sit"
     assert is_a_picture(chart)
@@ -139,7 +139,7 @@ def test_correlation_intervals():
     assert list(axes.get_yticks()) == [0.5, 3.5]
     assert axes.yaxis_inverted()
     assert axes.get_xlim() == (-1.05, 1.05)
-    assert axes.get_title() == "Rank correlations and their 95 % intervals"
+    assert axes.get_title() == "Rank correlations and their 95% intervals"
     assert plots.correlation_intervals(rows, title="Own").axes[0].get_title() == "Own"
     assert is_a_picture(chart)
 

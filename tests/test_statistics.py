@@ -16,7 +16,7 @@ from slmlab.study.statistics import (
 
 @pytest.fixture
 def table():
-    """30 runs of two evaluations, where y = 8 x^-0.5 up to 1 % of noise."""
+    """30 runs of two evaluations, where y = 8 x^-0.5 up to 1% of noise."""
     noise = np.random.default_rng(0)
     rows = []
     for run in range(30):

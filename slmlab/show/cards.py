@@ -7,6 +7,7 @@ from torch import Tensor
 from slmlab.engine.evaluation import bits_per_byte
 from slmlab.engine.runs import Run
 from slmlab.show.harmless import in_markdown
+from slmlab.show.words import ending
 from slmlab.study.baseline import number_to_beat
 from slmlab.study.diagnosis import GAP_BANDS, advice, gap_band
 from slmlab.study.memorisation import COPY_NGRAM
@@ -196,9 +197,10 @@ def _model(run: Run) -> list[str]:
 def _training(run: Run) -> list[str]:
     last, state, config = run.state.history[-1], run.state, run.config
     made_with = ", ".join(f"{key} {value}" for key, value in run.environment.items())
+    how = in_markdown(ending(run) or "finished")
     return [
-        f"{last.step:,} steps ({in_markdown(state.status)}), the text read {last.epochs:,.1f} "
-        f"times, in {state.seconds:,.0f} seconds.",
+        f"{last.step:,} steps ({how}), the text read {last.epochs:,.1f} times, in "
+        f"{state.seconds:,.0f} seconds.",
         f"AdamW, learning rate {config.learning_rate:g}, {config.batch_size} sequences a batch, "
         f"weight decay {config.weight_decay:g}, dropout {run.model.config.dropout:g}, seed "
         f"{config.seed}.",

@@ -143,7 +143,7 @@ def machine_factor() -> float:
 
 
 def reference_ms(config: GPTConfig, batch_size: int) -> float:
-    """Milliseconds that a training step takes on the benchmark's machine, within 20 %."""
+    """Milliseconds that a training step takes on the benchmark's machine, within 20%."""
     return float(np.dot(step_costs(), step_demands(config, batch_size)))
 
 

@@ -35,7 +35,7 @@ def ladder_table(scores: "pd.DataFrame", rungs: Sequence[Rung] = RUNGS) -> "pd.D
 
     `scores` has the columns of `Ladder`. `score` is the mean of the seeds, `score_low` and
     `score_high` their range; `params`, `train_tokens` and `seconds` are means, `step` is text.
-    `to_beat` is the difference to the number to beat, with the 95 % interval `to_beat_low` to
+    `to_beat` is the difference to the number to beat, with the 95% interval `to_beat_low` to
     `to_beat_high`; `same_text` the one to the 5-gram over the rung's own training text. Below 0
     the rung is better; NaN where it is that 5-gram itself (see `paired_difference`).
     """
@@ -94,7 +94,7 @@ def ladder_words(table: "pd.DataFrame") -> str:
             *_verdicts(others, "to_beat", "the number to beat"),
             "Each model beside the 5-gram over its own training text:",
             *_verdicts(others, "same_text", "the 5-gram over its text"),
-            "A difference is clear if its 95 % interval does not include 0.",
+            "A difference is clear if its 95% interval does not include 0.",
         ]
     )
 

@@ -34,7 +34,7 @@ def per_file_scores(model: LanguageModel, tokenizer: Tokenizer, corpus: Corpus) 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two models' difference in bits per byte, with a 95 % interval and what was drawn for it."""
+    """Two models' difference in bits per byte, with a 95% interval and what was drawn for it."""
 
     mean: float
     low: float

@@ -43,7 +43,7 @@ def bootstrap(
     statistic: Callable[["pd.DataFrame"], float | np.ndarray],
     by: Sequence[str],
 ) -> np.ndarray:
-    """A 95 % percentile interval of a statistic (Efron and Tibshirani 1993), always the same.
+    """A 95% percentile interval of a statistic (Efron and Tibshirani 1993), always the same.
 
     Whole runs are drawn with replacement; `by` names the columns that tell runs apart, so that
     the evaluations of one run, which resemble each other, stay together. Returns (low, high), or
@@ -86,7 +86,7 @@ def rank_correlations(
     by: Sequence[str],
     given: str | None = None,
 ) -> "pd.DataFrame":
-    """Spearman's rank correlation of every predictor with every outcome, and 95 % intervals.
+    """Spearman's rank correlation of every predictor with every outcome, and 95% intervals.
 
     The intervals draw whole runs, which `by` tells apart. `given` is that of `rank_correlation`.
     """

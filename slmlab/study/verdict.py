@@ -57,7 +57,7 @@ def gap_per_doubling(table: "pd.DataFrame") -> "pd.DataFrame":
 
     For each amount of training text, a linear model of the gap in the three logarithms, over all
     looks of all runs. Index: train_tokens and what is doubled. Columns: `effect` in bits per byte
-    for a doubling, with its 95 % interval `low` to `high`, which draws whole runs.
+    for a doubling, with its 95% interval `low` to `high`, which draws whole runs.
     """
     import pandas as pd
 

@@ -19,7 +19,7 @@ def parameter_breakdown(model: GPT) -> Chart:
     kinds = model.parameter_table()["share"].items()
     for (kind, part), colour in zip(kinds, PARAMETER_COLOURS, strict=True):
         share = 100 * part
-        shown = f"{share:.1f} %" if share >= 0.05 else "< 0.1 %"
+        shown = f"{share:.1f}%" if share >= 0.05 else "< 0.1%"
         said.append(f"{kind}: {shown}")
         axes.barh(0, share, left=left, color=colour, label=said[-1])
         left += share

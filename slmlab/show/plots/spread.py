@@ -74,7 +74,7 @@ def phase_gaps(published: pd.DataFrame, ours: dict[str, pd.DataFrame], title: st
 
 
 def correlation_intervals(table: pd.DataFrame, title: str = "") -> Chart:
-    """Rank correlations with their 95 % intervals; one group of bars per outcome.
+    """Rank correlations with their 95% intervals; one group of bars per outcome.
 
     `table` is what `statistics.rank_correlations` gives, for at most six predictors.
     """
@@ -99,7 +99,7 @@ def correlation_intervals(table: pd.DataFrame, title: str = "") -> Chart:
     axes.invert_yaxis()
     axes.set_xlim(-1.05, 1.05)  # no dot on the frame
     axes.set_xlabel("Spearman's rank correlation (+1 same order, 0 no relation, −1 reversed)")
-    axes.set_title(title or "Rank correlations and their 95 % intervals")
+    axes.set_title(title or "Rank correlations and their 95% intervals")
     said = [
         f"{row.predictor} and {row.outcome} {row.correlation:+.2f}" for row in table.itertuples()
     ]

@@ -294,7 +294,7 @@ class NextTokenExplorer(Panel):
             "<h4>The next token</h4>"
             + paragraph(
                 "Probability in %, filter by filter; the last column is drawn from. A grey 0 was "
-                "removed. Bars are relative to the likeliest token, that of the others to 100 %."
+                "removed. Bars are relative to the likeliest token, that of the others to 100%."
             )
             + "<table style='width:100%;max-width:620px;table-layout:fixed;font-size:13px;"
             "line-height:1.5;border-collapse:separate;border-spacing:2px 1px'>"

@@ -8,14 +8,13 @@ from slmlab.engine.runs import Run
 from slmlab.show.plots.chart import PARAMETER_COLOURS, coloured
 from slmlab.show.runs import short
 from slmlab.show.widgets.parts import problem_html
-from slmlab.show.words import number, of_steps
+from slmlab.show.words import ending, number, of_steps
 from slmlab.study.baseline import NUMBER_TO_BEAT, beside_counting
 from slmlab.study.diagnosis import gap_band
 from slmlab.study.forecast import Forecast
 
 # How a training ended, where its status alone would not say what to make of it.
 ENDS = {
-    "interrupted": "Stopped",
     "stopped early": "Stopped early, by patience,",
     "diverged": "The loss stopped being a finite number; lower the learning rate. It ended",
 }
@@ -42,7 +41,7 @@ def expected(ahead: Forecast) -> str:
 
 
 def _breakdown(ahead: Forecast) -> str:
-    """A bar: where the parameters sit; kinds with less than 1 % are one part."""
+    """A bar: where the parameters sit; kinds with less than 1% are one part."""
     counts, total = ahead.config.parameter_counts, ahead.config.n_params
     parts = [
         (kind.split(" (")[0], count, colour)
@@ -56,7 +55,7 @@ def _breakdown(ahead: Forecast) -> str:
         share = 100 * count / total
         bar += f"<div style='width:{share:.1f}%;background:{colour}'></div>"
         percent = f"{share:.0f}" if share >= 1 else "&lt; 1"
-        names += f"<span><i style='background:{colour}'></i> {name} {percent} %</span> "
+        names += f"<span><i style='background:{colour}'></i> {name} {percent}%</span> "
     return f"<div class='slm-bar'>{bar}</div><div class='slm-key'>{names}</div>"
 
 
@@ -108,11 +107,11 @@ def under_way(run: Run, now: Progress) -> str:
 def ended(run: Run) -> str:
     """How a training ended; in smaller letters its gap."""
     last, state = run.last, run.state
-    if state.status == "finished":
-        said = f"Done: {of_steps(state.step)} in {duration(state.seconds)}."
-    else:
-        how = ENDS.get(state.status, state.status.capitalize())
+    if how := ending(run):
+        how = ENDS.get(how, how.capitalize())
         said = f"{how} at step {state.step:,}, after {duration(state.seconds)}."
+    else:
+        said = f"Done: {of_steps(state.step)} in {duration(state.seconds)}."
     return (
         f"{said}<br><small>Its own validation text: gap {run.gap:+.2f} nats per token at step "
         f"{last.step:,} ({gap_band(run.gap).name}), best at step {state.best_step:,}.</small>"
