@@ -485,8 +485,14 @@ def test_a_run_is_rescued_to_the_home_folder_without_temporary_space(run, no_tem
     assert lab.Run.load(saved).state.step == 2
 
 
-def test_a_run_that_can_be_saved_nowhere_is_told_in_a_sentence(run, no_temporary_space):
-    with pytest.raises(lab.DataError, match=r"could not be saved anywhere.*\.") as told:
+def test_a_run_that_can_be_saved_nowhere_is_told_in_a_sentence(
+    run, no_temporary_space, monkeypatch
+):
+    def none(**options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkdtemp", none)
+    with pytest.raises(lab.DataError, match=r"could not be saved to .*, nor to .*\.") as told:
         save_or_rescue(run, no_temporary_space, "all", pytest.fail)
     assert told.value.run is run
 
@@ -499,7 +505,8 @@ def test_a_rescue_that_fails_leaves_no_folder(run, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
-    with pytest.raises(lab.DataError, match="could not be saved anywhere"):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(lab.DataError, match="nor to a temporary folder"):
         save_or_rescue(run, tmp_path / "run", "all", pytest.fail)
     assert not list(tmp_path.iterdir())
 
