@@ -181,7 +181,7 @@ def _texts(run: RunParts) -> dict[str, bytes]:
     spec = dataset.tokenizer.spec()
     if spec.get("kind") not in ("gpt2", "bpe", "right-sized"):
         raise ValueError("its tokenizer is none of the package's")
-    parsing.check_texts(ids, dataset.tokenizer.n_vocab)
+    parsing.check_texts(ids, dataset.tokenizer)
     parsing.check_rows(dataset, run.model.config.vocab_size)
     return {
         "tokenizer.json": _json(spec),
