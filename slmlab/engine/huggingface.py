@@ -61,10 +61,9 @@ def from_huggingface(theirs: "transformers.GPT2LMHeadModel") -> GPT:
         ValueError: if `theirs` is not the architecture of `GPT` (another activation, an untied
             head, another MLP width, unequal dropout rates).
     """
-    config = getattr(theirs, "config", None)
-    if not isinstance(theirs, nn.Module) or not hasattr(config, "activation_function"):
+    c = getattr(theirs, "config", None)
+    if not isinstance(theirs, nn.Module) or not hasattr(c, "activation_function"):
         raise ValueError(f"theirs is {shown(theirs)}; it must be a GPT2LMHeadModel.")
-    c = config
     differences = {
         f"the activation {c.activation_function}": c.activation_function != "gelu_new",
         "an output head of its own": not c.tie_word_embeddings,

@@ -206,14 +206,14 @@ class NGram(nn.Module):
         """
         if label_smoothing:
             raise ValueError("A table of counts is not trained, so it has no label smoothing.")
-        contexts, wanted = _rows("idx", idx), _rows("targets", targets)
-        if contexts.shape != wanted.shape:
+        ids, following = _rows("idx", idx), _rows("targets", targets)
+        if ids.shape != following.shape:
             raise ValueError(
-                f"idx has the shape {contexts.shape}, but targets has {wanted.shape}; give one "
+                f"idx has the shape {ids.shape}, but targets has {following.shape}; give one "
                 "target for each id."
             )
-        pairs = zip(contexts, wanted, strict=True)
-        losses = [-np.log(self._probabilities(row, targets)) for row, targets in pairs]
+        rows = zip(ids, following, strict=True)
+        losses = [-np.log(self._probabilities(row, wanted)) for row, wanted in rows]
         return torch.tensor(np.concatenate(losses).mean()).float()
 
 

@@ -87,8 +87,8 @@ def _locked(path: Path) -> "pd.DataFrame":
         content = read_regular(path, MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             raise ValueError("larger than any table of predictions")
-        # As pandas does, which passes over blank lines before the names.
-        content = content.removeprefix(codecs.BOM_UTF8).lstrip()  # spreadsheets put a mark there
+        # Spreadsheets put a mark at the beginning, and pandas passes over blank lines there.
+        content = content.removeprefix(codecs.BOM_UTF8).lstrip()
         names = re.split(rb"[\r\n]", content, maxsplit=1)[0]
         if len(names) > LONGEST_NAMES or not NAMES.fullmatch(names):
             raise ValueError("no names of columns, or too many")

@@ -154,7 +154,7 @@ def _change(change: Callable[[Progress], object]) -> None:
 
 
 def _kept(path: Path) -> Progress:
-    """What the file holds; a damaged one is set aside, and nothing is kept in its place before.
+    """What the file holds: nothing yet, if it is not there or was damaged and is set aside.
 
     Raises `OSError` or `DataError` if it cannot be read, or not be set aside.
     """

@@ -100,7 +100,7 @@ def _bits_and_bytes(table: "pd.DataFrame", model: str) -> "pd.DataFrame":
     try:
         once = not rows.duplicated(["file", "seed"]).any()
         complete = len(rows) == rows["file"].nunique() * rows["seed"].nunique() > 0
-        known = np.isfinite(rows[["bits", "bytes"]].astype(float)).all(axis=None)
+        known = np.isfinite(rows[["bits", "bytes"]]).all(axis=None)
     except (TypeError, ValueError):  # a list, or text, in a cell
         known = False
     if not (known and once and complete):
