@@ -116,7 +116,7 @@ def test_a_damaged_file_that_cannot_be_set_aside_is_left_as_it_is(
     with pytest.warns(UserWarning, match="is damaged, and could not be set aside"):
         card = lab.PredictionCard("Phase 1")
     with pytest.warns(UserWarning, match="is damaged, and could not be set aside"):
-        assert len(lab.predictions()) == 1 and lab.CourseMap() and lab.Quiz("00")
+        assert "Phase 1" in lab.predictions().index and lab.CourseMap() and lab.Quiz("00")
     with pytest.warns(UserWarning, match="progress is not kept: .* could not be set aside"):
         card.lock_button.click()
     assert card.locked and progress_file.read_text() == "damaged"
