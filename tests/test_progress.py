@@ -114,9 +114,9 @@ def test_a_damaged_file_that_cannot_be_set_aside_is_left_as_it_is(
         monkeypatch.setenv("SLMLAB_PROGRESS", str(progress_file))
     progress_file.write_text("damaged")
     with pytest.warns(UserWarning, match="is damaged, and could not be set aside"):
-        card = lab.PredictionCard("Phase 1")
+        card = lab.PredictionCard(problem)
     with pytest.warns(UserWarning, match="is damaged, and could not be set aside"):
-        assert "Phase 1" in lab.predictions().index and lab.CourseMap() and lab.Quiz("00")
+        assert problem in lab.predictions().index and lab.CourseMap() and lab.Quiz("00")
     with pytest.warns(UserWarning, match="progress is not kept: .* could not be set aside"):
         card.lock_button.click()
     assert card.locked and progress_file.read_text() == "damaged"
