@@ -17,7 +17,7 @@ import pandas as pd
 from slmlab.engine.rescue import save_or_rescue
 from slmlab.engine.run_folder import check_target
 from slmlab.engine.runs import Run
-from slmlab.engine.storage import require_rebuildable
+from slmlab.engine.storage import Keep, require_rebuildable
 from slmlab.readiness import run_checks
 from slmlab.show.harmless import in_terminal
 from slmlab.show.report import report
@@ -168,7 +168,7 @@ def _run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt as stopped:
         if options.out is not None and hasattr(stopped, "run"):
             # A second Ctrl-C may have cut a step in two, from which nothing can go on.
-            keep = "best" if options.keep == "all" else options.keep
+            keep: Keep = "best" if options.keep == "all" else options.keep
             _say(f'Saved to {save(stopped.run, options.out, keep)}, with keep="{keep}"')
         raise
     saved = ""
