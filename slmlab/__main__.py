@@ -18,7 +18,7 @@ import pandas as pd
 from slmlab.engine.rescue import save_or_rescue
 from slmlab.engine.run_folder import check_target
 from slmlab.engine.runs import Run
-from slmlab.engine.storage import require_rebuildable
+from slmlab.engine.storage import Keep, require_rebuildable
 from slmlab.readiness import run_checks
 from slmlab.show.harmless import in_terminal
 from slmlab.show.report import report
@@ -65,7 +65,7 @@ def _ended_as_by_ctrl_c() -> Iterator[None]:
             came.append(number)
             # A shell that starts it in the background may have Ctrl-C ignored.
             handler = signal.getsignal(signal.SIGINT)
-            (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
+            (handler if callable(handler) else signal.default_int_handler)(number, frame)
 
     # Signals reach the main thread only, and Windows has no SIGHUP.
     main = threading.current_thread() is threading.main_thread()
@@ -179,16 +179,23 @@ def _run(options: argparse.Namespace) -> int:
         dataset, prompts = own.dataset(setup.data.vocabulary), own.prompts()
     if options.keep == "history":
         require_rebuildable(dataset)
-    run = setup.train(
-        dataset,
-        name,
-        prompts=prompts,
-        sample_each_evaluation=options.sample_each_evaluation,
-    )
+    save = partial(save_or_rescue, tell=partial(_say, stream=sys.stderr))
+    try:
+        run = setup.train(
+            dataset,
+            name,
+            prompts=prompts,
+            sample_each_evaluation=options.sample_each_evaluation,
+        )
+    except KeyboardInterrupt as stopped:
+        if options.out is not None and hasattr(stopped, "run"):
+            # A second Ctrl-C may have cut a step in two, from which nothing can go on.
+            keep: Keep = "best" if options.keep == "all" else options.keep
+            _say(f'Saved to {save(stopped.run, options.out, keep)}, with keep="{keep}"')
+        raise
     saved = ""
     if options.out is not None:
-        folder = save_or_rescue(run, options.out, options.keep, partial(_say, stream=sys.stderr))
-        saved = f"\nSaved to {folder}"
+        saved = f"\nSaved to {save(run, options.out, options.keep)}"
     _say(f"{report(run)}{saved}")
     return 0
 

@@ -132,6 +132,9 @@ def test_hidden_files_and_folders_are_passed_over(hand_in, tmp_path):
         ("impossible.csv", f"{HEADER}\nPhase 1,40.0,True,,,,\n".encode()),
         ("perhaps.csv", f"{HEADER}\nPhase 1,4.0,perhaps,,,,\n".encode()),
         ("picture.csv", b"\x89PNG\r\n\x1a\n\x00"),
+        ("wide.csv", f"{HEADER}{',a' * 400_000}\nPhase 1,4.0,True,,,,\n".encode()),
+        ("over_lines.csv", HEADER.encode() + b',a","\n"' + b',"\n"' * 200_000),
+        ("below.csv", f"\ufeff \n\n{HEADER}{',a' * 100}\nPhase 1,4.0,True,,,,\n".encode()),
     ],
 )
 def test_a_file_that_is_no_such_table_is_named(hand_in, tmp_path, name, content):
@@ -160,3 +163,11 @@ def test_only_what_is_needed_is_read(tmp_path):
     board = class_board(tmp_path)
     assert "diary" not in board.to_csv()
     assert "anna" not in board.to_csv()
+
+
+def test_a_table_as_a_spreadsheet_quotes_it_is_read(hand_in, tmp_path):
+    path = hand_in("anna.csv", ("Phase 1", 4.0, True, 4.2))
+    names, rows = path.read_text().split("\n", 1)
+    names = ",".join(f'"{name}"' for name in names.split(","))
+    path.write_text(f"\n{names}\n{rows}")
+    assert class_board(tmp_path)["learners"].to_list() == [1]

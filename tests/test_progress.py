@@ -98,3 +98,34 @@ def test_it_is_in_the_home_folder_unless_said_otherwise(tmp_path, monkeypatch):
     progress.keep_answer("00", "q", True)
     kept = json.loads((tmp_path / ".slmlab" / "progress.json").read_bytes())
     assert kept["quizzes"] == {"00": {"q": True}}
+
+
+@pytest.mark.parametrize("problem", ["a read-only disk", "a name that is too long"])
+def test_a_damaged_file_that_cannot_be_set_aside_is_left_as_it_is(
+    progress_file, monkeypatch, problem
+):
+    def protected(*_):
+        raise OSError(30, "Read-only file system")
+
+    if problem == "a read-only disk":
+        monkeypatch.setattr("pathlib.Path.rename", protected)
+    else:
+        progress_file = progress_file.with_name("p" * 250)
+        monkeypatch.setenv("SLMLAB_PROGRESS", str(progress_file))
+    progress_file.write_text("damaged")
+    with pytest.warns(UserWarning, match="is damaged, and could not be set aside"):
+        card = lab.PredictionCard(problem)
+    with pytest.warns(UserWarning, match="is damaged, and could not be set aside"):
+        assert problem in lab.predictions().index and lab.CourseMap() and lab.Quiz("00")
+    with pytest.warns(UserWarning, match="progress is not kept: .* could not be set aside"):
+        card.lock_button.click()
+    assert card.locked and progress_file.read_text() == "damaged"
+
+
+def test_a_damaged_file_that_another_notebook_has_set_aside_is_none(progress_file, monkeypatch):
+    def gone(*_):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("pathlib.Path.rename", gone)
+    progress_file.write_text("damaged")
+    assert progress.read() == Progress()

@@ -353,11 +353,13 @@ def test_no_scheduler_at_an_address_is_told_in_a_sentence(monkeypatch, tmp_path,
     pytest.importorskip("distributed")
     monkeypatch.setattr(pools, "CONNECT_SECONDS", 0.5)
     arguments = ["--backend", "dask", "--address", address]
+    before = set(threading.enumerate())  # another test's cluster may not have ended yet
     assert main(["record", "grid", "--folder", str(tmp_path), *arguments]) == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith(f"There is no Dask scheduler at '{address}' (")
     # No client that did not start is left behind: its end would hold up the next one's beginning.
-    assert "IO loop" not in [thread.name for thread in threading.enumerate()]
+    new = set(threading.enumerate()) - before
+    assert "IO loop" not in [thread.name for thread in new]
 
 
 def test_a_cluster_without_workers_is_told_in_a_sentence(monkeypatch):

@@ -139,15 +139,21 @@ def warn(sentence: str) -> None:
 
 @contextmanager
 def deferred_interrupt(event: threading.Event) -> Iterator[threading.Event]:
-    """Let the first Ctrl-C set the event, so that a step is never cut in two."""
+    """Let the first Ctrl-C set the event, so that a step is never cut in two.
+
+    A signal of another kind that is passed on to its handler, such as SIGTERM, is no second one.
+    """
     instance("stop", event, threading.Event)
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals reach the main thread only
         return
 
-    def on_interrupt(*_: object) -> None:
-        if event.is_set():
+    came: list[int] = []
+
+    def on_interrupt(number: int, _: object) -> None:
+        if event.is_set() and (not came or number in came):
             raise KeyboardInterrupt  # a second Ctrl-C does not wait
+        came.append(number)
         event.set()
 
     previous = signal.signal(signal.SIGINT, on_interrupt)

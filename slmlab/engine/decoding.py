@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from slmlab.text.tokenizer import checked_ids
 from slmlab.validation import instance, real_number, shown, whole_number
 
 # Below this a float32 tells no difference any more: all but the likeliest token have probability 0.
@@ -77,11 +78,12 @@ def next_distribution(
     """Probabilities of the next token, (V,), from logits (V,) and the ids so far.
 
     In this order: the repetition penalty, the temperature, top-k, top-p.
-    Raises `ValueError` for other logits, or where they leave no distribution.
+    Raises `ValueError` for other logits, where they leave no distribution, and, if there is a
+    repetition penalty, for something else than ids that have a logit.
     """
     instance("decoding", decoding, Decoding)
     right = isinstance(logits, Tensor) and logits.dim() == 1 and logits.is_floating_point()
-    if not right or not len(logits):
+    if not right or not len(logits) or logits.is_meta:
         raise ValueError(
             f"logits is {shown(logits)}; it must be a 1-D tensor with a number for each token."
         )
@@ -133,6 +135,7 @@ def penalise(logits: Tensor, ids: Sequence[int], penalty: float) -> Tensor:
     """Make tokens that already occur in `ids` less likely (CTRL, Keskar et al. 2019)."""
     if penalty == 1.0:
         return logits
-    seen = torch.tensor(sorted(set(ids)), device=logits.device)
+    distinct = sorted(set(checked_ids(ids, len(logits))))
+    seen = torch.tensor(distinct, dtype=torch.long, device=logits.device)
     values = logits[seen]
     return logits.index_put((seen,), torch.where(values > 0, values / penalty, values * penalty))

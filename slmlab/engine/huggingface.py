@@ -16,16 +16,21 @@ if TYPE_CHECKING:
 def to_huggingface(model: GPT) -> "transformers.GPT2LMHeadModel":
     """The same model as a Hugging Face `GPT2LMHeadModel`, ready to generate.
 
-    Raises `ValueError` for a model with other parts than GPT-2's.
+    Raises `ValueError` for a model with other parts than GPT-2's, or without `transformers`.
     """
-    from transformers import GPT2Config, GPT2LMHeadModel
-
     instance("model", model, GPT)
     if model.exchanged_parts:
         raise ValueError(
             f"A model with {', '.join(model.exchanged_parts)} is no GPT-2, so Hugging Face's "
             "class cannot express it; convert a model with the ordinary parts."
         )
+    try:
+        from transformers import GPT2Config, GPT2LMHeadModel
+    except ImportError as error:
+        raise ValueError(
+            "A Hugging Face model needs the package transformers; install it with "
+            "`pip install transformers`."
+        ) from error
     c = model.config
     theirs = GPT2LMHeadModel(
         GPT2Config(
@@ -56,9 +61,9 @@ def from_huggingface(theirs: "transformers.GPT2LMHeadModel") -> GPT:
         ValueError: if `theirs` is not the architecture of `GPT` (another activation, an untied
             head, another MLP width, unequal dropout rates).
     """
-    if not hasattr(getattr(theirs, "config", None), "activation_function"):
+    c = getattr(theirs, "config", None)
+    if not isinstance(theirs, nn.Module) or not hasattr(c, "activation_function"):
         raise ValueError(f"theirs is {shown(theirs)}; it must be a GPT2LMHeadModel.")
-    c = theirs.config
     differences = {
         f"the activation {c.activation_function}": c.activation_function != "gelu_new",
         "an output head of its own": not c.tie_word_embeddings,

@@ -9,14 +9,15 @@ and has the interface of `GPT`, so that every place that takes a model takes it.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-from slmlab.text.dataset import id_array
-from slmlab.validation import instance, listed, real_number, whole_number
+from slmlab.text.dataset import are_ids, id_array
+from slmlab.validation import instance, listed, real_number, shown, whole_number
 
 WINDOW = 512  # tokens; 50,257 log-probabilities after each take 100 MB
 MAX_ORDER = 100  # 23,000 tokens are counted in ten seconds; half a window is still longer
@@ -185,23 +186,33 @@ class NGram(nn.Module):
     def forward(self, idx: Tensor) -> Tensor:
         """Log-probabilities of the next token at every position: ids (B, T) → (B, T, V)."""
         rows = [
-            torch.stack([self._after(row[: t + 1]) for t in range(len(row))]) for row in idx.numpy()
+            torch.stack([self._after(row[: t + 1]) for t in range(len(row))])
+            for row in _rows("idx", idx)
         ]
         return torch.stack(rows)
 
     def next_logits(self, idx: Tensor) -> Tensor:
         """Log-probabilities after the last position only: ids (B, T) → (B, V)."""
-        return torch.stack([self._after(row) for row in idx.numpy()])
+        return torch.stack([self._after(row) for row in _rows("idx", idx)])
 
     def _after(self, context: np.ndarray) -> Tensor:
         """Log-probabilities (V,) of the token after a context."""
         return self._distribution(self._end(context)).log().float()
 
     def loss(self, idx: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy in nats per token; ids and targets (B, T), of any length."""
+        """Mean cross-entropy in nats per token; ids and targets (B, T), of any length.
+
+        Raises `ValueError` for a label smoothing, or something else than ids and their targets.
+        """
         if label_smoothing:
             raise ValueError("A table of counts is not trained, so it has no label smoothing.")
-        rows = zip(idx.numpy(), targets.numpy(), strict=True)
+        ids, following = _rows("idx", idx), _rows("targets", targets)
+        if ids.shape != following.shape:
+            raise ValueError(
+                f"idx has the shape {ids.shape}, but targets has {following.shape}; give one "
+                "target for each id."
+            )
+        rows = zip(ids, following, strict=True)
         losses = [-np.log(self._probabilities(row, wanted)) for row, wanted in rows]
         return torch.tensor(np.concatenate(losses).mean()).float()
 
@@ -227,6 +238,13 @@ def choose_ngram(
         raise ValueError("There is nothing to choose from; give some orders and discounts.")
     best.config = chosen
     return best
+
+
+def _rows(name: str, ids: Any) -> np.ndarray:
+    """Token ids (B, T) as an array. Raises `ValueError` for something else."""
+    if not isinstance(ids, Tensor) or ids.dim() != 2 or not len(ids) or not are_ids(ids.flatten()):
+        raise ValueError(f"{name} is {shown(ids)}; it must be a 2-D int64 tensor of token ids.")
+    return ids.numpy()
 
 
 def _count(ids: np.ndarray, order: int) -> list[_Table]:

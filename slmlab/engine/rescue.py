@@ -7,15 +7,21 @@ from contextlib import suppress
 from pathlib import Path
 
 from slmlab.engine.console import deferred_interrupt
+from slmlab.engine.run_files import reason
 from slmlab.engine.runs import Run, attach_run
 from slmlab.engine.storage import Keep
 from slmlab.text.files import DataError, user_path
+
+KEEPS: tuple[Keep, ...] = ("all", "best", "history")  # each takes less space than the one before
+# None is the first temporary folder of the system that can be written.
+PLACES = {None: "a temporary folder", "~": "your home folder", ".": "the working folder"}
 
 
 def save_or_rescue(run: Run, folder: Path | str, keep: Keep, tell: Callable[[str], None]) -> Path:
     """Save a run, or else save it to a new folder, and tell so. Returns the folder.
 
-    The new folder is a temporary one or, where there is no space for it, in the home folder.
+    The new folder is a temporary one or, where there is no space for it, in the home folder or
+    the working folder. Where none has space for the run as asked, less of it is kept.
 
     What cannot be kept as asked is kept with its best weights. A first Ctrl-C waits until the run
     is saved. Raises `DataError` if it cannot be saved there either; that error has the run as its
@@ -25,28 +31,35 @@ def save_or_rescue(run: Run, folder: Path | str, keep: Keep, tell: Callable[[str
         try:
             saved = run.save(folder, keep=keep)
         except (DataError, ValueError) as error:
-            saved = _rescued(run, keep if isinstance(error, DataError) else "best", error)
-            tell(f"{error} It was saved to {saved} instead.")
+            why = f"The run could not be saved to {folder} ({_reason(error)})"
+            saved, kept = _rescued(run, keep if isinstance(error, DataError) else "best", why)
+            less = "" if kept == keep else f', with keep="{kept}"'
+            tell(f"{why}. It was saved to {saved} instead{less}.")
     if interrupted.is_set():
         raise KeyboardInterrupt
     return saved
 
 
-def _rescued(run: Run, keep: Keep, problem: Exception) -> Path:
+def _rescued(run: Run, keep: Keep, why: str) -> tuple[Path, Keep]:
     """Save a run to the first place that takes it. A place that does not is left as it was."""
-    for parent in (None, "~"):
-        with suppress(OSError, DataError, ValueError):  # the next may take it
-            # None is the first temporary folder of the system that can be written.
-            place = tempfile.mkdtemp(prefix="slmlab-", dir=parent and user_path(parent))
-            try:
-                return run.save(Path(place) / "run", keep=keep)
-            except BaseException:
-                with suppress(OSError):
-                    Path(place).rmdir()
-                raise
+    for kept in KEEPS[KEEPS.index(keep) :]:
+        for parent in PLACES:
+            with suppress(OSError, DataError, ValueError):  # the next may take it
+                place = tempfile.mkdtemp(prefix="slmlab-", dir=parent and user_path(parent))
+                try:
+                    return run.save(Path(place).absolute() / "run", keep=kept), kept
+                except BaseException:
+                    with suppress(OSError):
+                        Path(place).rmdir()
+                    raise
     lost = DataError(
-        f"{problem} It could not be saved anywhere else, neither to a temporary folder nor to your "
-        "home folder; until Python ends, this error has it as its attribute run."
+        f"{why}, nor to {', '.join(PLACES.values())}. It is lost when Python ends; until then this "
+        "error has it as its attribute run."
     )
     attach_run(run, lost)
-    raise lost from problem
+    raise lost
+
+
+def _reason(error: Exception) -> str:
+    """Why a save failed: its own sentence says that the run waits in memory."""
+    return reason(error.__cause__ or error).rstrip(".")

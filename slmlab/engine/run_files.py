@@ -130,7 +130,7 @@ def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """What the system says about an error, without the path, or else what the error says."""
     return getattr(error, "strerror", None) or str(error)
 

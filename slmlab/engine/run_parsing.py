@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, fields
 from io import BytesIO, TextIOWrapper
+from operator import mul
 from typing import Any
 
 import safetensors.torch
@@ -24,7 +25,13 @@ from slmlab.engine.config import Progress, TrainConfig, TrainState
 from slmlab.engine.model import GPTConfig
 from slmlab.engine.run_files import MB
 from slmlab.text.dataset import Dataset
-from slmlab.text.tokenizer import LARGEST_VOCABULARY, checked_ids, tokenizer_from_spec
+from slmlab.text.tokenizer import (
+    LARGEST_VOCABULARY,
+    LONGEST_TOKEN,
+    Tokenizer,
+    checked_ids,
+    tokenizer_from_spec,
+)
 from slmlab.validation import is_one_line, listed, real_number, shown, whole_number, whole_text
 
 STATUSES = ("running", "finished", "stopped early", "interrupted", "diverged")
@@ -39,6 +46,7 @@ LONGEST_SAMPLE = 10_000  # tokens
 MAX_SAMPLED = 100_000  # tokens in the samples of one step
 MAX_FIELDS = 10  # of a sample
 MAX_SAMPLE_LETTERS = 4_000_000  # of its JSON
+MAX_TEXT_BYTES = 100 * MB  # of a text: three times what its file may have
 MAX_LOOKS = 400_000
 LONGEST_ROW = 1_000  # letters of a row of history.csv
 FIRST, NEXT = re.compile(r"\s*\[\s*(?={)"), re.compile(r"\s*,\s*(?={)")  # before a sample
@@ -67,7 +75,7 @@ def checked_prompts(prompts: Any) -> tuple[str, ...]:
 def parse_json(content: bytes, kind: type) -> Any:
     """A file of JSON that holds a dictionary or a list."""
     try:
-        value = json.loads(content, parse_constant=_no_number)
+        value = json.loads(content, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"a file is no JSON: {error}") from None
     return _of(kind, "a JSON file", value)
@@ -154,7 +162,7 @@ def _listed(content: bytes) -> Iterator[Any]:
 
     What is no such list is refused where it ceases to be one: `{}` takes thirty times its bytes.
     """
-    decoder = json.JSONDecoder(parse_constant=_no_number)
+    decoder = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
     utf8 = codecs.getincrementaldecoder("utf-8")()
     text, between, end = "", FIRST, r"\s*\[\s*\]\s*"
     try:
@@ -188,7 +196,7 @@ def parse_dataset(tokens: bytes, spec: bytes, source: dict[str, Any]) -> Dataset
     if tokenizer.spec() != described:  # another order would be other ids
         raise ValueError("its tokenizer is not as one is written")
     ids = load_tensors(tokens, n_names=3)
-    check_texts(ids, tokenizer.n_vocab)
+    check_texts(ids, tokenizer)
     texts = {name: tensor.long() for name, tensor in ids.items()}
     return Dataset(**texts, tokenizer=tokenizer, source=source)
 
@@ -200,15 +208,25 @@ def load_tensors(content: bytes, n_names: int) -> dict[str, Tensor]:
     return safetensors.torch.load(content)
 
 
-def check_texts(ids: dict[str, Tensor], n_ids: int) -> None:
-    """Require token ids, int32 of shape (T,), to train and to validate on, and perhaps to test."""
+def check_texts(ids: dict[str, Tensor], tokenizer: Tokenizer) -> None:
+    """Require token ids, int32 of shape (T,), to train and to validate on, and perhaps to test.
+
+    Their texts may not be many times as long as the file: a token may have a thousand bytes.
+    """
     if not {"train", "val"} <= ids.keys() <= {"train", "val", "test"}:
         raise ValueError(f"its texts are {', '.join(map(shown, ids))}")
     for name, tensor in ids.items():
         if tensor.dim() != 1 or tensor.dtype != torch.int32 or len(tensor) < 2:
             raise ValueError(f"its {name} text is no row of at least 2 token ids")
-        if not 0 <= int(tensor.min()) <= int(tensor.max()) < n_ids:
+        if not 0 <= int(tensor.min()) <= int(tensor.max()) < tokenizer.n_vocab:
             raise ValueError(f"its {name} text has ids that its tokenizer has not")
+        if len(tensor) * LONGEST_TOKEN > MAX_TEXT_BYTES:
+            tokens, counts = (t.tolist() for t in tensor.unique(return_counts=True))
+            n_bytes = sum(map(mul, counts, (len(tokenizer.token_bytes(i)) for i in tokens)))
+            if n_bytes > MAX_TEXT_BYTES:
+                raise ValueError(
+                    f"its {name} text has {n_bytes:,} bytes; it may have {MAX_TEXT_BYTES:,}"
+                )
 
 
 def check_rows(dataset: Dataset, n_rows: int) -> None:
@@ -345,3 +363,8 @@ def _made(kind: type, values: dict[str, Any]) -> Any:
 
 def _no_number(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
+
+
+def _finite(text: str) -> float:
+    """A number of a JSON file. Python reads 1e999 as infinity, which could not be saved again."""
+    return real_number("a number", float(text))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from slmlab.engine import run_parsing as parsing
 from slmlab.engine.config import Progress, TrainConfig, TrainState
+from slmlab.engine.console import warn
 from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.run_files import RunFiles
@@ -181,7 +181,7 @@ def _texts(run: RunParts) -> dict[str, bytes]:
     spec = dataset.tokenizer.spec()
     if spec.get("kind") not in ("gpt2", "bpe", "right-sized"):
         raise ValueError("its tokenizer is none of the package's")
-    parsing.check_texts(ids, dataset.tokenizer.n_vocab)
+    parsing.check_texts(ids, dataset.tokenizer)
     parsing.check_rows(dataset, run.model.config.vocab_size)
     return {
         "tokenizer.json": _json(spec),
@@ -200,10 +200,9 @@ def _resume(run: RunParts) -> dict[str, bytes]:
     """What resuming needs: the weights of the last step, and the optimiser's moments."""
     weights = _plain(run.model.state_dict())
     if not parsing.all_finite(weights.values()):
-        warnings.warn(
+        warn(
             f"The weights of step {run.state.step} are not finite numbers, so only the best ones "
-            "are saved; the run cannot be resumed from there.",
-            stacklevel=4,
+            "are saved; the run cannot be resumed from there."
         )
         return {}
     tensors = {f"model.{name}": weight for name, weight in weights.items()}

@@ -10,6 +10,7 @@ import torch
 import torch.nn as nn
 
 from slmlab.engine.config import Losses, Progress, TrainConfig, TrainState
+from slmlab.engine.console import warn
 from slmlab.engine.evaluation import mean_loss, train_sample_starts
 from slmlab.engine.memory import require_memory
 from slmlab.engine.model import GPT, GPTConfig
@@ -182,11 +183,10 @@ def _give_up(model: GPT, config: TrainConfig, state: TrainState) -> None:
     if state.best_weights:
         model.load_state_dict(state.best_weights)
     state.optimizer = None  # its moments are spoilt
-    warnings.warn(
+    warn(
         f"The loss stopped being a finite number after step {state.step}, so training ended; the "
         f"model has its best weights again (step {state.best_step}). Lower the learning rate "
-        f"({config.learning_rate:g}), or set grad_clip and warmup_steps.",
-        stacklevel=3,
+        f"({config.learning_rate:g}), or set grad_clip and warmup_steps."
     )
 
 

@@ -1,5 +1,7 @@
 """A class's predictions side by side, from the files that its learners hand in."""
 
+import codecs
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 NEAR = 0.5  # nats: a guess this near to the real gap counts as near
 LARGEST_GAP = 100.0  # nats: no training reaches it, but a file may claim it
 MAX_FILE_BYTES = 1_000_000  # a learner's table has a few hundred
+# What a table may begin with: pandas takes minutes to rename a column that is there 400,000 times.
+NAMES = re.compile(rb'(?:[^",]*|"[^"]*")(?:,(?:[^",]*|"[^"]*")){0,50}')
+LONGEST_NAMES = 2_000  # bytes of them all
 COLUMNS = {"title": str, "guessed_gap": float, "locked": bool, "real_gap": float}
 
 
@@ -82,12 +87,16 @@ def _locked(path: Path) -> "pd.DataFrame":
         content = read_regular(path, MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             raise ValueError("larger than any table of predictions")
+        # Spreadsheets put a mark at the beginning, and pandas passes over blank lines there.
+        content = content.removeprefix(codecs.BOM_UTF8).lstrip()
+        names = re.split(rb"[\r\n]", content, maxsplit=1)[0]
+        if len(names) > LONGEST_NAMES or not NAMES.fullmatch(names):
+            raise ValueError("no names of columns, or too many")
         table = pd.read_csv(
             BytesIO(content),  # not the path, by whose name pandas would unpack an archive
             usecols=list(COLUMNS),
             dtype=COLUMNS,
             index_col=False,
-            encoding="utf-8-sig",  # spreadsheets put a mark at the beginning
             # Only a result can be missing; a title such as "NA" is a title.
             keep_default_na=False,
             na_values={"real_gap": ""},

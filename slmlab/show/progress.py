@@ -92,15 +92,10 @@ class Progress:
 def read() -> Progress:
     """The learner's progress; empty if there is none yet, or if it cannot be read."""
     try:
-        path = _path()
-        return _parsed(read_regular(path, MOST_BYTES))
-    except FileNotFoundError:
-        return Progress()
+        return _kept(_path())
     except (OSError, DataError) as error:
         warnings.warn(f"Your progress cannot be read: {error}", stacklevel=2)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        _set_aside(path)
-    return Progress()
+        return Progress()
 
 
 def keep_prediction(title: str, prediction: Prediction) -> None:
@@ -151,11 +146,33 @@ def _change(change: Callable[[Progress], object]) -> None:
         path = _path()
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock", timeout=PATIENCE):
-            progress = read()
+            progress = _kept(path)
             change(progress)
             write_atomically(path, _written(progress))
     except (OSError, Timeout, DataError) as error:
         warnings.warn(f"Your progress is not kept: {error}", stacklevel=3)
+
+
+def _kept(path: Path) -> Progress:
+    """What the file holds: nothing yet, if it is not there or was damaged and is set aside.
+
+    Raises `OSError` or `DataError` if it cannot be read, or not be set aside.
+    """
+    try:
+        return _parsed(read_regular(path, MOST_BYTES))
+    except FileNotFoundError:
+        return Progress()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    try:
+        _set_aside(path)
+    except FileNotFoundError:  # another notebook was faster
+        pass
+    except OSError as error:
+        raise DataError(
+            f"{path} is damaged, and could not be set aside ({error.strerror}); remove it yourself."
+        ) from error
+    return Progress()
 
 
 def _set_aside(path: Path) -> None:
@@ -166,7 +183,7 @@ def _set_aside(path: Path) -> None:
     path.rename(aside)
     warnings.warn(
         f"Your progress in {path} was damaged; it is now in {aside.name}, and a new file begins.",
-        stacklevel=3,
+        stacklevel=4,
     )
 
 

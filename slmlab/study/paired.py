@@ -10,7 +10,7 @@ from slmlab.engine.evaluation import LanguageModel, text_bits
 from slmlab.study.statistics import RESAMPLES
 from slmlab.text.corpus import Corpus
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import instance, shown, table_with
+from slmlab.validation import instance, listed, shown, table_with, whole_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,9 +62,12 @@ def paired_difference(
     file in none is its own. The draws are always the same. The interval is rough, and often too
     narrow, where few families or seeds are drawn; with one seed it covers the choice of files only.
 
-    Raises `ValueError` if a column is missing, a file is in two families, all files are of one, or
-    unless both models have each file with each seed once, with the same bytes.
+    Raises `ValueError` if a column is missing, a file is in two families, all files are of one,
+    unless both models have each file with each seed once, with the same bytes, or for names and
+    numbers that are none.
     """
+    whole_text("a", a)
+    whole_text("b", b)
     table_with("The table", table, COLUMNS, "what lab.per_file_scores(…) returns")
     first, second = (_bits_and_bytes(table, model) for model in (a, b))
     if not first["bytes"].equals(second["bytes"]):
@@ -94,9 +97,13 @@ def paired_difference(
 def _bits_and_bytes(table: "pd.DataFrame", model: str) -> "pd.DataFrame":
     """A row for each file; columns (bits or bytes, seed)."""
     rows = table[table["model"] == model]
-    once = not rows.duplicated(["file", "seed"]).any()
-    complete = len(rows) == rows["file"].nunique() * rows["seed"].nunique() > 0
-    if not (once and complete and np.isfinite(rows[["bits", "bytes"]]).all(axis=None)):
+    try:
+        once = not rows.duplicated(["file", "seed"]).any()
+        complete = len(rows) == rows["file"].nunique() * rows["seed"].nunique() > 0
+        known = np.isfinite(rows[["bits", "bytes"]]).all(axis=None)
+    except (TypeError, ValueError):  # a list, or text, in a cell
+        known = False
+    if not (known and once and complete):
         raise ValueError(f"The model {shown(model)} needs one score for each file with each seed.")
     if not (rows["bytes"] > 0).all():
         raise ValueError(f"The model {shown(model)} has a file without bytes.")
@@ -105,7 +112,15 @@ def _bits_and_bytes(table: "pd.DataFrame", model: str) -> "pd.DataFrame":
 
 def _family_of_each(files: "pd.Index", families: Iterable[Collection[str]]) -> "pd.Series":
     """The number of each file's family, or the file itself."""
-    named = [(file, number) for number, family in enumerate(families) for file in family]
+    listed_names = [
+        listed("A family", family, "names of files")
+        for family in listed("families", families, "families, as lab.families(…) returns them")
+    ]
+    named = [
+        (whole_text("The name of a file", file), number)
+        for number, family in enumerate(listed_names)
+        for file in family
+    ]
     number_of = dict(named)
     if len(number_of) < len(named):
         raise ValueError("A file is in two families; join them.")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REPEAT_NGRAM = 4  # as in seq-rep-4 (Welleck et al. 2020, arXiv:1908.04319)
+MOST_PARSED = 50_000  # letters: the parser takes up to 1,000 bytes for each
 
 
 def repetition_rate(ids: list[int], n: int = REPEAT_NGRAM) -> float:
@@ -32,9 +33,10 @@ def parses(code: str) -> bool:
     """Whether a sample, up to its last full line, is or may yet become valid Python.
 
     A sample is cut after some number of tokens, so its last line is left out, and a construct
-    that is still open (a function without its body yet) is not held against it.
+    that is still open (a function without its body yet) is not held against it. Of a long sample
+    the first 50,000 letters count.
     """
-    lines = code.split("\n")
+    lines = code[:MOST_PARSED].split("\n")
     code = "\n".join(lines[:-1] if len(lines) > 1 else lines)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as "invalid escape sequence" in a sample
@@ -52,7 +54,8 @@ def parses(code: str) -> bool:
 
 def names_used(text: str, names: frozenset[str]) -> int:
     """How many different domain names a text uses."""
-    return len(names & set(re.findall(r"[A-Za-z_]\w+", text)))
+    words = (word[0] for word in re.finditer(r"[A-Za-z_]\w+", text))
+    return len({word for word in words if word in names})
 
 
 def scorecard(

@@ -12,7 +12,7 @@ from slmlab.engine.config import TrainConfig
 from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.run_parsing import checked_name
 from slmlab.engine.runs import Run, train
-from slmlab.engine.training import VocabularyWarning
+from slmlab.engine.training import VocabularyWarning, resolve_device
 from slmlab.study.domain import PROMPTS
 from slmlab.text.corpus import Corpus, corpus_dataset, load_corpus, load_held_out
 from slmlab.text.dataset import Dataset
@@ -173,6 +173,7 @@ class Setup:
     def train(self, dataset: Dataset | None = None, name: str = "", **options: Any) -> Run:
         """Train the set-up; `options` are those of `train`. `dataset` replaces the set-up's own."""
         dataset = self.dataset() if dataset is None else instance("dataset", dataset, Dataset)
+        resolve_device(self.training.device)  # before it becomes part of a name
         options = {"prompts": PROMPTS, "name": checked_name(name) or str(self)} | options
         with warnings.catch_warnings():
             # A vocabulary of 50,257 is part of the experiment; the report speaks of it.
@@ -302,5 +303,7 @@ def _parsed(key: str, value: str) -> Any:
             try:
                 return kind(value)
             except ValueError:
+                if kind is int and value.isdecimal():  # Python reads 4,300 digits at most
+                    raise ValueError(f"{key} is a number that is far too large.") from None
                 raise ValueError(f"{key} is {value[:40]!r}; it must be {noun}.") from None
     raise AssertionError(key)

@@ -18,7 +18,7 @@ from slmlab.text.files import (
     user_path,
 )
 from slmlab.text.tokenizer import gpt2_tokenizer, tokenizer_for
-from slmlab.validation import instance, instances, is_one_line, shown
+from slmlab.validation import instance, instances, is_one_line, printable, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +29,14 @@ MAX_SUMS_BYTES = 1_000_000  # of a list of hashes
 
 @dataclass(frozen=True)
 class Document:
-    """One file of a corpus."""
+    """One file of a corpus. Raises `ValueError` for a name or a text that is none."""
 
     name: str
     text: str
+
+    def __post_init__(self) -> None:
+        instance("The name of a document", self.name, str, '"config.py"')
+        instance("The text of a document", self.text, str, '"import chromadb\\n"')
 
     @property
     def entry(self) -> str:
@@ -93,8 +97,8 @@ def _parsed(document: Document) -> ast.AST:
         return ast.parse(document.text)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise ValueError(
-            f"{document.name} is no Python script, so its functions cannot be counted; for a text "
-            "of your own use lab.read_text(…).inspect()."
+            f"{printable(document.name)} is no Python script, so its functions cannot be counted; "
+            "for a text of your own use lab.read_text(…).inspect()."
         ) from error
 
 

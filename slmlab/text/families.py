@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from slmlab.text.corpus import Corpus, Document
 from slmlab.text.dataset import ngrams
 from slmlab.text.tokenizer import gpt2_tokenizer
-from slmlab.validation import instances, real_number, whole_number
+from slmlab.validation import instances, printable, real_number, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,8 +64,12 @@ def _sets_of_ngrams(documents: Iterable[Document], n: int) -> dict[str, set[tupl
     sets: dict[str, set[tuple[int, ...]]] = {}
     for document in documents:
         if document.name in sets:
-            raise ValueError(f"Two scripts are named {document.name}; names must tell them apart.")
+            raise ValueError(
+                f"Two scripts are named {printable(document.name)}; names must tell them apart."
+            )
         sets[document.name] = set(ngrams(tokenizer.encode(document.text), n))
         if not sets[document.name]:
-            raise ValueError(f"{document.name} has fewer than {n} tokens, so none to compare.")
+            raise ValueError(
+                f"{printable(document.name)} has fewer than {n} tokens, so none to compare."
+            )
     return sets

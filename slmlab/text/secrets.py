@@ -58,12 +58,26 @@ FORMS = {
     "hash of a password": r"\$(?:2[abxy]?|5|6|y|apr1|argon2i?d?)\$[A-Za-z0-9./$=,+]{20}",
     "bearer token": r"(?i:\bbearer) (?=\S*\d)[\w.~+/-]{16}",
     "basic authorization": r"(?i:\bauthorization\W{1,4}basic) (?=\S*[\dA-Z])[A-Za-z0-9+/]{8}",
-    "password in an address": r"://[^\s/:@'\"<>{}\[$]{0,80}:[^\s/:@'\"<>{}$]{3,80}@",
+    "authorization": r"(?i:\bauthorization\W{1,6}(?:token|key|apikey)) (?=\S*\d)[\w.~+/-]{16}",
+    "password in an address": r"://[^\s/:@'\"<>{}\[$]{0,80}"
+    r":[^\s/:@'\"<>{}$](?:[^\s/:@'\"<>{}$]|\$(?![{(A-Z])){2,80}@",
     "password of a netrc file": r"\blogin \S{1,80} password \S",
     "password of a pgpass file": r"^[\w.*-]+:(?:\d{4,5}|\*):[^\s:]+:[^\s:]+:\S+$",
-    "password on a command line": r"--(?:passw(?:or)?d|token|secret|api-key) (?=\S*\d)[^\s'<$-]{6}"
-    r"|\bcurl .{0,200}-u ?['\"]?[^\s:'\"$]{1,80}:[^\s'\"$]{3}|\bmysql(?:dump)? .{0,200}-p\w{4}",
-    "password in XML": r"(?i:<(?:\w*password|\w*token|\w*secret)>)[^\s<]{6,}</",
+    "password on a command line": r"--(?:(?:http|proxy|ftp|db|user|admin|root)-)?"
+    r"(?:pass(?:w(?:or)?d|phrase)?|token|secret|api-key)[ =]['\"]?(?=\S*\d)[^\s'\"<{(%$-]{6}"
+    r"|\bcurl .{0,200}-(?:[uU] ?|-(?:proxy-)?user[ =])['\"]?[^\s:'\"$]{1,80}:[^\s'\"$]{3}"
+    r"|\bmysql(?:dump)? .{0,200}-p\w{4}|\bsshpass -p ?['\"]?[^\s'\"<{(%$]{3}"
+    r"|\bdocker login .{0,200} -p[ =]?['\"]?[^\s'\"<{(%$]{4}"
+    r"|\bredis-cli .{0,200}-a ['\"]?[^\s'\"<{(%$]{4}",
+    "password before a command": r"(?:^|\s)[A-Z_]*"
+    r"(?:PASS(?:W(?:OR)?D)?|_PWD|TOKEN|SECRET|API_?KEY)=(?=\S*\d)(?=\S*[A-Za-z])"
+    r"[^\s'\"<{(%$./][^\s'\"<{(%$]{5,80} +[a-z./]",
+    "password in SQL": r"(?i:\bidentified (?:with \S{1,40} )?by|\bwith (?:encrypted )?password"
+    r"|\b(?:create|alter) (?:user|role) .{0,200}\bpassword) ?"
+    r"'(?i:(?!(?:pass\w*|secret|change.?me|your\w*|new\w*|\W+|x+)'))[^'\s<{%$][^'\s]{3,80}'",
+    "password in XML": r"(?i:<(?:\w*password|\w*token|\w*secret)>)[^\s<]{6,}</"
+    r"|(?i:\b(?:key|name)=\"[^\"]{0,80}(?:password|passwd|pwd|secret|token|apikey)\" value=\")"
+    r"[^\s\"<>{}$%]{6,300}\"",
 }
 PATTERNS = {
     name: re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})[\w.=/+-]{{16}}", re.ASCII)
@@ -81,15 +95,26 @@ VALUE = re.compile(
     r"""(?:_?\d{1,2}|_(?:prod|dev|test|stag|live|main|root|admin|user|db|value)\w{0,9})?
         ['"`\]]{0,2} (?P<sign>\ ?(?::=|=>|[:=])\s{0,3})
         (?: (?P<quote>['"`]) (?P<quoted>[^\s'"`]{6,300}) (?P=quote)
-          | (?P<bare>[^\s'"`,;&|(){}\[\]<>$\#]{6,300}) (?=\ ?(?:[;&\#,]|\s*$)) )""",
+          | (?P<bare>(?:[^\s'"`,;&|(){}\[\]<>$\#]|(?<=\w)\$(?=\d)){6,300})
+            (?=\ ?(?:[;&\#,]|\s*$)) )""",
     re.IGNORECASE | re.VERBOSE,
 )
+# Four words or more, and those by which a sentence about passwords differs from a passphrase.
+PHRASE = re.compile(
+    r"""['"`]{0,2} ?(?::=|=>|[:=])\s{0,3}(?P<quote>['"`])"""
+    r"(?P<words>[a-z]{3,12}(?: [a-z]{3,12}){3,9})(?P=quote)"
+)
+PROSE = re.compile(
+    r"\b(?:the|and|for|with|from|must|not|can|cannot|your|you|this|that|has|have|are|was|were|will|"
+    r"should|may|please|characters|letters|least|wrong|pass\w*|same|again|new|old|too)\b"
+)
 # What stands in the place of a value, or says of what type it is.
-NO_VALUE = re.compile(
-    r"[x_\W]+$|<|\{|%|\$|.*(?:example|change.?me|placeholder|dummy|redacted|your|insert|enter|"
-    r"pass|secret|token|key|none|null|undefined|optional|required|missing|invalid|incorrect|hidden|"
-    r"forgotten|protected|encrypted|disabled|enabled|default|unknown|string|object|boolean|"
-    r"integer|unicode|varchar|float\d|u?int\d)",
+NO_VALUE = re.compile(r"[x_\W]+$|<|\{|%|\$", re.IGNORECASE)
+NO_VALUE_WORDS = re.compile(
+    r"example|change.?me|placeholder|dummy|redacted|your|insert|enter|pass(?:word)?|secret|token|"
+    r"key|none|null|undefined|optional|required|missing|invalid|incorrect|hidden|forgotten|"
+    r"protected|encrypted|disabled|enabled|default|unknown|string|object|boolean|integer|unicode|"
+    r"varchar|float\d+|u?int\d+|here",
     re.IGNORECASE,
 )
 
@@ -147,11 +172,14 @@ def _kinds(line: str) -> set[str]:
 
 def _is_secret(line: str, name: re.Match[str]) -> bool:
     """Whether the value that follows a name is the secret itself, not code that gets it."""
+    phrase = PHRASE.match(line, name.end())
+    if name["password"] and phrase and not PROSE.search(phrase["words"]):
+        return True
     value = VALUE.match(line, name.end())
     if value is None:
         return False
     text = value["quoted"] or value["bare"]
-    if NO_VALUE.match(text) or name.group().lower() in text.lower():
+    if _is_no_value(text, name.group(), is_code=not value["quoted"]):
         return False
     changes = len(re.findall(r"\d(?=[A-Za-z])|[A-Za-z](?=\d)", text))
     if changes >= 3 and len(text) >= 16:
@@ -167,3 +195,18 @@ def _is_secret(line: str, name: re.Match[str]) -> bool:
         in_yaml = name["password"] and ":" in value["sign"] and re.fullmatch("[a-z]+", text)
         return bool(in_shell or in_yaml)
     return bool(name["password"] or in_shell)
+
+
+def _is_no_value(text: str, name: str, is_code: bool) -> bool:
+    """Whether a value only says what belongs there, as `<your password>` and `changeme` do.
+
+    Such words are part of passwords, too: `Monkey2024!` has a key. So the rest of it decides.
+    """
+    if NO_VALUE.match(text):
+        return True
+    named = name.lower() in text.lower()
+    if is_code and named and re.fullmatch(r"[A-Za-z_][\w.]*", text):
+        return True  # another name, such as args.password2
+    rest = re.sub(r"[\W_]", "", NO_VALUE_WORDS.sub("", text))
+    has_words = named or NO_VALUE_WORDS.search(text) is not None
+    return has_words and (len(rest) < 4 or not re.search(r"\d", rest))

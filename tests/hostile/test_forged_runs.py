@@ -828,3 +828,44 @@ def test_whatever_is_loaded_can_be_used_and_saved_again(forged, tmp_path, seed):
     assert run.best_model.n_params == run.model.n_params
     assert run.sample("the").startswith("the")
     assert Run.load(run.save(tmp_path / "again")).samples == run.samples
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999"])
+def test_a_number_too_large_for_a_float_is_refused(forged, number):
+    text = (forged / "run.json").read_text()
+    start = '"environment": {'
+    (forged / "run.json").write_text(text.replace(start, f'{start}"a": {number},', 1))
+    sign(forged)
+    assert "a number is " in refused(forged)
+
+
+def test_a_sample_may_not_hold_a_number_too_large_for_a_float():
+    content = f'[{EMPTY_SAMPLE[:-1]},"a":1e999}}]'.encode()
+    with pytest.raises(ValueError, match="a number is inf; it must be a finite number"):
+        run_parsing.parse_samples(content, 270, 3, with_ids=True)
+
+
+def test_a_text_may_not_be_hundreds_of_times_as_long_as_its_file(forged):
+    def lengthen(spec):
+        spec["tokens"][-1] = base64.b64encode(b"x" * 1_000).decode()
+
+    change_json(forged, "tokenizer.json", lengthen)
+    last = len(json.loads((forged / "tokenizer.json").read_text())["tokens"]) - 1
+    ids = torch.full((300_000,), last, dtype=torch.int32)
+    change_tensors(forged, "dataset.safetensors", lambda texts: texts.update(train=ids))
+    change_json(forged, "run.json", lambda run: run["dataset"].update(train_tokens=len(ids)))
+    assert "its train text has 300,000,000 bytes; it may have 100,000,000" in refused(forged)
+
+
+@pytest.mark.parametrize("text", [";a" * 250_000, "a," * 1_950_000 + "\nx"], ids=[";a", "a,"])
+def test_a_long_sample_is_judged_with_little_memory(text):
+    """Its parser's own memory counts, so another process is asked how much it took."""
+    code = (
+        "import resource, sys; from slmlab.study.samples import parses; parses('x'); "
+        "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = most(); "
+        "parses(sys.stdin.read()); print(most() - before)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], input=text, capture_output=True, text=True
+    )
+    assert int(result.stdout) < 80_000, result.stderr  # kilobytes

@@ -2,6 +2,7 @@
 
 import inspect
 import signal
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -17,6 +18,7 @@ from slmlab.engine.huggingface import from_huggingface, to_huggingface
 from slmlab.engine.rescue import save_or_rescue
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.records import problems_of, record
+from slmlab.text.corpus import Corpus, Document
 
 pytestmark = pytest.mark.slow
 
@@ -208,6 +210,8 @@ OF_LISTS = {
     "generate_tokens": lambda r, x: next(lab.generate_tokens(r.model, x, 1)),
     "decode": lambda r, x: r.dataset.tokenizer.decode(x),
 }
+PENALTY = lab.Decoding(repetition_penalty=1.5)
+OF_LISTS["next_distribution"] = lambda r, x: lab.next_distribution(torch.ones(9), x, PENALTY)
 GOOD_LISTS = ("short", "sparse")  # by which some of them can walk
 
 
@@ -289,6 +293,79 @@ def test_a_phase_is_trained_with_a_name_and_prompts_of_ones_own(run):
     mine = SETUP.train(**options)
     assert mine.name == "mine" and [s["prompt"] for s in mine.samples] == ["Two"]
     assert SETUP.train(run.dataset, progress=False).name == str(SETUP)
+
+
+@pytest.mark.parametrize("ids", [None, 2.5, "", [[1]], [None], [9], [-1], range(10**12)], ids=str)
+def test_a_penalty_for_what_is_no_list_of_ids_gets_a_sentence(ids):
+    with pytest.raises(ValueError, match=r"it must be a (list|whole number) .*\.$"):
+        lab.next_distribution(torch.ones(9), ids, PENALTY)
+
+
+def test_logits_without_numbers_get_a_sentence():
+    with pytest.raises(ValueError, match=r"logits is .*; it must be a 1-D tensor with a number"):
+        lab.next_distribution(torch.ones(9, device="meta"), [1], PENALTY)
+    assert lab.next_distribution(torch.ones(9), [], PENALTY).sum() == pytest.approx(1)
+
+
+SCORES = pd.DataFrame(
+    [(m, f, 0, 9.0, 5) for m in "ab" for f in ("x.py", "y.py")],
+    columns=["model", "file", "seed", "bits", "bytes"],
+)
+COMPARED = {
+    "a model": lambda: lab.paired_difference(SCORES, [], "b"),
+    "another model": lambda: lab.paired_difference(SCORES, "a", None),
+    "families": lambda: lab.paired_difference(SCORES, "a", "b", None),
+    "a family": lambda: lab.paired_difference(SCORES, "a", "b", [5]),
+    "a family that is a name": lambda: lab.paired_difference(SCORES, "a", "b", ["x.py"]),
+    "a name in a family": lambda: lab.paired_difference(SCORES, "a", "b", [[[]]]),
+    "files": lambda: lab.paired_difference(SCORES.assign(file=[[1]] * 4), "a", "b"),
+    "bits": lambda: lab.paired_difference(SCORES.assign(bits="many"), "a", "b"),
+    "a name": lambda: Document([], "text"),
+    "a text": lambda: Document("a", None),
+    "contexts": lambda: NGRAM.loss(None, IDS[None]),
+    "targets": lambda: NGRAM.loss(IDS[None], None),
+    "a row of targets": lambda: NGRAM.loss(IDS[None], IDS),
+    "fewer targets": lambda: NGRAM.loss(IDS[None], IDS[None, 1:]),
+    "no rows": lambda: NGRAM.loss(IDS[None][:0], IDS[None][:0]),
+    "floats": lambda: NGRAM(IDS[None].float()),
+    "a row of ids": lambda: NGRAM.next_logits(IDS),
+    "a model of another kind": lambda: from_huggingface(
+        SimpleNamespace(config=SimpleNamespace(activation_function="gelu_new"))
+    ),
+    "digits": lambda: lab.Setup.parse(f"phase-2 n_layer={'9' * 5_000}"),
+}
+
+
+@pytest.mark.parametrize("call", COMPARED.values(), ids=COMPARED)
+def test_what_cannot_be_used_gets_a_sentence(call):
+    with pytest.raises(ValueError) as told:
+        call()
+    sentence = str(told.value)
+    assert sentence.endswith(".") and "\n" not in sentence and len(sentence) < 300
+    assert "pandas" not in sentence and "zip" not in sentence
+
+
+def test_without_transformers_a_sentence_says_how_to_get_it(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ValueError, match="install it with `pip install transformers`"):
+        to_huggingface(run.model)
+    with pytest.raises(ValueError, match="model is None; it must be a GPT"):
+        to_huggingface(None)
+
+
+def test_a_document_does_not_rule_the_terminal():
+    named = Corpus((Document("\x1b[31mx", "a"),))
+    for call in (lambda: lab.families(named), Corpus((Document("\x1b[31mx", "("),)).inspect):
+        with pytest.raises(ValueError, match="\\[31mx") as told:
+            call()
+        assert str(told.value).isprintable()
+    with pytest.raises(ValueError, match="Two scripts are named \ufffd"):
+        lab.similar_pairs(named, named, n=1)
+
+
+def test_a_device_that_there_is_not_is_told_as_such(capsys):
+    assert main(["run", "phase-2 vocabulary=bpe-300 device=\u202e"]) == 1
+    assert "There is no device '\\u202e' here" in capsys.readouterr().err
 
 
 TABLE = pd.DataFrame({"gap": [1.0], "step": [0]})
@@ -485,8 +562,14 @@ def test_a_run_is_rescued_to_the_home_folder_without_temporary_space(run, no_tem
     assert lab.Run.load(saved).state.step == 2
 
 
-def test_a_run_that_can_be_saved_nowhere_is_told_in_a_sentence(run, no_temporary_space):
-    with pytest.raises(lab.DataError, match=r"could not be saved anywhere.*\.") as told:
+def test_a_run_that_can_be_saved_nowhere_is_told_in_a_sentence(
+    run, no_temporary_space, monkeypatch
+):
+    def none(**options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkdtemp", none)
+    with pytest.raises(lab.DataError, match=r"could not be saved to .*, nor to .*\.") as told:
         save_or_rescue(run, no_temporary_space, "all", pytest.fail)
     assert told.value.run is run
 
@@ -499,7 +582,8 @@ def test_a_rescue_that_fails_leaves_no_folder(run, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
-    with pytest.raises(lab.DataError, match="could not be saved anywhere"):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(lab.DataError, match="nor to a temporary folder"):
         save_or_rescue(run, tmp_path / "run", "all", pytest.fail)
     assert not list(tmp_path.iterdir())
 

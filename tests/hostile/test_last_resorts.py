@@ -1,0 +1,130 @@
+"""Full disks, signals that follow each other, warnings made errors: what was trained is kept."""
+
+import signal
+import warnings
+from pathlib import Path
+
+import pytest
+
+import slmlab as lab
+from slmlab.__main__ import main
+from slmlab.engine import rescue, training
+
+SETUP = (
+    "phase-2 n_layer=1 n_head=1 n_embd=8 block_size=8 n_tokens=400 batch_size=2 "
+    "vocabulary=bpe-300 max_steps="
+)
+
+
+@pytest.fixture(scope="module")
+def corpus_run():
+    return lab.Setup.parse(f"{SETUP}2").train(progress=False)
+
+
+@pytest.fixture
+def small_disk(tmp_path, monkeypatch):
+    """A disk, in all of whose places no run fits but with less of it; and what was tried there."""
+    save, tried = lab.Run.save, []
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def fits(most, run, folder, keep):
+        tried.append((keep, Path(folder).parent.parent))
+        if keep != most:
+            raise lab.DataError("No space.") from OSError(28, "No space left on device")
+        return save(run, folder, keep)
+
+    def hold(most):
+        monkeypatch.setattr(lab.Run, "save", lambda run, *a, **k: fits(most, run, *a, **k))
+        return tried
+
+    return hold
+
+
+@pytest.mark.parametrize("most", ["best", "history"])
+def test_where_no_place_has_space_less_of_a_run_is_kept(corpus_run, small_disk, tmp_path, most):
+    small_disk(most)
+    told = []
+    saved = rescue.save_or_rescue(corpus_run, tmp_path / "asked", "all", told.append)
+    assert lab.Run.load(saved).has_weights == (most == "best")
+    assert told == [
+        f"The run could not be saved to {tmp_path / 'asked'} (No space left on device). It was "
+        f'saved to {saved} instead, with keep="{most}".'
+    ]
+    assert {path.name for path in tmp_path.iterdir()} == {saved.parent.name}
+
+
+def test_a_run_that_fits_nowhere_is_told_as_lost(corpus_run, small_disk, tmp_path):
+    tried = small_disk(None)
+    with pytest.raises(lab.DataError) as told:
+        rescue.save_or_rescue(corpus_run, tmp_path / "asked", "best", pytest.fail)
+    assert str(told.value) == (
+        f"The run could not be saved to {tmp_path / 'asked'} (No space left on device), nor to a "
+        "temporary folder, your home folder, the working folder. It is lost when Python ends; "
+        "until then this error has it as its attribute run."
+    )
+    assert told.value.run is corpus_run and not list(tmp_path.iterdir())
+    assert [keep for keep, _ in tried] == ["best"] * 4 + ["history"] * 3
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch, capsys):
+    """The run that a command has saved after signals in its 30th step, and its exit status."""
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    step = training._step
+
+    def command(signals, *options):
+        def with_signals(*arguments):
+            if arguments[-1].step == 29:
+                for number in signals:
+                    signal.raise_signal(getattr(signal, number))
+            return step(*arguments)
+
+        monkeypatch.setattr(training, "_step", with_signals)
+        status = main(["run", f"{SETUP}60", "--out", str(tmp_path / "run"), *options])
+        return lab.Run.load(tmp_path / "run"), status, capsys.readouterr()
+
+    yield command
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.parametrize(
+    "signals",
+    [["SIGINT", "SIGHUP"], ["SIGTERM", "SIGINT"], ["SIGTERM", "SIGHUP"], ["SIGHUP", "SIGINT"]],
+)
+def test_another_signal_is_no_second_ctrl_c(interrupted, signals):
+    run, status, _ = interrupted(signals)
+    assert (run.state.status, run.state.step, status) == ("interrupted", 30, 0)
+    assert run.resume(progress=False).state.step == 60
+
+
+@pytest.mark.parametrize("options", [[], ["--keep", "history"]])
+def test_a_run_that_was_cut_short_by_two_signals_is_kept(interrupted, options):
+    run, status, told = interrupted(["SIGINT", "SIGINT"], *options)
+    assert (run.state.status, run.state.step, status) == ("interrupted", 29, 130)
+    assert run.has_weights == (not options)
+    assert f'with keep="{options[-1] if options else "best"}"' in told.out
+
+
+@pytest.fixture
+def errors_for_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def test_a_warning_made_an_error_costs_no_run_that_diverged(tmp_path, errors_for_warnings):
+    setup = f"{SETUP}50 learning_rate=1e30"
+    assert main(["run", setup, "--out", str(tmp_path / "run")]) == 0
+    assert lab.Run.load(tmp_path / "run").state.status == "diverged"
+
+
+def test_a_warning_made_an_error_costs_no_weights(corpus_run, tmp_path, errors_for_warnings):
+    spoilt = lab.Run.load(corpus_run.save(tmp_path / "whole"))
+    next(spoilt.model.parameters()).data.fill_(float("nan"))
+    assert lab.Run.load(spoilt.save(tmp_path / "run")).has_weights
