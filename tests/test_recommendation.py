@@ -86,5 +86,5 @@ def test_counting_finds_nothing_much_better_than_an_examples_vocabulary(size, ow
     [(_, n_bytes, vocabulary)] = [example for example in EXAMPLES if example[0] == size]
     text = own(n_bytes) if n_bytes < 50_000 else lab.read_text(lab.data_path("corpus"))
     table = lab.choose_vocabulary(text.parts.train.text, text.parts.val.text).table
-    bits = table.drop(["right-sized", "gpt2"])["sixteen_gram"]
+    bits = table.drop(["right-sized", "gpt2"])["five_gram"]
     assert bits[vocabulary] <= bits.min() + NEAR

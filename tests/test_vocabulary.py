@@ -71,6 +71,18 @@ def test_what_is_no_text_or_vocabulary_gets_a_sentence(arguments, sentence):
         lab.vocabulary_table(*arguments)
 
 
+def test_a_five_gram_orders_vocabularies_more_as_gpts_do(table):
+    """So it decides; and the GPTs' best has about twice as many tokens, as a choice says."""
+    runs = lab.best_looks(lab.read_vocabularies(), ["vocabulary", "learning_rate", "seed", "n_embd"])
+    gpts = runs.query("n_embd == 96 and learning_rate == 0.0003")
+    means = gpts.groupby("vocabulary")["val_bits"].mean()
+    learnt = table.join(means, how="inner").drop(["right-sized", "gpt2"])
+    order = learnt[["five_gram", "sixteen_gram", "val_bits"]].corr("spearman")["val_bits"]
+    assert order["five_gram"] > 0.4 > -0.4 > order["sixteen_gram"]
+    gpt, counting = (learnt["n_vocab"][learnt[c].idxmin()] for c in ("val_bits", "five_gram"))
+    assert 1.5 < gpt / counting < 2.5
+
+
 def said(choice):
     return " ".join(choice.reasons)
 
@@ -79,11 +91,11 @@ def test_the_largest_trained_vocabulary_near_the_best_is_chosen(corpus, table):
     choice = lab.choose_vocabulary(corpus.text, lab.load_held_out().text)
     assert choice.table.equals(table)
     trained = table.drop(["right-sized", "gpt2"])
-    bits = trained["sixteen_gram"]
+    bits = trained["five_gram"]
     near = trained[bits <= bits.min() + NEAR]
     assert choice.vocabulary == near["n_vocab"].idxmax()
     assert bits.idxmin() in said(choice) and "bytes on average" in said(choice)
-    assert f"{table.loc['right-sized', 'sixteen_gram']:.2f}" in said(choice)
+    assert f"{table.loc['right-sized', 'five_gram']:.2f}" in said(choice)
     for other in ("were counted", "fifth", "smallest there is", "larger one"):
         assert other not in said(choice)
 

@@ -18,6 +18,7 @@ from slmlab.engine.training import fit
 from slmlab.study.baseline import NUMBER_TO_BEAT, choose_weight, mixture_losses
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows
+from slmlab.study.experiments.vocabularies import VOCABULARIES
 from slmlab.study.paired import per_file_scores
 from slmlab.study.setups import Setup, preset
 from slmlab.text.corpus import Corpus, load_final
@@ -145,6 +146,8 @@ def _counted(dataset: Dataset, order: int | None) -> NGram:
 
 
 GPT2_TOKENS = "5-gram, GPT-2's tokens"
+LEARNT_TOKENS = "5-gram, 512 tokens"
+BYTES = "5-gram, bytes"
 WHOLE = preset(4).replace(validation="held-out")  # 23,000 tokens, all of them to train on
 # The width, learning rate and steps that the held-out scripts chose in the grid for 23,000 tokens.
 BEST = GRID.setup(192, 1e-4, 23_000, 0)
@@ -152,6 +155,10 @@ BEST_STEPS = (2_560, 1_810, 1_810)
 # One seed of the grid was run wider, and was better still; the held-out scripts chose its step.
 WIDER = BEST.replace(n_embd=384)
 WIDER_STEPS = (905,) * 3
+# The vocabulary, and the steps of the wider model, that they chose among those learnt from the text.
+LEARNT = "bpe-512"
+LEARNT_GPT = VOCABULARIES.setup(LEARNT, 192, 1e-4, 0)
+LEARNT_STEPS = (2_560,) * 3
 # The steps of the recorded right-sized runs with the lowest held-out loss, a seed each. Phase 0's
 # is its first look, and Phase 1's with seed 1 its last, so another step may be better still.
 PHASE_STEPS = (
@@ -183,6 +190,11 @@ RUNGS: tuple[Rung, ...] = (
     Trained("GPT, width 192", "05", BEST, NUMBER_TO_BEAT, BEST_STEPS),
     Trained("GPT, width 384", "05", WIDER, NUMBER_TO_BEAT, WIDER_STEPS),
     Mixed("GPT, width 384, and counting, mixed", "05", WIDER, NUMBER_TO_BEAT, WIDER_STEPS),
+    Counting(LEARNT_TOKENS, "06", WHOLE.replace(vocabulary=LEARNT), LEARNT_TOKENS),
+    Counting(BYTES, "06", WHOLE.replace(vocabulary="bpe-256"), BYTES),
+    Counting("bytes, order chosen", "06", WHOLE.replace(vocabulary="bpe-256"), BYTES, order=None),
+    Trained("GPT, width 192, 512 tokens", "06", LEARNT_GPT, LEARNT_TOKENS, LEARNT_STEPS),
+    Mixed("GPT, 512 tokens, and counting, mixed", "06", LEARNT_GPT, LEARNT_TOKENS, LEARNT_STEPS),
 )
 
 

@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import product
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from slmlab.engine.training import VocabularyWarning
 from slmlab.study.experiments.evaluations import COLUMNS, observed
@@ -50,10 +50,16 @@ class Vocabularies(Experiment):
     sweeps: tuple[Sweep, ...] = (
         (("gpt2", *SMALLER), 96, (3e-4,), 3),
         (("gpt2", *SMALLER), 96, (1e-3,), 1),
-        (("right-sized", "bpe-512"), 96, (1e-4,), 1),
-        (("bpe-512",), 192, (1e-4,), 3),
+        (SMALLER, 96, (1e-4,), 1),
+        (("bpe-512", "bpe-1000"), 192, (1e-4,), 3),
+        (("bpe-512", "bpe-1000"), 192, (3e-4,), 1),
     )
     first_look: int = 5
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Without the sweeps: each row names its own, so that runs may be added to a record."""
+        return {name: value for name, value in super().settings.items() if name != "sweeps"}
 
     def cells(self) -> list[Cell]:
         every = [
