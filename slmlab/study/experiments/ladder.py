@@ -155,7 +155,7 @@ BEST_STEPS = (2_560, 1_810, 1_810)
 # One seed of the grid was run wider, and was better still; the held-out scripts chose its step.
 WIDER = BEST.replace(n_embd=384)
 WIDER_STEPS = (905,) * 3
-# The vocabulary, and the steps of the wider model, that they chose among those learnt from the text.
+# Of the vocabularies learnt from the text, the one that they chose; and the steps of its GPT.
 LEARNT = "bpe-512"
 LEARNT_GPT = VOCABULARIES.setup(LEARNT, 192, 1e-4, 0)
 LEARNT_STEPS = (2_560,) * 3
