@@ -1,5 +1,6 @@
 """The recorded experiments, one file each. A new one is a file here and a line in this list."""
 
+from slmlab.study.experiments.arsenal import ARSENAL
 from slmlab.study.experiments.counting import COUNTING
 from slmlab.study.experiments.crossing import CROSSING
 from slmlab.study.experiments.grid import GRID
@@ -16,5 +17,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     RECIPES,
     SUSPECTS,
     VOCABULARIES,
+    ARSENAL,
     LADDER,
 )
