@@ -180,6 +180,12 @@ def test_bits_that_are_no_number_are_found(tiny, tmp_path):
     assert "not a number" in problem
 
 
+def test_words_that_the_corpus_has_are_not_new(monkeypatch):
+    assert 0 < ladder.new_words()["final"] < 1
+    monkeypatch.setattr(ladder, "load_final", lab.load_corpus)
+    assert ladder.new_words()["final"] == 0
+
+
 def test_a_ladder_that_is_not_complete_is_not_read(monkeypatch):
     monkeypatch.setattr(ladder, "read_table", lambda _: None)
     monkeypatch.setattr(ladder, "missing_cells", lambda made, _: made.cells()[:2])
@@ -208,7 +214,7 @@ def test_every_rung_has_a_rival_that_counts_the_same_text():
 def test_keys_tell_cells_apart_and_the_steps_are_within_the_full_runs():
     made = Ladder()
     keys = [made.key(cell) for cell in made.cells()]
-    assert len(set(keys)) == len(keys) == 10 + 3 * 10
+    assert len(set(keys)) == len(keys) == 12 + 3 * 12
     for rung in RUNGS:
         assert max(rung.steps) <= rung.setup.training.max_steps
         assert all(step > 0 for step in rung.steps) == isinstance(rung, Trained)

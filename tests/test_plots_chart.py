@@ -38,7 +38,9 @@ def figures():
         "stopping_points": plots.stopping_points(runs, 2),
         "ladder": plots.ladder(lab.read_ladder()),
         "loss_against_overlap": plots.loss_against_overlap(segments, 0.7),
-        "suspect_perplexities": plots.suspect_perplexities(lab.read_suspects()),
+        "suspect_perplexities": plots.suspect_perplexities(
+            lab.reported_perplexities(lab.read_suspects())
+        ),
         "bits_by_size": plots.bits_by_size(lab.best_looks(lab.read_grid()), lab.read_counting()),
         "parameter_breakdown": plots.parameter_breakdown(runs[0].model),
         "seed_spread": plots.seed_spread({"a": [1.0, 2.0]}, published=1.5),

@@ -2,8 +2,9 @@
 
 Two of the three mistakes passed for progress in public: a space that is counted twice, and U+FFFD
 in the place of a broken character (reports on github.com/openai/parameter-golf and
-github.com/karpathy/nanochat). The third is text that is changed before it is read. Two assertions find them: what is decoded is the text, and the bytes
-that were counted are the text's. Neither finds all three alone.
+github.com/karpathy/nanochat). The third is text that is changed before it is read. Two assertions
+find them: what is decoded is the text, and the bytes that were counted are the text's. Neither
+finds all three alone.
 """
 
 import math
