@@ -520,17 +520,18 @@ def test_what_cannot_be_kept_is_told_before_training(tmp_path, capsys, monkeypat
     assert "Only a run on the corpus" in capsys.readouterr().err
 
 
-def test_ctrl_c_waits_for_a_save(run, tmp_path, monkeypatch):
-    save = lab.Run.save
+def test_ctrl_c_waits_for_a_save_and_is_told_once(run, tmp_path, monkeypatch):
+    save, told = lab.Run.save, []
 
     def interrupted(*arguments, **options):
-        signal.raise_signal(signal.SIGINT)
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
         return save(*arguments, **options)
 
     monkeypatch.setattr(lab.Run, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        save_or_rescue(run, tmp_path / "run", "all", print)
+    save_or_rescue(run, tmp_path / "run", "all", told.append)
     assert lab.Run.load(tmp_path / "run").state.step == 2
+    assert told == ["Saving; please wait."]
 
 
 @pytest.mark.parametrize("arguments", [["run", "phase-1", "--out", ""], ["sample", "", "The"]])
