@@ -23,8 +23,8 @@ def save_or_rescue(run: Run, folder: Path | str, keep: Keep, tell: Callable[[str
     the working folder. Where none has space for the run as asked, less of it is kept.
 
     What cannot be kept as asked is kept with its best weights. Ctrl-C does nothing meanwhile, as
-    often as it is pressed. Raises `DataError` if it cannot be saved there either; that error has the run as its
-    attribute `run`.
+    often as it is pressed. Raises `DataError` if the run cannot be saved there either; that error
+    has it as its attribute `run`.
     """
     with guarded(tell, holds=True):
         try:
