@@ -388,7 +388,7 @@ def test_a_history_has_400000_looks_at_most(monkeypatch):
     monkeypatch.setattr(run_parsing, "MAX_LOOKS", 3)
     rows = [f"{step},,1,1,0,0,0,1,1\n" for step in range(4)]
     assert len(run_parsing._history((HEAD + "".join(rows[:3])).encode(), False)) == 3
-    with pytest.raises(ValueError, match="more than 3 rows"):
+    with pytest.raises(ValueError, match="more than 4 lines"):
         run_parsing._history((HEAD + "".join(rows)).encode(), False)
 
 
