@@ -196,10 +196,9 @@ def _run(options: argparse.Namespace) -> int:
                 place = save_or_rescue(ended.run, options.out, keep, tell)
                 _say(f'Saved to {place}, with keep="{keep}"')
             raise
-        saved = ""
         if options.out is not None:
-            saved = f"\nSaved to {save_or_rescue(run, options.out, options.keep, tell)}"
-    _say(f"{report(run)}{saved}")
+            _say(f"Saved to {save_or_rescue(run, options.out, options.keep, tell)}\n")
+    _say(str(report(run)))
     return 0
 
 

@@ -5,10 +5,12 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 import slmlab as lab
+from slmlab import __main__ as command_line
 from slmlab.__main__ import main
-from slmlab.engine import console, rescue, runs, training
+from slmlab.engine import console, optimizer, rescue, runs, training
 from slmlab.study import records
 
 SETUP = (
@@ -153,6 +155,13 @@ def test_any_number_of_ctrl_cs_keeps_a_finished_run(interrupted, monkeypatch, ti
     assert "Saved to" in told.out and told.err.count("Saving; please wait.") == 1
 
 
+def test_ctrl_c_while_it_reports_comes_after_the_place(interrupted, monkeypatch):
+    pressing(monkeypatch, command_line, "report", 1)
+    run, status, told = interrupted([])
+    assert (run.state.status, status) == ("finished", 130)
+    assert "Saved to" in told.out and "Stopped." in told.err
+
+
 def test_ctrl_c_before_the_training_does_not_wait(interrupted, monkeypatch, capsys):
     pressing(monkeypatch, lab.Setup, "model", 1)
     with pytest.raises(lab.DataError, match="There is no run"):
@@ -203,6 +212,39 @@ def test_a_full_memory_in_the_middle_costs_no_run(tmp_path, monkeypatch, capsys,
         main(["run", f"{SETUP}60", "--out", str(tmp_path / "run")])
     assert lab.Run.load(tmp_path / "run").state.step == 29
     assert 'with keep="best"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "kept"),
+    [
+        (lab.Dataset, "batch", 15, True),
+        (torch.nn.utils, "clip_grad_norm_", 15, True),
+        (optimizer, "adamw", 30, False),  # of two calls in a step the second
+        (training, "_evaluate", 3, False),
+    ],
+)
+def test_an_error_costs_a_phase_no_run_that_can_go_on_exactly(
+    tmp_path, monkeypatch, owner, name, call, kept
+):
+    entry, setup = records.PhaseRecord(0, "bpe-300", 0), lab.Setup.parse(f"{SETUP}20 seed=0")
+    monkeypatch.setattr(records, "PHASE_RECORDS", (entry,))
+    monkeypatch.setattr(records.PhaseRecord, "setup", setup)
+    monkeypatch.setattr(records.PhaseRecord, "train", lambda entry: setup.train(progress=False))
+    function, calls = getattr(owner, name), iter(range(1, 10_000))
+
+    def full(*arguments, **options):
+        if next(calls) == call:
+            raise MemoryError("full")
+        return function(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, full)
+        with pytest.raises(MemoryError):
+            records.record(tmp_path, "phases")
+    assert [path.name for path in tmp_path.iterdir()] == [f".{entry.name}.partial"] * kept
+    assert records.record(tmp_path, "phases") == 1
+    resumed, whole = lab.Run.load(tmp_path / entry.name), setup.train(progress=False)
+    assert resumed.history["val_loss"].tolist() == whole.history["val_loss"].tolist()
 
 
 @pytest.fixture
