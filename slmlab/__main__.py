@@ -1,7 +1,8 @@
-"""The command line: `python -m slmlab check | phases | ladder | run | sample | record`."""
+"""The command line: `python -m slmlab check`, `phases`, `ladder`, `recommend`, `run` and others."""
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import TextIO
 
 import pandas as pd
 
+from slmlab.engine.console import guarded
 from slmlab.engine.rescue import save_or_rescue
 from slmlab.engine.run_folder import check_target
 from slmlab.engine.runs import Run
@@ -21,9 +23,13 @@ from slmlab.engine.storage import Keep, require_rebuildable
 from slmlab.readiness import run_checks
 from slmlab.show.harmless import in_terminal
 from slmlab.show.report import report
+from slmlab.study.domain import PROMPTS
 from slmlab.study.phases import PHASES
 from slmlab.study.setups import Setup
 from slmlab.text.files import DataError, data_path
+from slmlab.text.own_text import read_text
+
+TRAIN = ("python", "-m", "slmlab", "run")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -151,30 +157,48 @@ def _differences(table: pd.DataFrame, column: str) -> list[str]:
     return [text.replace("-", "−") for text in texts]
 
 
+def _recommend(options: argparse.Namespace) -> int:
+    from slmlab.study.recommendation import recommend_for_text
+
+    own = read_text(options.text)
+    _say(f"{own.inspect().to_string()}\n")
+    advice = recommend_for_text(own)
+    _say(f"{advice}\n")
+    _say(f"Train it:\n{shlex.join([*TRAIN, str(advice.setup), '--text', options.text])}")
+    return 0
+
+
 def _run(options: argparse.Namespace) -> int:
     setup, name = _setup(options)
     if options.out is not None:
         check_target(options.out)  # not after an hour of training
-    dataset = setup.dataset(tested=setup.data.vocabulary != "gpt2")
+    if options.text is None:
+        dataset = setup.dataset(tested=setup.data.vocabulary != "gpt2")
+        prompts: tuple[str, ...] = PROMPTS
+    else:
+        own = read_text(options.text)
+        dataset, prompts = own.dataset(setup.data.vocabulary), own.prompts()
     if options.keep == "history":
         require_rebuildable(dataset)
-    save = partial(save_or_rescue, tell=partial(_say, stream=sys.stderr))
-    try:
-        run = setup.train(
-            dataset,
-            name,
-            sample_each_evaluation=options.sample_each_evaluation,
-        )
-    except KeyboardInterrupt as stopped:
-        if options.out is not None and hasattr(stopped, "run"):
-            # A second Ctrl-C may have cut a step in two, from which nothing can go on.
-            keep: Keep = "best" if options.keep == "all" else options.keep
-            _say(f'Saved to {save(stopped.run, options.out, keep)}, with keep="{keep}"')
-        raise
-    saved = ""
-    if options.out is not None:
-        saved = f"\nSaved to {save(run, options.out, options.keep)}"
-    _say(f"{report(run)}{saved}")
+    tell = partial(_say, stream=sys.stderr)
+    with guarded(tell, may_cut=True):
+        try:
+            run = setup.train(
+                dataset,
+                name,
+                prompts=prompts,
+                sample_each_evaluation=options.sample_each_evaluation,
+            )
+        except BaseException as ended:  # a second Ctrl-C, a full memory
+            if options.out is not None and hasattr(ended, "run"):
+                # It may have cut a step in two, from which nothing can go on.
+                keep: Keep = "best" if options.keep == "all" else options.keep
+                place = save_or_rescue(ended.run, options.out, keep, tell)
+                _say(f'Saved to {place}, with keep="{keep}"')
+            raise
+        if options.out is not None:
+            _say(f"Saved to {save_or_rescue(run, options.out, options.keep, tell)}\n")
+    _say(str(report(run)))
     return 0
 
 
@@ -236,11 +260,20 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("ladder", help="every kind of model beside counting, as a table")
     command.set_defaults(command=_ladder)
 
+    command = commands.add_parser(
+        "recommend", help="a vocabulary and a model for your own text, and why"
+    )
+    command.add_argument("text", metavar="FILE", help="a file, or a folder with text in it")
+    command.set_defaults(command=_recommend)
+
     command = commands.add_parser("run", help="train a phase as published, or any set-up")
     command.add_argument(
         "setup",
         metavar="SETUP",
         help='a phase, 0 to 4, as published; or a set-up such as "phase-2 n_layer=4 seed=1"',
+    )
+    command.add_argument(
+        "--text", metavar="FILE", help="your own file or folder, instead of the course's scripts"
     )
     command.add_argument("--vocabulary", help="gpt2, right-sized, or such as bpe-500")
     command.add_argument("--seed", type=int)

@@ -1,6 +1,7 @@
 """The command line: each command does its work, and bad input gets one sentence."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,23 @@ def test_run_keeps_a_record_with_samples_of_every_evaluation(tmp_path):
     assert steps == set(run.history["step"])
 
 
+def test_recommend_prints_a_command_that_trains(tmp_path, capsys, corpus):
+    text = tmp_path / "my text.py"
+    text.write_text(corpus.text[:3_000])
+    assert main(["recommend", str(text)]) == 0
+    printed = capsys.readouterr().out
+    for part in ("bpe-300", "Choice:", "Reasons:", "Forecast:", "number to beat", "Set-up:"):
+        assert part in printed
+    command = shlex.split(printed.splitlines()[-1])
+    assert command[:4] == ["python", "-m", "slmlab", "run"]
+    assert command[-2:] == ["--text", str(text)]
+    assert main([*command[3:], "--seconds", "0.5", "--out", str(tmp_path / "run")]) == 0
+    run = lab.Run.load(tmp_path / "run")
+    assert run.dataset.source["kind"] == "own text"
+    assert run.dataset.tokenizer.n_vocab == run.model.config.vocab_size
+    assert set(run.prompts) != set(lab.PROMPTS)
+
+
 def test_sample_continues_a_prompt(saved, capsys):
     assert main(["sample", str(saved), "The old", "--tokens", "8"]) == 0
     text = capsys.readouterr().out
@@ -103,6 +121,9 @@ def one_sentence(text):
         ),
         (["run", "1", "--seconds", "0"], "seconds is 0.0"),
         (["run", "1", "--seconds", "nan"], "seconds is nan"),
+        (["recommend", "nowhere"], "There is no file or folder nowhere"),
+        (["recommend", "RUN/best.safetensors"], "There is no text in"),
+        (["run", "phase-2", "--text", "nowhere"], "There is no file or folder nowhere"),
         (["run", "7"], "'7' does not begin with a phase"),
         (["run", "one"], "'one' does not begin with a phase"),
         (["run", "1", "--vocabulary", "words"], "vocabulary is 'words'"),

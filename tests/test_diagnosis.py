@@ -277,7 +277,7 @@ def test_nothing_stands_out_in_a_healthy_run(modest):
 def test_a_vocabulary_far_too_wide_is_noticed(modest):
     wide = lab.GPT(lab.GPTConfig(50257, 8, 1, 1, 1))
     advice = lab.advice(changed(modest, model=wide))
-    assert any("50,257 rows" in line and "right-size" in line for line in advice)
+    assert any("50,257 vocabulary rows" in line and "no token" in line for line in advice)
 
 
 def test_a_model_too_large_for_its_text_is_noticed(finished):
@@ -290,7 +290,7 @@ def test_rows_of_tokens_that_never_occur_are_no_parameters_to_store_a_text_in(mo
     config = lab.GPTConfig(50_000_000, 16, 1, 1, 16)
     assert config.n_params > MAX_USEFUL_RATIO * len(modest.dataset.train)
     [line] = lab.size_advice(config, modest.dataset)
-    assert "50,000,000 rows" in line
+    assert "50,000,000 vocabulary rows" in line
     assert "parameters for each training token" not in line
 
 

@@ -1,15 +1,18 @@
 """The experiments vary what they say they vary, nothing else, and still give what was recorded."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 
 import slmlab as lab
 from slmlab.engine.evaluation import strided_losses
+from slmlab.engine.training import fit
 from slmlab.study import records
 from slmlab.study.experiments import EXPERIMENTS, evaluations
 from slmlab.study.experiments.counting import COUNTING
@@ -19,8 +22,20 @@ from slmlab.study.experiments.grid import GRID, Grid, has_turned
 from slmlab.study.experiments.ladder import LADDER
 from slmlab.study.experiments.protocol import Experiment, evaluation_steps, log_spaced
 from slmlab.study.experiments.recipes import CHANGES, RECIPES, read_recipes
-from slmlab.study.experiments.suspects import SUSPECTS, _reported_accuracy
+from slmlab.study.experiments.suspects import (
+    LABELS,
+    MASK,
+    NONE,
+    PADDED,
+    PUBLISHED,
+    SUSPECTS,
+    WINDOWS,
+    _reported_accuracy,
+    reported,
+    reported_perplexities,
+)
 from slmlab.study.experiments.tables import read_rows, read_table
+from slmlab.study.experiments.vocabularies import VOCABULARIES, bytes_per_token
 from slmlab.study.phases import PHASES
 
 pytestmark = pytest.mark.slow
@@ -49,25 +64,33 @@ def test_an_experiment_keeps_its_own_promises(experiment):
     assert all(row.items() >= cells[-1].items() for row in rows)
 
 
-@pytest.mark.parametrize(
-    ("experiment", "cell"),
-    [
-        (GRID, GRID.cell(12, 1e-3, 1000, 0)),
-        (SUSPECTS, SUSPECTS.cell("423", "leaked", "causal", "next token", 2)),
-        (SUSPECTS, SUSPECTS.cell("423", "held out", "missing", "next token", 0)),
-        (SUSPECTS, SUSPECTS.cell("423", "held out", "causal", "unshifted", 1)),
-    ],
-    ids=lambda value: value.name if isinstance(value, Experiment) else None,
-)
-def test_a_cell_still_begins_as_it_was_recorded(experiment, cell):
+def assert_begins_as_recorded(experiment, cell, made, columns):
     """The first looks of the full run; later ones differ more between processors."""
-    made = shortened(experiment, 40 if experiment is GRID else 100).run_cell(cell)
     stored = [row for row in read_rows(experiment) if row.items() >= cell.items()][: len(made)]
     assert [row["step"] for row in stored] == [row["step"] for row in made]
     assert len(made) > 1
     for old, new in zip(stored, made, strict=True):
-        for loss in ("train_loss", "val_loss"):
-            assert new[loss] == pytest.approx(old[loss], abs=1e-3), (cell, new["step"])
+        for loss in columns:
+            assert new[loss] == pytest.approx(old[loss], abs=1e-3, nan_ok=True), new["step"]
+
+
+def test_a_cell_of_the_grid_still_begins_as_it_was_recorded():
+    cell = GRID.cell(12, 1e-3, 1000, 0)
+    made = shortened(GRID, 40).run_cell(cell)
+    assert_begins_as_recorded(GRID, cell, made, ("train_loss", "val_loss"))
+
+
+@pytest.mark.parametrize("suspect", [NONE, MASK, LABELS, WINDOWS])
+def test_a_suspect_still_begins_as_it_was_recorded(suspect):
+    cell, made = SUSPECTS.cell(suspect, 0), []
+    model, dataset = SUSPECTS.model(**cell), SUSPECTS.dataset(**cell)
+    for now in fit(model, dataset, SUSPECTS.training(cell)):
+        if now.step in SUSPECTS.looks:
+            made.append({"step": now.step} | reported(model, dataset))
+        if now.step == 7:
+            break
+    columns = ("train_loss", "held_out_loss", "leaked_loss", "windows_loss")
+    assert_begins_as_recorded(SUSPECTS, cell, made, columns)
 
 
 def test_each_width_has_rates_of_its_own_with_every_seed_and_others_around_them():
@@ -266,26 +289,37 @@ def test_a_new_experiment_is_recorded_resumed_checked_and_read_like_the_others(
     assert len(records.problems_of(tmp_path)) == 6  # a loss that is not a number, each
 
 
-def test_the_suspects_are_every_combination_of_three_faults_and_a_fourth():
-    assert len(SUSPECTS.cells()) == (2 * 2 * 2 + 1) * 3
+def test_each_suspect_has_one_fault_and_three_seeds_but_the_published_one():
+    seeds = Counter(cell["suspect"] for cell in SUSPECTS.cells())
+    assert seeds.pop(PUBLISHED) == 1
+    assert set(seeds) == {NONE, PADDED, MASK, LABELS, WINDOWS} and set(seeds.values()) == {3}
 
 
-def test_the_suspects_vocabulary_has_423_tokens():
-    assert SUSPECTS.dataset("leaked").tokenizer.n_vocab == 423
-    assert SUSPECTS.model("423", "causal", "next token", 0).config.vocab_size == 423
-    assert SUSPECTS.model("32,000", "causal", "next token", 0).config.vocab_size == 32_000
+def test_the_suspects_vocabulary_has_423_tokens_and_the_published_model_its_size():
+    assert SUSPECTS.tokenizer.n_vocab == SUSPECTS.config(NONE).vocab_size == 423
+    assert SUSPECTS.config(PADDED).vocab_size == 32_000
+    assert SUSPECTS.config(PUBLISHED).n_params == 23_132_160
 
 
-def test_leaked_validation_is_part_of_the_training_text_and_held_out_is_not():
-    leaked, clean = SUSPECTS.dataset("leaked"), SUSPECTS.dataset("held out")
-    assert torch.equal(leaked.train, clean.train)
-    assert leaked.overlap() == 1
-    assert clean.overlap() < 0.7
+def test_the_held_out_scripts_are_not_in_the_training_text_of_the_suspects():
+    assert SUSPECTS.dataset(NONE, 0).overlap() < 0.7
 
 
-@pytest.mark.parametrize(("mask", "sees"), [("causal", False), ("missing", True)])
-def test_only_without_a_mask_does_a_later_token_change_an_earlier_logit(mask, sees):
-    model = SUSPECTS.model("423", mask, "next token", 0)
+def test_windows_dealt_at_random_are_none_of_those_trained_on_but_overlap_them():
+    dealt = SUSPECTS.dataset(WINDOWS, 1)
+    kept, aside = dealt.starts
+    assert not set(kept.tolist()) & set(aside.tolist())
+    assert len(kept) + len(aside) == len(dealt.train) - dealt.block
+    inputs, targets = dealt.batch(4, dealt.block, seed=5)
+    assert inputs.shape == (4, 256) and torch.equal(inputs[:, 1:], targets[:, :-1])
+    starts = {tuple(dealt.train[i : i + dealt.block].tolist()) for i in kept.tolist()}
+    assert {tuple(row) for row in inputs.tolist()} <= starts
+    assert all((kept - start).abs().min() < dealt.block / 2 for start in aside.tolist()[:20])
+
+
+@pytest.mark.parametrize(("suspect", "sees"), [(NONE, False), (MASK, True)])
+def test_only_without_a_mask_does_a_later_token_change_an_earlier_logit(suspect, sees):
+    model = SUSPECTS.model(suspect, 0)
     ids = torch.arange(20)[None]
     changed = ids.clone()
     changed[0, 10] = 99
@@ -295,7 +329,7 @@ def test_only_without_a_mask_does_a_later_token_change_an_earlier_logit(mask, se
 
 
 def test_unshifted_labels_ask_for_the_token_itself():
-    model = SUSPECTS.model("423", "causal", "unshifted", 0)
+    model = SUSPECTS.model(LABELS, 0)
     ids = torch.arange(20)[None]
     with torch.no_grad():
         loss, logits = model.loss(ids[:, :-1], ids[:, 1:]), model(ids[:, :-1])
@@ -304,9 +338,41 @@ def test_unshifted_labels_ask_for_the_token_itself():
 
 def test_unshifted_labels_report_a_high_accuracy_after_a_few_steps():
     tiny = shortened(SUSPECTS, 60)
-    cell = SUSPECTS.cell("423", "held out", "causal", "unshifted", 0)
-    rows, honest = tiny.run_cell(cell), tiny.run_cell(cell | {"labels": "next token"})
+    rows, honest = (tiny.run_cell(tiny.cell(suspect, 0)) for suspect in (LABELS, NONE))
     assert rows[-1]["accuracy"] > 0.8 > 0.5 > honest[-1]["accuracy"]
+
+
+def test_perplexities_are_compared_at_the_end_or_at_like_training_losses():
+    looks = [
+        {"suspect": NONE, "seed": 0, "step": step, "train_loss": train, "held_out_loss": 2.0}
+        | {"leaked_loss": train, "windows_loss": windows}
+        for step, train, windows in [(0, 3.0, math.nan), (5, 0.04, math.nan), (9, 0.01, math.nan)]
+    ]
+    looks += [{**looks[0], "suspect": MASK, "windows_loss": 1.0}]
+    table = pd.DataFrame(looks)
+    end = reported_perplexities(table).set_index(["suspect", "text"])
+    assert end.loc[(NONE, "end of the training text"), "step"] == 9
+    assert end.loc[(NONE, "held-out scripts"), "perplexity"] == pytest.approx(math.exp(2))
+    assert end.loc[(MASK, "windows set aside"), "perplexity"] == pytest.approx(math.e)
+    assert (NONE, "windows set aside") not in end.index
+    alike = reported_perplexities(table, train_loss=0.05)
+    assert set(alike["suspect"]) == {NONE} and set(alike["step"]) == {5}
+
+
+def test_a_context_and_a_step_have_as_many_bytes_in_each_vocabulary():
+    contexts = {}
+    for cell in VOCABULARIES.cells():
+        name = cell["vocabulary"]
+        contexts[name] = VOCABULARIES.setup(**cell).shape.block_size * bytes_per_token(name)
+    assert len(contexts) == 7
+    assert max(contexts.values()) < 1.02 * min(contexts.values())
+    whole = [VOCABULARIES.setup(name, 96, 3e-4, 0).dataset(False) for name in ("gpt2", "bpe-256")]
+    read = [sum(map(len, map(d.tokenizer.token_bytes, d.train.tolist()))) for d in whole]
+    assert min(read) > 0.99 * max(read)
+
+
+def test_all_the_pairs_that_the_corpus_has_are_in_the_largest_vocabulary():
+    assert VOCABULARIES.setup("bpe-2000", 96, 3e-4, 0).dataset(False).tokenizer.n_vocab < 2000
 
 
 def test_the_reported_accuracy_of_an_honest_model_is_token_accuracy(finished):

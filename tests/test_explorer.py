@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slmlab as lab
-from slmlab.show.widgets.explorer import GREY, NextTokenExplorer, _visible, repeated
+from slmlab.show.widgets.explorer import GREY, NextTokenExplorer, repeated
+from slmlab.show.widgets.parts import visible
 from slmlab.study.samples import repetition_rate
 
 
@@ -80,7 +81,7 @@ def test_each_column_sums_to_100_and_the_last_is_what_is_drawn_from(explorer, op
     with torch.no_grad():
         logits = explorer.run.model(torch.tensor([ids]))[0, -1]
     final = 100 * lab.next_distribution(logits, ids, lab.Decoding(**options))
-    id_of = {_visible(tokenizer.token_bytes(i)): i for i in range(tokenizer.n_vocab)}
+    id_of = {visible(tokenizer.token_bytes(i)): i for i in range(tokenizer.n_vocab)}
     names = [row[0] for row in cells(explorer.distribution.value)[1:13]]
     expected = final[[id_of[name] for name in names]]
     assert shown[-1, :12].tolist() == pytest.approx(expected.tolist(), abs=0.06)

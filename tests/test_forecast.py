@@ -79,7 +79,7 @@ def test_the_nearest_cell_has_a_row_for_each_seed():
     table = read_grid()
     row = table.query("n_embd == 48 and learning_rate == 0.001 and train_tokens == 4800").iloc[9]
     setup = GRID.setup(48, 1e-3, 4_800, 0).replace(max_steps=int(row["step"]))
-    rows, distance = nearest(setup)
+    rows, distance = nearest(setup, setup.dataset())
     assert distance == pytest.approx(0, abs=1e-4)
     assert sorted(rows["seed"]) == [0, 1, 2]
     assert set(rows["step"]) == {row["step"]}
@@ -87,7 +87,7 @@ def test_the_nearest_cell_has_a_row_for_each_seed():
 
 def test_what_is_foreseen_is_what_the_nearest_runs_had_beside_counting():
     setup = Setup.parse("phase-2 n_embd=48 block_size=64 n_tokens=5333")
-    rows, _ = nearest(setup)
+    rows, _ = nearest(setup, setup.dataset())
     ahead = forecast(setup, factor=1.0)
     assert f"had {rows['val_bits'].mean():.2f} ± " in ahead.like
     counted = read_counting().query("train_tokens == 4800")["val_bits"].mean()
@@ -111,7 +111,7 @@ def test_warnings_are_in_words():
     )
     text = " ".join(ahead.warnings)
     for words in (
-        "right-size it",
+        "A right-sized vocabulary gives the same tokens",
         "parameters for each training token",
         "This trains for 3,000 steps",
     ):

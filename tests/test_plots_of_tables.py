@@ -148,49 +148,54 @@ def test_correlation_intervals():
 
 
 def test_suspect_perplexities():
-    def suspect(perplexities, vocabulary="423", validation="held out", mask="causal", labels=""):
-        return [
-            {
-                "vocabulary": vocabulary,
-                "validation": validation,
-                "mask": mask,
-                "labels": labels or "next token",
-                "perplexity": perplexity,
-            }
-            for perplexity in perplexities
-        ]
+    def suspect(name, text, *perplexities):
+        return [{"suspect": name, "text": text, "perplexity": value} for value in perplexities]
 
     table = pd.DataFrame(
         [
-            *suspect([1.01, 1.02], mask="missing", validation="leaked"),
-            *suspect([40.0, 50.0]),
-            *suspect([30.0], vocabulary="32,000"),
-            *suspect([2.0], labels="unshifted"),
+            *suspect("no mask", "held-out scripts", 1.01, 1.02),
+            *suspect("no fault", "held-out scripts", 40.0, 50.0),
+            *suspect("no fault", "end of the training text", 2.0),
         ]
     )
     chart = plots.suspect_perplexities(table)
     [axes] = chart.axes
     assert ticks(axes.yaxis) == [
-        "no fault",
-        "32,000 rows",
-        "unshifted labels",
-        "no mask + leaked validation",
+        "no fault · held-out scripts",
+        "no fault · end of the training text",
+        "no mask · held-out scripts",
     ]
-    dots = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines[:4]]
-    assert dots == [([40, 50], [0, 0]), ([30], [1]), ([2], [2]), ([1.01, 1.02], [3, 3])]
-    assert list(axes.lines[4].get_xdata()) == [1, 1]
+    dots = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines[:3]]
+    assert dots == [([40, 50], [0, 0]), ([2], [1]), ([1.01, 1.02], [2, 2])]
+    assert list(axes.lines[3].get_xdata()) == [1, 1]
     assert axes.get_xscale() == "log"
-    assert axes.get_title() == "The perplexity that 4 set-ups report"
+    assert axes.get_title() == "The perplexity that 3 set-ups report"
     assert plots.suspect_perplexities(table, title="Which?").axes[0].get_title() == "Which?"
     assert is_a_picture(chart)
 
 
-def test_the_faults_have_the_names_that_the_experiment_uses():
-    chart = plots.suspect_perplexities(lab.read_suspects())
-    names = ticks(chart.axes[0].yaxis)
-    assert len(names) == len(set(names)) == 9
-    for fault in ("no fault", "no mask", "leaked validation", "32,000 rows", "unshifted labels"):
-        assert fault in names
+# Vocabularies
+
+
+def test_vocabulary_scores():
+    runs = pd.DataFrame(
+        {
+            "vocabulary": ["bpe-300", "gpt2", "bpe-300"],
+            "n_vocab": [300, 50257, 300],
+            "val_bits": [2.0, 1.9, 2.2],
+        }
+    )
+    names = ["bpe-256", "bpe-300", "gpt2"]
+    counted = pd.DataFrame({"five_gram": [9, 1.5, 2], "sixteen_gram": [9, 1, 1.25]}, index=names)
+    chart = plots.vocabulary_scores(runs, counted)
+    [axes] = chart.axes
+    assert ticks(axes.yaxis) == ["bpe-300 (300)", "gpt2 (50,257)"]
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+    assert drawn[:2] == [([2.0, 2.2], [0, 0]), ([1.9], [1])]
+    assert drawn[2:] == [([1.5, 2.0], [0, 1]), ([1.0, 1.25], [0, 1])]
+    assert legend(axes) == ["GPT, one seed", "5-gram", "16-gram"]
+    assert "bpe-300: GPT 2.10, 5-gram 1.50, 16-gram 1.00; gpt2: GPT 1.90" in chart.description
+    assert is_a_picture(chart)
 
 
 def test_loss_against_overlap():

@@ -23,7 +23,7 @@ from slmlab.engine import console
 from slmlab.engine.evaluation import loss_windows, train_sample_starts
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.pace import Pace
-from slmlab.engine.training import VocabularyWarning
+from slmlab.engine.training import VocabularyWarning, vocabulary_advice
 from slmlab.show.bars import WidgetLine
 
 CONFIG = TrainConfig(4, 3e-3, max_steps=20, eval_interval=5)
@@ -595,6 +595,43 @@ def test_a_vocabulary_far_too_wide_is_warned_about(dataset):
     model = lab.GPT(lab.GPTConfig(50257, 16, 1, 1, 8))
     with pytest.warns(VocabularyWarning, match="50,257 vocabulary rows"):
         fitted(model, dataset, replace(CONFIG, max_steps=1))
+
+
+def test_rows_that_no_token_needs_are_counted(corpus):
+    """The published scaffold: 32,000 rows for a tokenizer of 423 tokens, at width 384."""
+    data = Dataset.from_text(corpus.text[:4_000], lab.train_bpe(corpus.text, 423))
+    said = vocabulary_advice(lab.GPTConfig(32_000, 512, 6, 6, 384), data)
+    assert said == (
+        "The model has 32,000 vocabulary rows for a tokenizer of 423 tokens. 31,577 rows "
+        "(12,125,568 parameters, 194 MB while training) belong to no token: make the model with "
+        "vocab_size=423."
+    )
+    with pytest.warns(VocabularyWarning, match="belong to no token"):
+        fitted(lab.GPT(lab.GPTConfig(1_000, 16, 1, 1, 8)), data, replace(CONFIG, max_steps=1))
+
+
+@pytest.mark.parametrize(("rows", "warned"), [(0, False), (127, False), (128, True)])
+def test_a_vocabulary_may_be_rounded_up(dataset, rows, warned):
+    config = lab.GPTConfig(dataset.tokenizer.n_vocab + rows, 16, 1, 1, 8)
+    assert bool(vocabulary_advice(config, dataset)) == warned
+
+
+def test_rows_that_never_occur_are_counted(gpt2):
+    data = Dataset.from_text("one two three " * 40, gpt2)
+    distinct = len(torch.cat([data.train, data.val]).unique())
+    said = vocabulary_advice(lab.GPTConfig(50_257, 16, 1, 1, 8), data)
+    never = 50_257 - distinct
+    assert f"only {distinct} tokens occur" in said
+    assert f"{never:,} rows ({never * 8:,} parameters, 6 MB while training)" in said
+    assert said.count(". ") == 2 and said.endswith("suits new text better.")
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_a_token_without_a_row_is_an_error(dataset, tiny, part):
+    n_vocab = tiny().config.vocab_size
+    ids = torch.tensor([1, 2, n_vocab])
+    with pytest.raises(ValueError, match=rf"token id {n_vocab}, .*vocab_size={n_vocab}"):
+        fitted(tiny(), replace(dataset, **{part: ids}), CONFIG)
 
 
 def test_a_fitting_vocabulary_gives_no_warning(tiny, dataset):

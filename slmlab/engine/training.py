@@ -13,7 +13,7 @@ from slmlab.engine.config import Losses, Progress, TrainConfig, TrainState
 from slmlab.engine.console import warn
 from slmlab.engine.evaluation import mean_loss, train_sample_starts
 from slmlab.engine.memory import require_memory
-from slmlab.engine.model import GPT
+from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.pace import Pace
 from slmlab.text.dataset import Dataset
@@ -21,10 +21,12 @@ from slmlab.validation import instance, shown
 
 _GLOBAL_GENERATORS = threading.Lock()  # of a process, which may train in several threads
 FAR_TOO_WIDE = 10  # times the tokens that occur: a vocabulary that deserves a warning
+PADDING = 127  # rows that a vocabulary may have to spare: many round it up to a multiple of 128
+BYTES_TRAINED = 16  # of a parameter: itself, its gradient and AdamW's two moments, 4 each
 
 
 class VocabularyWarning(UserWarning):
-    """The model's vocabulary is far wider than what occurs in its data."""
+    """The model's vocabulary is far wider than its tokenizer, or than what occurs in its data."""
 
 
 def fit(
@@ -188,9 +190,38 @@ def _give_up(model: GPT, config: TrainConfig, state: TrainState) -> None:
     )
 
 
-def far_too_wide(vocab: int, distinct: int) -> bool:
+def _far_too_wide(vocab: int, distinct: int) -> bool:
     """Whether a vocabulary is out of proportion to the tokens that occur and the 256 bytes."""
     return vocab > FAR_TOO_WIDE * distinct and vocab > distinct + 256
+
+
+def vocabulary_advice(config: GPTConfig, dataset: Dataset) -> str:
+    """A warning in words about vocabulary rows that a model never needs; empty if it has few."""
+    rows, n_vocab = config.vocab_size, dataset.tokenizer.n_vocab
+    distinct = len(torch.cat([dataset.train, dataset.val]).unique())
+    if rows > n_vocab + PADDING:
+        return (
+            f"The model has {rows:,} vocabulary rows for a tokenizer of {n_vocab:,} tokens. "
+            f"{_spare(config, rows - n_vocab)} belong to no token: make the model with "
+            f"vocab_size={n_vocab}."
+        )
+    if _far_too_wide(rows, distinct):
+        return (
+            f"The model has {rows:,} vocabulary rows, but only {distinct:,} tokens occur in the "
+            f"data. {_spare(config, rows - distinct)} are never read, and slow every step. A "
+            "right-sized vocabulary gives the same tokens for this text; one trained on the text "
+            "can have as few rows, and suits new text better."
+        )
+    return ""
+
+
+def _spare(config: GPTConfig, rows: int) -> str:
+    """How much some vocabulary rows cost; the output head has the same ones."""
+    n_params = rows * config.n_embd
+    return (
+        f"{rows:,} rows ({n_params:,} parameters, {n_params * BYTES_TRAINED / 1e6:,.0f} MB while "
+        "training)"
+    )
 
 
 def check_fit(model: GPT, dataset: Dataset) -> None:
@@ -198,7 +229,7 @@ def check_fit(model: GPT, dataset: Dataset) -> None:
     instance("model", model, GPT)
     instance("dataset", dataset, Dataset)
     vocab, block = model.config.vocab_size, model.config.block_size
-    ids = torch.cat([dataset.train, dataset.val])
+    ids = torch.cat([dataset.train, dataset.val, *filter(torch.is_tensor, [dataset.test])])
     if min(len(dataset.train), len(dataset.val)) < 2:
         raise ValueError(
             f"The dataset has {len(dataset.train)} tokens to train on and {len(dataset.val)} to "
@@ -210,14 +241,8 @@ def check_fit(model: GPT, dataset: Dataset) -> None:
             f"{vocab - 1}; make the model with vocab_size={dataset.tokenizer.n_vocab}."
         )
     check_context(len(dataset.train), block)
-    distinct = len(ids.unique())
-    if far_too_wide(vocab, distinct):
-        warnings.warn(
-            f"The model has {vocab:,} vocabulary rows, but only {distinct:,} tokens occur in the "
-            "data; a right-sized vocabulary trains faster.",
-            VocabularyWarning,
-            stacklevel=3,
-        )
+    if advice := vocabulary_advice(model.config, dataset):
+        warnings.warn(advice, VocabularyWarning, stacklevel=3)
 
 
 def check_context(n_train: int, block_size: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from slmlab.engine.evaluation import bits_per_byte
 from slmlab.engine.model import GPTConfig
 from slmlab.engine.runs import Run
-from slmlab.engine.training import far_too_wide
+from slmlab.engine.training import vocabulary_advice
 from slmlab.study.memorisation import COPY_NGRAM
 from slmlab.text.dataset import Dataset
 from slmlab.validation import instance, real_number, whole_number
@@ -120,14 +120,9 @@ def size_advice(config: GPTConfig, dataset: Dataset) -> list[str]:
     """Warnings in words about a model's size for its data, before any training."""
     instance("config", config, GPTConfig)
     instance("dataset", dataset, Dataset)
-    found = []
-    distinct = len(torch.cat([dataset.train, dataset.val]).unique())
-    if far_too_wide(config.vocab_size, distinct):
-        found.append(
-            f"The vocabulary has {config.vocab_size:,} rows, but only {distinct:,} tokens occur in "
-            "this data. Rows for those alone train faster: right-size it."
-        )
+    found = list(filter(None, [vocabulary_advice(config, dataset)]))
     # A row that never occurs is learnt nothing from, so it cannot store any text.
+    distinct = len(torch.cat([dataset.train, dataset.val]).unique())
     used = config.n_params - (config.vocab_size - distinct) * config.n_embd
     ratio = used / len(dataset.train)
     if ratio > MAX_USEFUL_RATIO:

@@ -21,6 +21,7 @@ from slmlab.study.experiments.counting import read_counting
 from slmlab.study.experiments.grid import best_looks, read_grid, size_table
 from slmlab.study.phases import PHASES
 from slmlab.study.setups import Setup, preset
+from slmlab.text.dataset import Dataset
 from slmlab.text.files import read_json
 from slmlab.validation import instance, real_number
 
@@ -64,15 +65,17 @@ class Forecast:
         return self.config.n_params / self.train_tokens
 
 
-def forecast(setup: Setup, factor: float | None = None) -> Forecast:
+def forecast(setup: Setup, factor: float | None = None, dataset: Dataset | None = None) -> Forecast:
     """Look ahead, without training.
 
-    `factor` is how slow this machine is (default: `machine_factor`, measured once). Raises
-    `ValueError` if the set-up cannot be trained, or the factor is not a positive number.
+    `factor` is how slow this machine is (default: `machine_factor`, measured once). `dataset`
+    replaces the set-up's own, as in `Setup.train`. Raises `ValueError` if the set-up cannot be
+    trained, or the factor is not a positive number.
     """
     instance("setup", setup, Setup)
     factor = machine_factor() if factor is None else real_number("factor", factor, above=0)
-    dataset = setup.dataset()
+    recorded = _recorded_phase(setup) if dataset is None else ""
+    dataset = setup.dataset() if dataset is None else instance("dataset", dataset, Dataset)
     training = setup.training
     config = setup.shape.config(dataset.tokenizer.n_vocab)
     n_train = len(dataset.train)
@@ -90,7 +93,7 @@ def forecast(setup: Setup, factor: float | None = None) -> Forecast:
         seconds=seconds,
         megabytes=megabytes,
         epochs=epochs,
-        like=_recorded_phase(setup) or _like(planned),
+        like=recorded or _like(planned, dataset),
         warnings=tuple(found),
         too_large=_too_large(megabytes),
     )
@@ -188,13 +191,13 @@ def step_demands(config: GPTConfig, batch_size: int) -> tuple[float, ...]:
     return 1 + L, operations / 1e9, activation_bytes(config, batch_size) / 1e6, tokens * V / 1e6
 
 
-def nearest(setup: Setup) -> "tuple[pd.DataFrame, float]":
+def nearest(setup: Setup, dataset: Dataset) -> "tuple[pd.DataFrame, float]":
     """The grid's rows (one per seed) most like a set-up's end, and how far off, in doublings.
 
     Likeness is in parameters apart from the token table, training tokens, times read and learning
-    rate. The set-up has a number of steps.
+    rate. The set-up has a number of steps; the dataset is what it is trained on.
     """
-    dataset, training = setup.dataset(), setup.training
+    training = setup.training
     config = setup.shape.config(dataset.tokenizer.n_vocab)
     n_train = len(dataset.train)
     epochs = (training.max_steps or 0) * training.batch_size * config.block_size / n_train
@@ -230,8 +233,8 @@ def _phase_ends(number: int) -> tuple[list[float], list[float]]:
     return [run.gap for run in runs], [bits_per_byte(loss, d, d.test) for loss, d in tests]
 
 
-def _like(setup: Setup) -> str:
-    rows, distance = nearest(setup)
+def _like(setup: Setup, dataset: Dataset) -> str:
+    rows, distance = nearest(setup, dataset)
     if distance > FAR:
         return "No run of the recorded grid is like this one, so what will come of it is open."
     first, mean = rows.iloc[0], rows["val_bits"].mean()
@@ -255,7 +258,7 @@ def _reading_advice(setup: Setup, n_train: int) -> list[str]:
     amounts = np.log(travel.index.to_numpy(float))
     best = float(np.interp(np.log(n_train), amounts, travel))
     best /= setup.training.learning_rate * setup.shape.n_embd
-    if steps <= 2 * best:
+    if steps <= 2 * best or n_train > 2 * travel.index.max():  # no record has so much text
         return []
     return [
         f"This trains for {steps:,} steps; recorded models with about as much text did best on "

@@ -1,7 +1,7 @@
 """The verdict's evidence: each function answers one question about the experiment."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from slmlab.study.phases import PHASES
 from slmlab.study.statistics import bootstrap
 from slmlab.text.corpus import load_corpus, load_held_out
 from slmlab.text.dataset import ngrams
+from slmlab.text.files import read_published
 from slmlab.validation import instance, table_with, whole_number
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ def published() -> "pd.DataFrame":
             }
         )
     return pd.DataFrame(rows).set_index("phase")
+
+
+def bug_report() -> dict[str, Any]:
+    """The figures of the bug report that lesson 06 is about; see data/published/README.md."""
+    return read_published("bug_report.json")
 
 
 def gap_per_doubling(table: "pd.DataFrame") -> "pd.DataFrame":

@@ -7,7 +7,9 @@ import os
 import secrets
 import stat
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ LEFT_FOR = 24 * 60 * 60  # seconds after which no write is still going on
 MAX_DATA_BYTES = 100_000_000  # far above any file of the course: the largest has 0.8 MB
 
 PUBLISHED = {  # SHA-256 of the files that hold the published results
+    "bug_report.json": "df73bc43caeada435f41a2bf307dce03dee8bb09e5c5918baed1162715d4582b",
     "phases.json": "9bebb893a511ea33c32173d28fdbc47cf9d32fa63e388b9f46c6d4387bd5ac7e",
     "corpus.json": "c05d09fe164e390e14482d42141d59c69807522b0c0afc88b05f17a0935a96ac",
 }
@@ -81,6 +84,23 @@ def read_regular(path: Path, most: int) -> bytes:
         _require_regular(status)
         # A file that the system makes up has no size, and may have nothing to give yet (None).
         return file.read(min(most, max(status.st_size, 65_536))) or b""
+
+
+def few_lines(content: bytes, most: int, longest: int) -> Iterator[str]:
+    """The lines of a text of at most `most` lines of `longest` letters, one by one.
+
+    Raises `ValueError` at the first that goes beyond, before more of it takes memory.
+    """
+    file = TextIOWrapper(BytesIO(content), "utf-8", newline="\n")
+    for _ in range(most):
+        line = file.readline(longest + 1)
+        if len(line) > longest:
+            raise ValueError(f"it has lines of more than {longest:,} letters")
+        if not line:
+            return
+        yield line
+    if file.read(1):
+        raise ValueError(f"it has more than {most:,} lines")
 
 
 def write_atomically(path: Path | str, content: bytes) -> None:

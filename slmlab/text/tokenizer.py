@@ -205,7 +205,7 @@ def train_bpe(text: str, vocab_size: int) -> BytePairTokenizer:
         vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=[], show_progress=False
     )
     bpe.train_from_iterator([_some_text(text)], trainer)
-    byte_of = _byte_of_letter()
+    byte_of = byte_of_letter()
     ranks = {
         bytes(byte_of[letter] for letter in token): rank for token, rank in bpe.get_vocab().items()
     }
@@ -304,7 +304,7 @@ def _ranks_of(tokens: Any) -> dict[bytes, int]:
     return ranks
 
 
-def _byte_of_letter() -> dict[str, int]:
+def byte_of_letter() -> dict[str, int]:
     """The letters by which byte-level BPE writes bytes (GPT-2's encoder.py), read backwards."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [b for b in range(256) if b not in printable]

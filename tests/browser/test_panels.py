@@ -15,11 +15,12 @@ CELLS = (
     "lab.Scrubber(lab.PHASES[1].recorded())",
     'run = lab.Setup.parse("phase-1 vocabulary=right-sized max_steps=20").train(progress=False)',
     "lab.NextTokenExplorer(run)",
+    "lab.TokenExplorer()",
     'lab.RulingCards({1: "More text is better.", 2: "Less is more."})',
     "del os.environ['SLMLAB_CHECKS']  # as learners have it\nlesson_00.rates(..., 288)",
     "'a wrong answer stops nothing'",
 )
-PANELS = ("quiz", "prediction", "scrubber", "explorer", "rulings")
+PANELS = ("quiz", "prediction", "scrubber", "explorer", "tokens", "rulings")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from slmlab.show.plots.leaks import loss_against_overlap, suspect_perplexities
 from slmlab.show.plots.overtraining import memory_curves, stopping_points
 from slmlab.show.plots.sizes import bits_by_size, parameter_breakdown
 from slmlab.show.plots.spread import correlation_intervals, phase_gaps, seed_spread
+from slmlab.show.plots.vocabularies import vocabulary_scores
 
 __all__ = [
     "Chart",
@@ -32,4 +33,5 @@ __all__ = [
     "stopping_points",
     "suspect_perplexities",
     "two_exams",
+    "vocabulary_scores",
 ]

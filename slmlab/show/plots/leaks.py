@@ -8,43 +8,33 @@ from slmlab.show.plots.chart import LOSS, MUTED, TRAIN, VAL, Chart, finished
 from slmlab.show.words import joined
 from slmlab.validation import real_number, table_with
 
-# The faults among the values of an experiment's columns, in words.
-FAULTS = {
-    ("mask", "missing"): "no mask",
-    ("validation", "leaked"): "leaked validation",
-    ("vocabulary", "32,000"): "32,000 rows",
-    ("labels", "unshifted"): "unshifted labels",
-}
-
 
 def suspect_perplexities(table: pd.DataFrame, title: str = "") -> Chart:
     """The perplexity that each suspect reports, one dot per seed, on a logarithmic axis.
 
-    `table` is what `read_suspects` gives. The suspects are named by their faults, the highest mean
-    perplexity below.
+    `table` is what `reported_perplexities` gives: a row of the figure for each suspect and each
+    text that it can be validated with, the highest mean perplexity on top.
     """
-    columns = [column for column, _ in FAULTS]
-    table_with("The table", table, [*columns, "perplexity"], "what lab.read_suspects() returns")
+    columns = ["suspect", "text", "perplexity"]
+    table_with("The table", table, columns, "what lab.reported_perplexities(…) returns")
     groups = [
-        (dict(zip(columns, values, strict=True)), rows["perplexity"])
-        for values, rows in table.groupby(columns, sort=False)
+        (" · ".join(names), rows["perplexity"])
+        for names, rows in table.groupby(["suspect", "text"], sort=False)
     ]
     groups.sort(key=lambda group: -group[1].mean())
     chart = Chart(height=1.1 + 0.3 * len(groups))
     axes = chart.subplots()
-    names, said = [], []
-    for place, (values, perplexities) in enumerate(groups):
-        faults = [fault for (column, value), fault in FAULTS.items() if values[column] == value]
-        names.append(" + ".join(faults) or "no fault")
-        said.append(f"{names[-1]} {perplexities.mean():,.2f}")
+    for place, (_, perplexities) in enumerate(groups):
         axes.plot(perplexities, [place] * len(perplexities), "o", color=VAL, markersize=7)
     axes.axvline(1, color=MUTED, linewidth=1)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(groups)), [name for name, _ in groups])
+    axes.invert_yaxis()
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,g}")
     axes.xaxis.set_minor_formatter("")
     axes.set_xlabel("reported validation perplexity (1 = never surprised)")
     axes.set_title(title or f"The perplexity that {len(groups)} set-ups report")
+    said = [f"{name} {perplexities.mean():,.2f}" for name, perplexities in groups]
     chart.description = f"Mean validation perplexities: {joined(said)}."
     return finished(chart, axes, legend=False)
 

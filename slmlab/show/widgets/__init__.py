@@ -8,6 +8,7 @@ from slmlab.show.widgets.prediction import PredictionCard
 from slmlab.show.widgets.quiz import Quiz
 from slmlab.show.widgets.ruling import RulingCards
 from slmlab.show.widgets.scrubber import Scrubber
+from slmlab.show.widgets.tokens import TokenExplorer
 
 __all__ = [
     "NextTokenExplorer",
@@ -16,6 +17,7 @@ __all__ = [
     "Quiz",
     "RulingCards",
     "Scrubber",
+    "TokenExplorer",
     "calibration",
     "predictions",
     "start_over",

@@ -24,6 +24,7 @@ from slmlab.show.widgets.parts import (
     row,
     table_html,
     title_html,
+    visible,
 )
 from slmlab.show.widgets.slider import Slider
 from slmlab.study.samples import REPEAT_NGRAM
@@ -42,7 +43,6 @@ WITHOUT = (1.0, 1.0, 0, 1.0)  # where the slider of each filter turns it off
 RULE = "border-top:1px solid var(--jp-border-color1,#bdbdbd)"
 REPEATED = "border-bottom:3px solid #b3006b"
 GREY = "var(--jp-content-font-color2,#616161)"
-SYMBOLS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 
 class Generated(NamedTuple):
@@ -249,7 +249,7 @@ class NextTokenExplorer(Panel):
     def _draw_last(self, repeats: set[int]) -> None:
         rows = [
             [
-                _visible(self._token_bytes(step.token)),
+                visible(self._token_bytes(step.token)),
                 f"{i + 1:,}",
                 _percent(step.probability),
                 f"{step.rank:,}",
@@ -283,7 +283,7 @@ class NextTokenExplorer(Panel):
         )
         likeliest = p.max().item()
         rows = [
-            _bars(escape(_visible(self._token_bytes(token))), p[:, token].tolist(), likeliest)
+            _bars(escape(visible(self._token_bytes(token))), p[:, token].tolist(), likeliest)
             for token in tokens.tolist()
         ]
         others = p.index_fill(1, tokens, 0.0).sum(1).tolist()
@@ -345,15 +345,6 @@ def _shaded(probability: float, html: str, style: str = "") -> str:
 
 def _percent(p: float) -> str:
     return "<0.1" if 0 < p < 0.0005 else f"{100 * p:.1f}" if p else "0"
-
-
-def _visible(token: bytes) -> str:
-    """A token's text with its white space, control characters and incomplete bytes spelled out."""
-    text = token.decode("utf-8", "backslashreplace")
-    return "".join(
-        SYMBOLS.get(c) or (c if c.isprintable() else c.encode("unicode_escape").decode())
-        for c in text
-    )
 
 
 def _slider(name: str, values: Sequence[float], value: float, labels: dict[float, str]) -> Slider:

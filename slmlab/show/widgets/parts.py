@@ -11,6 +11,7 @@ from slmlab.show.widgets.manners import Manners
 STYLE = Path(__file__).with_name("panels.css")  # which widgets have no settings for
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FULL = ipywidgets.Layout(width="auto", max_width="760px")
+SYMBOLS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 LABEL = {"description_width": "130px"}  # as wide as the longest, so that controls align
 
 
@@ -84,6 +85,15 @@ def sample_html(text: str) -> str:
         "<pre style='border-left:4px solid #0072B2;padding:6px 12px;margin:4px 0;"
         f"font-family:monospace;white-space:pre-wrap;"
         f"word-break:normal;overflow-wrap:anywhere;line-height:1.3'>{escape(text)}</pre>"
+    )
+
+
+def visible(token: bytes) -> str:
+    """A token's text with its white space, control characters and incomplete bytes spelled out."""
+    text = token.decode("utf-8", "backslashreplace")
+    return "".join(
+        SYMBOLS.get(c) or (c if c.isprintable() else c.encode("unicode_escape").decode())
+        for c in text
     )
 
 

@@ -7,5 +7,14 @@ from slmlab.study.experiments.ladder import LADDER
 from slmlab.study.experiments.protocol import Experiment
 from slmlab.study.experiments.recipes import RECIPES
 from slmlab.study.experiments.suspects import SUSPECTS
+from slmlab.study.experiments.vocabularies import VOCABULARIES
 
-EXPERIMENTS: tuple[Experiment, ...] = (GRID, COUNTING, CROSSING, RECIPES, SUSPECTS, LADDER)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    GRID,
+    COUNTING,
+    CROSSING,
+    RECIPES,
+    SUSPECTS,
+    VOCABULARIES,
+    LADDER,
+)

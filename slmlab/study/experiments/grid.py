@@ -1,5 +1,6 @@
 """The grid: model size × learning rate × amount of text, and how long to train each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, ClassVar
@@ -9,7 +10,7 @@ from slmlab.study.experiments.evaluations import COLUMNS, observed
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows, log_spaced
 from slmlab.study.experiments.tables import read_table
 from slmlab.study.setups import Excerpt, Setup, Shape
-from slmlab.validation import table_with
+from slmlab.validation import listed, table_with
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,15 +98,16 @@ class Grid(Experiment):
 GRID = Grid()
 
 
-def has_turned(rows: Rows) -> bool:
+def has_turned(rows: Rows, loss: str = "val_loss", rise: float = RISE) -> bool:
     """Whether a held-out loss has left its minimum behind, so that a run can end.
 
-    The last two looks are both more than `RISE` above the lowest, and the last came after at least
-    twice the steps of the lowest. A second descent after that would not be seen.
+    The last two looks are both more than `rise` above the lowest, in the unit of the column `loss`,
+    and the last came after at least twice the steps of the lowest. A second descent after that
+    would not be seen.
     """
-    lowest = min(rows, key=lambda row: row["val_loss"])
+    lowest = min(rows, key=lambda row: row[loss])
     late = rows[-1]["step"] >= 2 * max(1, lowest["step"])
-    return late and all(row["val_loss"] > lowest["val_loss"] + RISE for row in rows[-2:])
+    return late and all(row[loss] > lowest[loss] + rise for row in rows[-2:])
 
 
 def read_grid() -> "pd.DataFrame":
@@ -120,13 +122,14 @@ def read_grid() -> "pd.DataFrame":
     return table
 
 
-def best_looks(table: "pd.DataFrame") -> "pd.DataFrame":
+def best_looks(table: "pd.DataFrame", by: Sequence[str] = GRID.keys) -> "pd.DataFrame":
     """One row for each run of the grid: the look at which its held-out loss was lowest.
 
-    It has all columns of that look. `censored` says if it was the run's first after the start or
-    its last, so that the true minimum may lie beyond.
+    Runs of another experiment are told apart `by` other columns. A row has all columns of that
+    look. `censored` says if it was the run's first after the start or its last, so that the true
+    minimum may lie beyond.
     """
-    keys = list(GRID.keys)
+    keys = listed("by", by, "names of columns")
     table_with("The table", table, [*keys, *MEASURED])
     best = table.loc[table.groupby(keys)["val_bits"].idxmin()].set_index(keys)
     looks = table[table["step"] > 0].groupby(keys)["step"]
