@@ -73,9 +73,7 @@ def test_what_is_no_text_or_vocabulary_gets_a_sentence(arguments, sentence):
 
 def test_a_five_gram_orders_vocabularies_more_as_gpts_do(table):
     """So it decides; and the GPTs' best has about twice as many tokens, as a choice says."""
-    runs = lab.best_looks(
-        lab.read_vocabularies(), ["vocabulary", "learning_rate", "seed", "n_embd"]
-    )
+    runs = lab.best_looks(lab.read_vocabularies(), ["vocabulary", "learning_rate", "seed", "n_embd"])
     gpts = runs.query("n_embd == 96 and learning_rate == 0.0003")
     means = gpts.groupby("vocabulary")["val_bits"].mean()
     learnt = table.join(means, how="inner").drop(["right-sized", "gpt2"])
