@@ -10,13 +10,14 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from slmlab.engine.ensemble import Ensemble
 from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.ngram import NGram, NGramConfig
 from slmlab.text.dataset import IGNORED, Dataset, encoded, require_ids, require_mask
 from slmlab.text.tokenizer import Tokenizer
 from slmlab.validation import instance, listed, real_number, whole_number
 
-LanguageModel = GPT | NGram  # what can be scored
+LanguageModel = GPT | NGram | Ensemble  # what can be scored
 BATCH_TOKENS = 512  # in one batch of an evaluation: faster than 256 or 2,048 on two cores
 LOGITS_TOKENS = 256  # where all logits are needed, so that 50,257 of them fit into 51 MB
 MIN_TRAIN_SAMPLE = 1000  # tokens of training text in an evaluation: fewer made the gap jump

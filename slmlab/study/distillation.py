@@ -1,25 +1,56 @@
-"""Several models as one: how well they predict together."""
+"""Distillation: one small model that learns from what others predict, not from the text alone."""
 
-import math
-from collections.abc import Sequence
+from typing import Any
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from slmlab.engine.evaluation import LanguageModel, strided_losses
-from slmlab.validation import listed
+from slmlab.engine.ensemble import Ensemble
+from slmlab.engine.evaluation import evaluating
+from slmlab.engine.model import GPT, GPTConfig
+from slmlab.text.dataset import IGNORED
+from slmlab.validation import shown
+
+# As Baby Llama, whose student did better than its teachers on a small text (Timiryasov and Tastet
+# 2023, arXiv:2308.02019).
+SHARE = 0.5  # of the teacher's word in the training loss; the rest is the text's
+TEMPERATURE = 2.0  # makes the teacher's probabilities flatter, and the student's beside them
 
 
-def ensemble_losses(models: Sequence[LanguageModel], ids: Tensor) -> Tensor:
-    """Cross-entropy, in nats, of the mean probability of several models: ids (N,) → (N − 1,).
+class Student(GPT):
+    """A GPT that is trained by `fit` to predict what a teacher predicts (Hinton et al. 2015).
 
-    Each model reads windows of its own context, as in `strided_losses`. The logarithm is concave,
-    so the loss of every token is at most the mean of the members' losses. Raises `ValueError` for
-    no models, models of different vocabularies, or ids that `strided_losses` refuses.
+    Only the loss in training differs from a GPT's: evaluations, samples and weights do not.
+    Raises `ValueError` for a teacher of another vocabulary.
     """
-    models = listed("models", models, "models")
-    losses = [strided_losses(model, ids).double() for model in models]
-    if len({model.config.vocab_size for model in models}) != 1:
-        raise ValueError("An ensemble needs at least one model, and all of one vocabulary.")
-    together = math.log(len(models)) - torch.stack(losses).neg().logsumexp(0)
-    return together.float()
+
+    def __init__(self, config: GPTConfig, teacher: GPT | Ensemble, seed: int = 0) -> None:
+        super().__init__(config, seed)
+        if not isinstance(teacher, GPT | Ensemble):
+            raise ValueError(f"teacher is {shown(teacher)}; give a GPT, or an Ensemble of some.")
+        if teacher.config.vocab_size != config.vocab_size:
+            raise ValueError(
+                f"The teacher has {teacher.config.vocab_size:,} vocabulary rows and the student "
+                f"{config.vocab_size:,}; they must be the same tokens."
+            )
+        self._teacher: tuple[Any, ...] = (teacher,)  # a tuple, so that its weights are not ours
+
+    def loss(self, idx: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """In training: part cross-entropy with the targets, part with the teacher's probabilities.
+
+        ids and targets (B, T); targets of −100 do not count.
+        """
+        if not self.training:
+            return super().loss(idx, targets, label_smoothing)
+        [teacher] = self._teacher
+        with evaluating(teacher):
+            wanted = (teacher(idx) / TEMPERATURE).softmax(-1).flatten(0, 1)
+        logits, labels = self(idx).flatten(0, 1), targets.flatten()
+        counted = labels != IGNORED
+        if not counted.any():
+            return logits.sum() * 0
+        of_text = F.cross_entropy(logits[counted], labels[counted], label_smoothing=label_smoothing)
+        log_p = (logits / TEMPERATURE).log_softmax(-1)
+        of_teacher = -(wanted * log_p).sum(-1)[counted].mean()
+        # Gradients of the flatter probabilities are smaller by the temperature's square.
+        return (1 - SHARE) * of_text + SHARE * TEMPERATURE**2 * of_teacher

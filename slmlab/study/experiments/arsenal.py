@@ -1,13 +1,17 @@
 """The arsenal: what each technique against overfitting does alone, beside what chance does."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
 from torch import nn
 
+from slmlab.engine.config import Progress
+from slmlab.engine.ensemble import Ensemble
 from slmlab.engine.model import GPT
 from slmlab.engine.training import fit
+from slmlab.study.distillation import Student
 from slmlab.study.experiments.evaluations import losses
 from slmlab.study.experiments.grid import has_turned
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows, log_spaced
@@ -19,6 +23,7 @@ from slmlab.text.corpus import load_held_out
 from slmlab.text.dataset import Dataset
 
 BASE = "base"
+MEMBER_STRIDE = 100  # between the seeds of an ensemble's members; the first has the run's own
 SCRIPTS = tuple(
     f"script_{n}" for n in range(1, 6)
 )  # the held-out ones, in the order of their names
@@ -33,6 +38,8 @@ class Arm:
         changes: of the set-up, by flat names.
         reading: in which order the text is read (see `reading_of`).
         norm: "layer", or "batch" for batch normalisation in place of every layer norm.
+        members: how many models predict as one.
+        teachers: how many models, as one, teach the one that is scored; 0 for none.
         n_seeds: how many runs it has.
     """
 
@@ -40,10 +47,14 @@ class Arm:
     changes: dict[str, Any] = field(default_factory=dict)
     reading: str = "random"
     norm: str = "layer"
+    members: int = 1
+    teachers: int = 0
     n_seeds: int = 5
 
     def __str__(self) -> str:
-        return ", ".join([f"{k}={v}" for k, v in self.changes.items()] + [self.reading, self.norm])
+        said = [f"{k}={v}" for k, v in self.changes.items()] + [self.reading, self.norm]
+        said += [f"{self.members} members"] * (self.members > 1)
+        return ", ".join(said + [f"{self.teachers} teachers"] * (self.teachers > 0))
 
 
 ARMS: tuple[Arm, ...] = (
@@ -68,6 +79,8 @@ ARMS: tuple[Arm, ...] = (
     Arm("easy windows first", reading="easy first"),
     Arm("hard windows first", reading="hard first"),
     Arm("batch norm", norm="batch"),
+    Arm("ensemble of 4", members=4),
+    Arm("one student of 4", teachers=4),
 )
 
 
@@ -103,9 +116,10 @@ class Arsenal(Experiment):
     def arm(self, cell: Cell) -> Arm:
         return next(arm for arm in self.arms if arm.name == cell["arm"])
 
-    def setup(self, arm: Arm, seed: int) -> Setup:
-        """The set-up of a run."""
-        return self.base.replace(order=seed, seed=seed, **arm.changes)
+    def setup(self, arm: Arm, seed: int, member: int = 0) -> Setup:
+        """The set-up of a run; members of an ensemble differ in all but the text's order."""
+        own = seed + MEMBER_STRIDE * member
+        return self.base.replace(order=seed, seed=own, **arm.changes)
 
     def looks(self, cell: Cell) -> list[int]:
         """The steps at which a run is looked at, if it lasts that long."""
@@ -113,22 +127,73 @@ class Arsenal(Experiment):
         return log_spaced(self.first_look, steps)
 
     def run_cell(self, cell: Cell) -> Rows:
-        arm, looks = self.arm(cell), self.looks(cell)
-        setup = self.setup(arm, cell["seed"]).replace(eval_interval=looks[-1])
-        dataset = reading_of(setup.dataset(tested=False), arm.reading, setup.training.seed)
-        model = setup.model(dataset.tokenizer.n_vocab)
-        if arm.norm == "batch":
-            use_batch_norm(model)
+        arm, seed, looks = self.arm(cell), cell["seed"], self.looks(cell)
+        dataset = self.setup(arm, seed).dataset(tested=False)
+        teacher, spent = None, 0.0
+        if arm.teachers:
+            teacher, spent = self.taught(arm, seed, dataset)
+        members = [self.model(arm, seed, i, dataset, teacher) for i in range(arm.members)]
+        model = members[0] if arm.members == 1 else Ensemble(members)
         rows: Rows = []
-        for now in fit(model, dataset, setup.training):
+        for now in self.trained(arm, seed, members, dataset):
             if now.step not in looks:
                 continue
             facts = {"params": model.n_params, "train_tokens": len(dataset.train)}
-            facts |= {"step": now.step, "epochs": now.epochs, "seconds": now.seconds}
-            rows.append(cell | facts | scores(model, dataset))
+            facts |= {"step": now.step, "epochs": now.epochs}
+            seconds = {"seconds": spent + now.seconds * arm.members}
+            rows.append(cell | facts | scores(model, dataset) | seconds)
             if self._is_over(arm, rows):
                 break
         return rows
+
+    def model(
+        self, arm: Arm, seed: int, member: int, dataset: Dataset, teacher: Ensemble | None = None
+    ) -> GPT:
+        """A member with its first weights."""
+        setup = self.setup(arm, seed, member)
+        if teacher is not None:
+            config = setup.shape.config(dataset.tokenizer.n_vocab)
+            return Student(config, teacher, setup.training.seed)
+        model = setup.model(dataset.tokenizer.n_vocab)
+        if arm.norm == "batch":
+            use_batch_norm(model)
+        return model
+
+    def trained(
+        self, arm: Arm, seed: int, members: list[GPT], dataset: Dataset
+    ) -> Iterator[Progress]:
+        """Train the members side by side; the progress of the last one at each step."""
+        trainings = []
+        for i, member in enumerate(members):
+            setup = self.setup(arm, seed, i)
+            setup = setup.replace(eval_interval=setup.training.max_steps)
+            text = reading_of(dataset, arm.reading, setup.training.seed)
+            trainings.append(fit(member, text, setup.training))
+        for nows in zip(*trainings, strict=True):
+            yield nows[-1]
+
+    def taught(self, arm: Arm, seed: int, dataset: Dataset) -> tuple[Ensemble, float]:
+        """The teachers of an arm at the step that the held-out scripts chose, and their seconds.
+
+        They are the ensemble of as many members, and stop as it does.
+        """
+        members = [self.model(arm, seed, i, dataset) for i in range(arm.teachers)]
+        teacher, looks = (
+            Ensemble(members),
+            log_spaced(self.first_look, self.base.training.max_steps),
+        )
+        rows: Rows = []
+        best: dict[str, Any] = {}
+        for now in self.trained(arm, seed, members, dataset):
+            if now.step not in looks:
+                continue
+            rows.append({"val_bits": losses(teacher, dataset)["val_bits"]})
+            if rows[-1] == min(rows, key=lambda row: row["val_bits"]):
+                best = {k: v.clone() for k, v in teacher.state_dict().items()}
+            if _has_turned(rows):
+                break
+        teacher.load_state_dict(best)
+        return teacher, now.seconds * arm.teachers
 
     def is_whole(self, cell: Cell, rows: Rows) -> bool:
         looks, steps = self.looks(cell), [row["step"] for row in rows]
