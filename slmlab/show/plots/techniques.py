@@ -1,0 +1,37 @@
+"""Techniques beside chance: what each one changes, and what two equal set-ups differ by."""
+
+import pandas as pd
+
+from slmlab.show.plots.chart import BITS, MUTED, SERIES, Chart, finished, literal
+from slmlab.validation import real_number, table_with
+
+
+def changes(table: pd.DataFrame, floor: float, title: str = "") -> Chart:
+    """What each technique changes in the loss, with its 95% interval, the most helpful on top.
+
+    `table` is what `arsenal_table` gives, or some rows of it; `floor`, in bits per byte, is what
+    `noise_floor` gives, and drawn as a band about 0.
+    """
+    columns = ["change", "low", "high", "worth"]
+    table_with("table", table, columns, "what lab.arsenal_table(…) returns")
+    floor = real_number("floor", floor, above=0)
+    rows = table.dropna(subset="change").sort_values("change")
+    places = range(len(rows))
+    chart = Chart(height=1.4 + 0.27 * len(rows))
+    axes = chart.subplots()
+    axes.axvspan(-floor, floor, color=MUTED, alpha=0.25, linewidth=0, label="chance")
+    axes.axvline(0, color=MUTED, zorder=1)
+    axes.hlines(places, rows["low"], rows["high"], color=SERIES[0], linewidth=2)
+    axes.plot(rows["change"], places, "o", color=SERIES[0], label="mean, with 95% interval")
+    worth = [f"{name}: × {share:.2f}" for name, share in rows["worth"].items()]
+    axes.set_yticks(places, map(literal, worth))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylabel("technique: worth how much text")
+    axes.set_xlabel(f"change of the held-out {BITS}; below 0 is better")
+    axes.set_title(title or f"{len(rows)} techniques, one at a time")
+    said = [f"{name} {change:+.3f}" for name, change in rows["change"].items()]
+    chart.description = (
+        f"Changes in bits per byte, the best first, where chance alone makes {floor:.3f}: "
+        f"{', '.join(said)}."
+    )
+    return finished(chart, axes)
