@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 import torch.nn as nn
 
+from slmlab.engine.averaging import raw_weights, update_average
 from slmlab.engine.config import Losses, Progress, TrainConfig, TrainState
 from slmlab.engine.console import warn
 from slmlab.engine.evaluation import mean_loss, train_sample_starts
@@ -59,7 +60,6 @@ def fit(
             with pace.step():
                 batch_loss = _step(model, dataset, config, state)
             if math.isfinite(batch_loss):
-                state.step += 1
                 if pace.is_over() or pace.evaluation_is_due():
                     with pace.evaluation():
                         losses = _evaluate(model, dataset, state)
@@ -78,12 +78,13 @@ def _prepare(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainStat
     check_fit(model, dataset)
     device = resolve_device(config.device)
     if device.type == "cpu":
-        require_memory(model.config, config.batch_size)
+        require_memory(model.config, config.batch_size, averaged=config.average > 0)
     model.to(device).train()
     state.optimizer = state.optimizer or AdamW(model, config.weight_decay)
     state.optimizer.weight_decay = config.weight_decay  # a resumed run may have another
     for moments in state.optimizer.moments.values():  # a loaded run's are on the CPU
         moments.update({key: tensor.to(device) for key, tensor in moments.items()})
+    state.raw_weights = {name: weight.to(device) for name, weight in state.raw_weights.items()}
     state.planned_steps = config.max_steps or state.planned_steps
     state.status = _status_at_start(config, state)
 
@@ -109,7 +110,18 @@ def _status(config: TrainConfig, state: TrainState, pace: Pace, losses: Losses |
 
 
 def _step(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainState) -> float:
-    """One optimiser step; returns the batch's loss. A loss that is not finite changes nothing."""
+    """One step, also of the average; returns the batch's loss. If not finite, nothing changes."""
+    with raw_weights(model, state, config.average):
+        batch_loss = _optimise(model, dataset, config, state)
+    if math.isfinite(batch_loss):
+        state.step += 1
+        if config.average:
+            update_average(model, state, config.average)
+    return batch_loss
+
+
+def _optimise(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainState) -> float:
+    """One optimiser step; returns the batch's loss."""
     step = state.step + 1
     # Batch and dropout depend on (seed, step) only, so a run can be resumed at any step.
     seed = config.seed * 1_000_003 + step
@@ -185,6 +197,7 @@ def _give_up(model: GPT, config: TrainConfig, state: TrainState) -> None:
     if state.best_weights:
         model.load_state_dict(state.best_weights)
     state.optimizer = None  # its moments are spoilt
+    state.raw_weights = {}
     warn(
         f"The loss stopped being a finite number after step {state.step}, so training ended; the "
         f"model has its best weights again (step {state.best_step}). Lower the learning rate "
