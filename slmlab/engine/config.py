@@ -8,9 +8,11 @@ from typing import NamedTuple
 from torch import Tensor
 
 from slmlab.engine.optimizer import AdamW
-from slmlab.validation import real_number, shown, truth_values, whole_number
+from slmlab.validation import one_of, real_number, shown, truth_values, whole_number
 
 ENDLESS = 1_000_000_000  # steps, or seconds (32 years): more is a slip of the keyboard
+
+PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class TrainConfig:
         cosine: let the learning rate then fall to a tenth along a cosine.
         average: decay of a moving average of the weights; 0 turns it off. The average is what is
             evaluated, sampled and kept; training goes on with the weights behind it.
+        precision: of a training step's matrix products, "fp32" or "bf16" (half the bits; weights,
+            optimiser and evaluations stay fp32). bf16 needs a processor that is faster with it.
         patience: stop early after this many evaluations without a better validation loss.
         seed: decides every batch and every dropout mask.
         device: "auto" (CUDA if present, else CPU) or a PyTorch device name.
@@ -50,6 +54,7 @@ class TrainConfig:
     warmup_steps: int = 0
     cosine: bool = False
     average: float = 0.0
+    precision: str = "fp32"
     patience: int | None = None
     seed: int = 0
     device: str = "auto"
@@ -70,6 +75,7 @@ class TrainConfig:
         for name in ("label_smoothing", "average"):
             self._set(name, real_number(name, getattr(self, name), least=0, below=1))
         truth_values(cosine=self.cosine)
+        one_of("precision", self.precision, PRECISIONS)
         if not isinstance(self.device, str):
             raise ValueError(f'device is {shown(self.device)}; it must be a name, such as "cpu".')
 
@@ -129,9 +135,9 @@ class TrainState:
 
     `fit` keeps it up to date after every step, so whoever holds it loses nothing when the loop
     stops. `raw_weights` are those that training goes on with, where the model holds their average
-    (see `TrainConfig.average`). `status` is "running" until the loop ends: "finished", "stopped early" or "diverged".
-    Whoever reads the model or the state from another thread takes `lock` meanwhile, so that what
-    they see is of one step.
+    (see `TrainConfig.average`). `status` is "running" until the loop ends: "finished", "stopped
+    early" or "diverged". Whoever reads the model or the state from another thread takes `lock`
+    meanwhile, so that what they see is of one step.
     """
 
     status: str = "running"
