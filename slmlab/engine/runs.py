@@ -20,7 +20,7 @@ from slmlab.engine.generation import continuation, encoded_prompt
 from slmlab.engine.model import GPT
 from slmlab.engine.run_folder import write_run_folder
 from slmlab.engine.run_parsing import checked_prompts
-from slmlab.engine.training import check_fit, fit, resolve_device
+from slmlab.engine.training import check_fit, check_precision, fit, resolve_device
 from slmlab.text.dataset import Dataset
 from slmlab.validation import shown, truth_values
 
@@ -148,7 +148,7 @@ class Run(storage.RunParts):
                 f"{config.max_steps:,}; give more."
             )
         check_fit(self.model, self.dataset)
-        resolve_device(config.device)
+        check_precision(config.precision, resolve_device(config.device))
 
     def save(self, folder: Path | str, keep: storage.Keep = "all") -> Path:
         """Write the run to a folder, replacing an older run there in one step.

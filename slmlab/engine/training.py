@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 import torch.nn as nn
 
+from slmlab.engine.averaging import raw_weights, update_average
 from slmlab.engine.config import Losses, Progress, TrainConfig, TrainState
 from slmlab.engine.console import warn
 from slmlab.engine.evaluation import mean_loss, train_sample_starts
@@ -22,6 +23,7 @@ from slmlab.validation import instance, shown
 _GLOBAL_GENERATORS = threading.Lock()  # of a process, which may train in several threads
 FAR_TOO_WIDE = 10  # times the tokens that occur: a vocabulary that deserves a warning
 PADDING = 127  # rows that a vocabulary may have to spare: many round it up to a multiple of 128
+FAST_BF16 = ("amx_bf16", "avx512_bf16")  # what processors that have it call it
 BYTES_TRAINED = 16  # of a parameter: itself, its gradient and AdamW's two moments, 4 each
 
 
@@ -58,11 +60,9 @@ def fit(
             losses = None
             with pace.step():
                 batch_loss = _step(model, dataset, config, state)
-            if math.isfinite(batch_loss):
-                state.step += 1
-                if pace.is_over() or pace.evaluation_is_due():
-                    with pace.evaluation():
-                        losses = _evaluate(model, dataset, state)
+            if math.isfinite(batch_loss) and (pace.is_over() or pace.evaluation_is_due()):
+                with pace.evaluation():
+                    losses = _evaluate(model, dataset, state)
             if not _all_finite(batch_loss, *(losses or ())):
                 _give_up(model, config, state)
                 return
@@ -77,13 +77,15 @@ def _prepare(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainStat
     """Check that all goes together, and make the state one that training can begin from."""
     check_fit(model, dataset)
     device = resolve_device(config.device)
+    check_precision(config.precision, device)
     if device.type == "cpu":
-        require_memory(model.config, config.batch_size)
+        require_memory(model.config, config.batch_size, averaged=config.average > 0)
     model.to(device).train()
     state.optimizer = state.optimizer or AdamW(model, config.weight_decay)
     state.optimizer.weight_decay = config.weight_decay  # a resumed run may have another
     for moments in state.optimizer.moments.values():  # a loaded run's are on the CPU
         moments.update({key: tensor.to(device) for key, tensor in moments.items()})
+    state.raw_weights = {name: weight.to(device) for name, weight in state.raw_weights.items()}
     state.planned_steps = config.max_steps or state.planned_steps
     state.status = _status_at_start(config, state)
 
@@ -109,13 +111,26 @@ def _status(config: TrainConfig, state: TrainState, pace: Pace, losses: Losses |
 
 
 def _step(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainState) -> float:
-    """One optimiser step; returns the batch's loss. A loss that is not finite changes nothing."""
+    """One step, also of the average; returns the batch's loss. If not finite, nothing changes."""
+    with raw_weights(model, state, config.average):
+        batch_loss = _optimise(model, dataset, config, state)
+    if math.isfinite(batch_loss):
+        state.step += 1
+        if config.average:
+            update_average(model, state, config.average)
+    return batch_loss
+
+
+def _optimise(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainState) -> float:
+    """One optimiser step; returns the batch's loss."""
     step = state.step + 1
     # Batch and dropout depend on (seed, step) only, so a run can be resumed at any step.
     seed = config.seed * 1_000_003 + step
     inputs, targets = dataset.batch(config.batch_size, model.config.block_size, seed)
     device = model.device
-    with _dropout_seed(seed, device) if model.config.dropout else nullcontext():
+    dropout = _dropout_seed(seed, device) if model.config.dropout else nullcontext()
+    bf16 = config.precision == "bf16"
+    with dropout, torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
         loss = model.loss(inputs.to(device), targets.to(device), config.label_smoothing)
     if math.isfinite(loss.item()):
         loss.backward()
@@ -185,6 +200,7 @@ def _give_up(model: GPT, config: TrainConfig, state: TrainState) -> None:
     if state.best_weights:
         model.load_state_dict(state.best_weights)
     state.optimizer = None  # its moments are spoilt
+    state.raw_weights = {}
     warn(
         f"The loss stopped being a finite number after step {state.step}, so training ended; the "
         f"model has its best weights again (step {state.best_step}). Lower the learning rate "
@@ -265,6 +281,22 @@ def resolve_device(name: str) -> torch.device:
     except Exception as error:  # each kind of device has its own
         raise ValueError(f'There is no device {shown(name)} here; use "auto", or "cpu".') from error
     return torch.device(name)
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise `ValueError` for bf16 on a device without fast products of such numbers."""
+    if precision != "bf16":
+        return
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        found = getattr(torch.cpu, "get_capabilities", dict)()  # new in PyTorch 2.10
+        fast = any(found.get(name, False) for name in FAST_BF16)
+    if not fast:
+        raise ValueError(
+            "This processor has no fast products of bf16 numbers, so training would be slower; use "
+            'precision="fp32".'
+        )
 
 
 @contextmanager
