@@ -79,6 +79,8 @@ ARMS: tuple[Arm, ...] = (
     Arm("easy windows first", reading="easy first"),
     Arm("hard windows first", reading="hard first"),
     Arm("batch norm", norm="batch"),
+    Arm("average of the weights", {"average": 0.99}),
+    Arm("bf16", {"precision": "bf16"}),
     Arm("ensemble of 4", members=4),
     Arm("one student of 4", teachers=4),
 )

@@ -1,7 +1,7 @@
 """Chats: the same techniques on dialogues, of which there are even fewer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar
 
@@ -11,15 +11,8 @@ from slmlab.engine.training import fit
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows, log_spaced
 from slmlab.study.replies import answer_bits
 from slmlab.study.setups import Excerpt, Setup, Shape, largest_text
-from slmlab.text.dataset import Dataset
-from slmlab.text.dialogues import (
-    ChatTokenizer,
-    Dialogue,
-    chat_tokenizer,
-    dialogue_dataset,
-    load_dialogues,
-)
-from slmlab.text.tokenizer import train_bpe
+from slmlab.text.dialogues import Dialogue, dialogue_dataset, load_dialogues
+from slmlab.text.tokenizer import ChatTokenizer, chat_tokenizer, train_bpe
 
 BASE = "base"
 KINDS = ("greetings", "python", "chromadb", "course", "git", "shell", "files", "arithmetic")
@@ -160,8 +153,8 @@ def of_kinds() -> dict[str, list[Dialogue]]:
 
 def bits_of(model: GPT, tokenizer: ChatTokenizer, texts: Sequence[Dialogue]) -> float:
     """Bits per byte of all answers together."""
-    bits, n_bytes = map(sum, zip(*answer_bits(model, tokenizer, texts), strict=True))
-    return bits / n_bytes
+    table = answer_bits(model, tokenizer, texts)
+    return float(table["bits"].sum() / table["bytes"].sum())
 
 
 @cache
