@@ -15,6 +15,7 @@ from typing import TextIO
 
 import pandas as pd
 
+from slmlab.engine.console import guarded
 from slmlab.engine.rescue import save_or_rescue
 from slmlab.engine.run_folder import check_target
 from slmlab.engine.runs import Run
@@ -179,24 +180,25 @@ def _run(options: argparse.Namespace) -> int:
         dataset, prompts = own.dataset(setup.data.vocabulary), own.prompts()
     if options.keep == "history":
         require_rebuildable(dataset)
-    save = partial(save_or_rescue, tell=partial(_say, stream=sys.stderr))
-    try:
-        run = setup.train(
-            dataset,
-            name,
-            prompts=prompts,
-            sample_each_evaluation=options.sample_each_evaluation,
-        )
-    except KeyboardInterrupt as stopped:
-        if options.out is not None and hasattr(stopped, "run"):
-            # A second Ctrl-C may have cut a step in two, from which nothing can go on.
-            keep: Keep = "best" if options.keep == "all" else options.keep
-            _say(f'Saved to {save(stopped.run, options.out, keep)}, with keep="{keep}"')
-        raise
-    saved = ""
-    if options.out is not None:
-        saved = f"\nSaved to {save(run, options.out, options.keep)}"
-    _say(f"{report(run)}{saved}")
+    tell = partial(_say, stream=sys.stderr)
+    with guarded(tell, may_cut=True):
+        try:
+            run = setup.train(
+                dataset,
+                name,
+                prompts=prompts,
+                sample_each_evaluation=options.sample_each_evaluation,
+            )
+        except BaseException as ended:  # a second Ctrl-C, a full memory
+            if options.out is not None and hasattr(ended, "run"):
+                # It may have cut a step in two, from which nothing can go on.
+                keep: Keep = "best" if options.keep == "all" else options.keep
+                place = save_or_rescue(ended.run, options.out, keep, tell)
+                _say(f'Saved to {place}, with keep="{keep}"')
+            raise
+        if options.out is not None:
+            _say(f"Saved to {save_or_rescue(run, options.out, options.keep, tell)}\n")
+    _say(str(report(run)))
     return 0
 
 

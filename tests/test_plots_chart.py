@@ -38,7 +38,13 @@ def figures():
         "stopping_points": plots.stopping_points(runs, 2),
         "ladder": plots.ladder(lab.read_ladder()),
         "loss_against_overlap": plots.loss_against_overlap(segments, 0.7),
-        "suspect_perplexities": plots.suspect_perplexities(lab.read_suspects()),
+        "suspect_perplexities": plots.suspect_perplexities(
+            lab.reported_perplexities(lab.read_suspects())
+        ),
+        "vocabulary_scores": plots.vocabulary_scores(
+            lab.read_vocabularies().query("vocabulary == 'bpe-512' and step == 1810"),
+            lab.vocabulary_table(lab.load_corpus().text, lab.load_held_out().text, ["bpe-512"]),
+        ),
         "bits_by_size": plots.bits_by_size(lab.best_looks(lab.read_grid()), lab.read_counting()),
         "parameter_breakdown": plots.parameter_breakdown(runs[0].model),
         "seed_spread": plots.seed_spread({"a": [1.0, 2.0]}, published=1.5),

@@ -161,15 +161,15 @@ def test_suspect_perplexities():
     chart = plots.suspect_perplexities(table)
     [axes] = chart.axes
     assert ticks(axes.yaxis) == [
-        "no fault · held-out scripts",
-        "no fault · end of the training text",
-        "no mask · held-out scripts",
+        "no fault · held-out scripts: 45",
+        "no fault · end of the training text: 2.00",
+        "no mask · held-out scripts: 1.02",
     ]
     dots = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines[:3]]
     assert dots == [([40, 50], [0, 0]), ([2], [1]), ([1.01, 1.02], [2, 2])]
     assert list(axes.lines[3].get_xdata()) == [1, 1]
     assert axes.get_xscale() == "log"
-    assert axes.get_title() == "The perplexity that 3 set-ups report"
+    assert axes.get_title() == "What each model reports, by its validation text"
     assert plots.suspect_perplexities(table, title="Which?").axes[0].get_title() == "Which?"
     assert is_a_picture(chart)
 

@@ -6,6 +6,7 @@ import math
 import pytest
 
 import slmlab as lab
+from slmlab.engine.config import ENDLESS
 from slmlab.show import progress
 from slmlab.show.progress import Prediction, Progress
 from slmlab.show.widgets import guesses
@@ -51,6 +52,18 @@ def test_one_guess_or_everything_can_be_forgotten():
     assert guesses.SESSION == {}
 
 
+GUESS = (
+    '{"predictions": {"a": {"gap": 1, "steps": null, "best_step": null, "locked": true, '
+    '"revealed": true, "real_gap": 1, "real_best_step": BEST}}, '
+    '"quizzes": {}, "exercises": {}, "rulings": {}}'
+)
+
+
+def test_a_table_of_guesses_holds_the_largest_step_of_a_run(progress_file):
+    progress_file.write_text(GUESS.replace("BEST", f"{ENDLESS}"))
+    assert str(ENDLESS) in lab.predictions().to_csv()
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -63,6 +76,8 @@ def test_one_guess_or_everything_can_be_forgotten():
         '{"predictions": {}, "quizzes": {}, "exercises": {"00": [1]}, "rulings": {}}',
         '{"predictions": {}, "quizzes": {}, "exercises": {}, "rulings": {"1": ["no"]}}',
         "[" * 100_000,
+        GUESS.replace("BEST", f"{10**22}"),
+        GUESS.replace("BEST", "-1"),
     ],
 )
 def test_a_damaged_file_is_set_aside(progress_file, content):

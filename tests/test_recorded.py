@@ -4,6 +4,8 @@ import pytest
 
 import slmlab as lab
 from slmlab.study.experiments.grid import best_looks, read_grid, size_table
+from slmlab.study.experiments.suspects import read_suspects, reported_perplexities
+from slmlab.study.experiments.vocabularies import read_vocabularies
 
 BANDS = {  # of the gap, in nats per token: published settings, then right-sized
     "gpt2": {0: (5, 9), 1: (3, 5), 2: (-0.5, 0), 3: (1, 2), 4: (2.5, 4)},
@@ -88,3 +90,24 @@ def test_steps_times_rate_times_width_depends_on_the_text_alone(grid):
     table["travel"] = table["steps"] * table["learning_rate"] * table["n_embd"]
     for _, group in table.groupby("train_tokens"):
         assert group["travel"].max() < 2 * group["travel"].median() < 4 * group["travel"].min()
+
+
+def test_unused_rows_change_no_perplexity_and_a_leak_does():
+    ends = reported_perplexities(read_suspects()).groupby(["suspect", "text"])["perplexity"]
+    least, most = ends.min(), ends.max()
+    scripts, leak = "held-out scripts", "end of the training text"
+    for suspect in ("no fault", "32,000 rows"):
+        assert 80 < least[suspect, scripts] <= most[suspect, scripts] < 100
+        assert 1.02 < least[suspect, leak] <= most[suspect, leak] < 1.05
+    assert most["windows dealt at random", "windows set aside"] < 1.06
+    assert most["unshifted labels", leak] < 1.01 < most["unshifted labels", scripts] < 1.1
+    assert least["no mask", scripts] > 80, "In so few steps it did not learn to look ahead."
+
+
+def test_vocabularies_learnt_from_the_text_beat_bytes_and_right_sized_ones():
+    runs = best_looks(read_vocabularies(), ["vocabulary", "n_embd", "learning_rate", "seed"])
+    runs = runs.query("n_embd == 96 and learning_rate == 0.0003").groupby("vocabulary")["val_bits"]
+    least, most = runs.min(), runs.max()
+    assert least["right-sized"] > most.drop("right-sized").max() + 0.3
+    assert least["bpe-256"] > most[["bpe-512", "bpe-1000", "gpt2"]].max() + 0.1
+    assert (runs.count() == 3).all()

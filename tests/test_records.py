@@ -159,11 +159,14 @@ def test_a_cell_without_all_its_evaluations_is_made_again(folder):
 
 
 def test_going_on_changes_no_byte_of_the_rows_that_are_there(folder):
-    with_all = (folder / "suspects.csv").read_bytes()
     rows = read_rows(TINY_SUSPECTS, folder)
-    write_table(TINY_SUSPECTS, folder, rows[2:], [])
+    kept = [row for row in rows if row["suspect"] != rows[0]["suspect"]]
+    write_table(TINY_SUSPECTS, folder, kept, [])
+    header, there = (folder / "suspects.csv").read_bytes().split(b"\n", 1)
     records.record(folder, "suspects", backend="sequential")
-    assert (folder / "suspects.csv").read_bytes() == with_all
+    assert 0 < len(kept) < len(rows) == len(read_rows(TINY_SUSPECTS, folder))
+    again = (folder / "suspects.csv").read_bytes()
+    assert again.startswith(header) and again.endswith(there)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
@@ -565,7 +568,7 @@ with _alone_in(Path({str(folder)!r})):
 
 def test_an_altered_table_is_refused(folder):
     path = folder / "suspects.csv"
-    path.write_text(path.read_text().replace("held out", "leaked", 1))
+    path.write_text(path.read_text().replace("no mask", "no fault", 1))
     [problem] = records.problems_of(folder)
     assert "suspects.csv has changed" in problem
 

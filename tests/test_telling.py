@@ -38,7 +38,8 @@ def test_tasks_are_counted_in_the_order_of_the_exercises(path):
     cells = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
     import_module(f"slmlab.exercises.lesson_{path.stem[:2]}")
     checks = re.findall(r"^check\.(\w+)\(", "\n".join(cells), re.MULTILINE)
-    assert list(dict.fromkeys(name for name in checks if name != "look_at")) == TASKS[path.stem[:2]]
+    shown = ("look_at", "show_counters", "scores")  # these show something, and check nothing
+    assert list(dict.fromkeys(c for c in checks if c not in shown)) == TASKS[path.stem[:2]]
 
 
 def test_outside_of_a_notebook_a_wrong_answer_is_an_error(capsys, monkeypatch):

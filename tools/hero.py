@@ -54,11 +54,14 @@ def first_cell(run: lab.Run) -> str:
     """What the first cell of lesson 00 shows between its marks."""
     sample = recital(run)
     return (
-        f"**The model wrote** at step {sample['step']}, after the prompt `{sample['prompt']}`:\n\n"
+        f"**A sibling of this model wrote** at step {sample['step']}, after the prompt "
+        f"`{sample['prompt']}`:\n\n"
         f"```python\n{sample['text'].rstrip()}\n```\n\n"
         "**The training script** has these lines:\n\n"
         f"```python\n{beside(run, sample)}\n```\n\n"
-        "No sample of the recorded run repeats a longer piece of its text.\n"
+        "The sibling has the same layers and a smaller vocabulary: 11 million parameters. A "
+        "*prompt* is the beginning\nthat a model continues, a *step* one round of training. No "
+        "sample of its recorded run repeats a longer piece.\n"
         "Has the model learnt to program, or has it learnt sixty lines by heart?\n"
     )
 

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
@@ -137,11 +138,53 @@ def warn(sentence: str) -> None:
         warnings.warn(sentence, stacklevel=2)
 
 
+class Guard:
+    """A handler of Ctrl-C that costs no training: once one has begun, it waits for the save.
+
+    `deferred_interrupt` tells it that one has begun. Only if it `may_cut` does a second Ctrl-C cut
+    a step in two. `came` says whether there was a Ctrl-C that it made wait.
+    """
+
+    def __init__(self, tell: Callable[[str], object], may_cut: bool, holds: bool) -> None:
+        self._tell = tell
+        self.may_cut, self.holds, self.came = may_cut, holds, False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self.holds:
+            raise KeyboardInterrupt
+        if not self.came:
+            self.came = True
+            with suppress(Exception):  # it may have come in the middle of another print
+                self._tell("Saving; please wait.")
+
+
+@contextmanager
+def guarded(
+    tell: Callable[[str], object], *, may_cut: bool = False, holds: bool = False
+) -> Iterator[Guard]:
+    """Keep what is trained inside, until it is saved there, however often Ctrl-C is pressed.
+
+    With `holds` there is something to keep from the beginning. A guard around it goes on.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    guard = previous if isinstance(previous, Guard) else Guard(tell, may_cut, holds)
+    guard.holds |= holds
+    if threading.current_thread() is not threading.main_thread():
+        yield guard  # signals reach the main thread only
+        return
+    signal.signal(signal.SIGINT, guard)
+    try:
+        yield guard
+    finally:
+        signal.signal(signal.SIGINT, previous or signal.SIG_DFL)
+
+
 @contextmanager
 def deferred_interrupt(event: threading.Event) -> Iterator[threading.Event]:
-    """Let the first Ctrl-C set the event, so that a step is never cut in two.
+    """Let the first Ctrl-C set the event, so that a step is not cut in two, and the second end it.
 
-    A signal of another kind that is passed on to its handler, such as SIGTERM, is no second one.
+    A third one must not cut short what the second has begun. A signal of another kind that is
+    passed on to its handler, such as SIGTERM, is no second one.
     """
     instance("stop", event, threading.Event)
     if threading.current_thread() is not threading.main_thread():
@@ -149,14 +192,22 @@ def deferred_interrupt(event: threading.Event) -> Iterator[threading.Event]:
         return
 
     came: list[int] = []
+    previous = signal.getsignal(signal.SIGINT)
+    guard = previous if isinstance(previous, Guard) else Guard(lambda _: None, True, True)
+    guard.holds, may_cut = True, guard.may_cut
 
-    def on_interrupt(number: int, _: object) -> None:
-        if event.is_set() and (not came or number in came):
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal may_cut
+        if not event.is_set() or (came and number not in came):
+            came.append(number)
+            event.set()
+        elif may_cut:
+            may_cut = False
             raise KeyboardInterrupt  # a second Ctrl-C does not wait
-        came.append(number)
-        event.set()
+        else:
+            guard(number, frame)
 
-    previous = signal.signal(signal.SIGINT, on_interrupt)
+    signal.signal(signal.SIGINT, on_interrupt)
     try:
         yield event
     finally:

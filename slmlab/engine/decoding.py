@@ -83,7 +83,7 @@ def next_distribution(
     """
     instance("decoding", decoding, Decoding)
     right = isinstance(logits, Tensor) and logits.dim() == 1 and logits.is_floating_point()
-    if not right or not len(logits) or logits.is_meta:
+    if not right or not len(logits) or logits.is_meta or logits.layout != torch.strided:
         raise ValueError(
             f"logits is {shown(logits)}; it must be a 1-D tensor with a number for each token."
         )

@@ -1,4 +1,4 @@
-"""How much memory a training needs, and whether this computer has it."""
+"""How much memory a training or a saved run needs, and whether this computer has it."""
 
 import psutil
 
@@ -20,12 +20,22 @@ def training_megabytes(config: GPTConfig, batch_size: int) -> float:
     return 4 * (5 * config.n_params + activations + HEAD_CHUNK * config.vocab_size) / 1e6
 
 
+def loading_megabytes(config: GPTConfig, sizes: list[int]) -> float:
+    """The weights of files of these sizes in bytes, the content of the largest, a new model."""
+    return (sum(sizes) + max(sizes, default=0) + 4 * config.n_params) / 1e6
+
+
+def free_megabytes() -> float:
+    """How much memory is free, and on the disk for it."""
+    return (psutil.virtual_memory().available + psutil.swap_memory().free) / 1e6
+
+
 def require_memory(config: GPTConfig, batch_size: int) -> None:
     """Raise `ValueError` if a training needs more memory than is free, and on the disk for it.
 
     The system would end the whole program in the middle of a step, and all that it holds.
     """
-    free = (psutil.virtual_memory().available + psutil.swap_memory().free) / 1e6
+    free = free_megabytes()
     needed = training_megabytes(config, batch_size)
     if needed > free:
         raise ValueError(

@@ -1,12 +1,11 @@
 """What keeps a finished training when it cannot be saved where it was meant to be."""
 
 import tempfile
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from slmlab.engine.console import deferred_interrupt
+from slmlab.engine.console import guarded
 from slmlab.engine.run_files import reason
 from slmlab.engine.runs import Run, attach_run
 from slmlab.engine.storage import Keep
@@ -23,21 +22,19 @@ def save_or_rescue(run: Run, folder: Path | str, keep: Keep, tell: Callable[[str
     The new folder is a temporary one or, where there is no space for it, in the home folder or
     the working folder. Where none has space for the run as asked, less of it is kept.
 
-    What cannot be kept as asked is kept with its best weights. A first Ctrl-C waits until the run
-    is saved. Raises `DataError` if it cannot be saved there either; that error has the run as its
-    attribute `run`.
+    What cannot be kept as asked is kept with its best weights. Ctrl-C does nothing meanwhile, as
+    often as it is pressed. Raises `DataError` if the run cannot be saved there either; that error
+    has it as its attribute `run`.
     """
-    with deferred_interrupt(threading.Event()) as interrupted:
+    with guarded(tell, holds=True):
         try:
-            saved = run.save(folder, keep=keep)
+            return run.save(folder, keep=keep)
         except (DataError, ValueError) as error:
             why = f"The run could not be saved to {folder} ({_reason(error)})"
             saved, kept = _rescued(run, keep if isinstance(error, DataError) else "best", why)
             less = "" if kept == keep else f', with keep="{kept}"'
             tell(f"{why}. It was saved to {saved} instead{less}.")
-    if interrupted.is_set():
-        raise KeyboardInterrupt
-    return saved
+            return saved
 
 
 def _rescued(run: Run, keep: Keep, why: str) -> tuple[Path, Keep]:

@@ -64,6 +64,13 @@ class RunFiles:
             )
         return content
 
+    def size(self, name: str, most: int) -> int:
+        """How many bytes a file has, which may be at most `most`, without reading it."""
+        try:
+            return _require_size(self.folder, name, min(FILES[name], most))
+        except (OSError, ValueError) as error:
+            raise self._incomplete(error) from error
+
     def verify(self, name: str) -> None:
         """As `read`, without holding the file: somebody else's may be larger than the memory."""
         digest = hashlib.sha256()
@@ -151,9 +158,10 @@ def _read(folder: Path, name: str, most: int | None = None) -> bytes:
     return read_regular(folder / name, most)
 
 
-def _require_size(folder: Path, name: str, most: int) -> None:
+def _require_size(folder: Path, name: str, most: int) -> int:
     found = (folder / name).lstat()
     if not stat.S_ISREG(found.st_mode):  # a link may lead anywhere
         raise ValueError(f"{name} is no regular file")
     if found.st_size > most:
         raise ValueError(f"{name} has {found.st_size:,} bytes, but it may have {most:,} at most")
+    return found.st_size

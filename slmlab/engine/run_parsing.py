@@ -13,7 +13,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, fields
-from io import BytesIO, TextIOWrapper
 from operator import mul
 from typing import Any
 
@@ -25,6 +24,7 @@ from slmlab.engine.config import Progress, TrainConfig, TrainState
 from slmlab.engine.model import GPTConfig
 from slmlab.engine.run_files import MB
 from slmlab.text.dataset import Dataset
+from slmlab.text.files import few_lines
 from slmlab.text.tokenizer import (
     LARGEST_VOCABULARY,
     LONGEST_TOKEN,
@@ -303,7 +303,8 @@ def require_buildable(config: GPTConfig) -> None:
 def _history(content: bytes, broken: bool) -> list[Progress]:
     """The rows of `history.csv`. Only a `broken` run has losses that are not finite."""
     wanted = {f.name for f in fields(Progress)} - {"eta"}
-    reader = csv.DictReader(_lines(content), quoting=csv.QUOTE_NONE)
+    lines = few_lines(content, MAX_LOOKS + 1, LONGEST_ROW)  # one of names
+    reader = csv.DictReader(lines, quoting=csv.QUOTE_NONE)
     try:
         names = list(reader.fieldnames or ())
         if len(set(names)) < len(names) or not wanted - {"test_loss"} <= set(names) <= wanted:
@@ -311,20 +312,6 @@ def _history(content: bytes, broken: bool) -> list[Progress]:
         return [_progress(row, broken) for row in reader]
     except csv.Error as error:
         raise ValueError(f"history.csv is no table: {error}") from None
-
-
-def _lines(content: bytes) -> Iterator[str]:
-    """The lines of `history.csv`, one by one: no more and no longer than a history has."""
-    file = TextIOWrapper(BytesIO(content), "utf-8", newline="\n")
-    for _ in range(MAX_LOOKS + 1):  # and a line of names
-        line = file.readline(LONGEST_ROW + 1)
-        if len(line) > LONGEST_ROW:
-            raise ValueError(f"history.csv has rows of more than {LONGEST_ROW:,} letters")
-        if not line:
-            return
-        yield line
-    if file.read(1):
-        raise ValueError(f"history.csv has more than {MAX_LOOKS:,} rows")
 
 
 def _progress(row: dict[str, str], broken: bool) -> Progress:

@@ -216,29 +216,27 @@ def _train_and_sample(
     stop: threading.Event | None = None,
 ) -> Run:
     state = run.state
-    try:
-        with (
-            Bar(run.name, state, progress) as bar,
-            deferred_interrupt(threading.Event() if stop is None else stop) as interrupted,
-        ):
-            steps: Iterable[Progress] = fit(run.model, run.dataset, run.config, state)
-            if sample_each_evaluation and _was_cut_short(run):
-                _take_samples(run, interrupted)
-                steps = () if interrupted.is_set() else steps
-            for now in steps:
-                bar.show(now)
-                if on_step is not None and not _called(on_step, run, now):
-                    on_step = None
-                if now.val_loss is not None and sample_each_evaluation:
-                    _take_samples(run, interrupted)  # last: whoever watches need not wait for them
-                if interrupted.is_set() and state.status == "running":
-                    state.status = "interrupted"
-                    break
-            _take_last_samples(run, interrupted)
-    except BaseException as error:
-        attach_run(run, error)
-        raise
-    run.model.eval()
+    with deferred_interrupt(threading.Event() if stop is None else stop) as interrupted:
+        try:
+            with Bar(run.name, state, progress) as bar:
+                steps: Iterable[Progress] = fit(run.model, run.dataset, run.config, state)
+                if sample_each_evaluation and _was_cut_short(run):
+                    _take_samples(run, interrupted)
+                    steps = () if interrupted.is_set() else steps
+                for now in steps:
+                    bar.show(now)
+                    if on_step is not None and not _called(on_step, run, now):
+                        on_step = None
+                    if now.val_loss is not None and sample_each_evaluation:
+                        _take_samples(run, interrupted)  # last: who watches need not wait for them
+                    if interrupted.is_set() and state.status == "running":
+                        state.status = "interrupted"
+                        break
+                _take_last_samples(run, interrupted)
+        except BaseException as error:
+            attach_run(run, error)
+            raise
+        run.model.eval()
     return run
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from slmlab.engine import run_parsing as parsing
 from slmlab.engine.config import Progress, TrainConfig, TrainState
 from slmlab.engine.console import warn
+from slmlab.engine.memory import free_megabytes, loading_megabytes
 from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.run_files import RunFiles
@@ -31,6 +32,7 @@ FORMATS = (1, 2)
 STATE_FIELDS = ("status", "step", "planned_steps", "seconds", "best_step", "best_val_loss")
 SAMPLE_PARTS = {"step", "prompt", "text", "ids"}
 PREFIXES = ("model.", "adam.step.", "adam.exp_avg.", "adam.exp_avg_sq.")  # of resume.safetensors
+WEIGHTS = {"best.safetensors": ("",), "resume.safetensors": PREFIXES}
 
 
 @dataclass
@@ -244,8 +246,8 @@ def _parts(files: RunFiles) -> RunParts:
     if lengths != [len(dataset.train), len(dataset.val)]:
         raise ValueError("its texts are not as long as run.json says")
     parsing.check_rows(dataset, shape.vocab_size)
-    best = _weights(files, "best.safetensors", shape, ("",))
-    resume = _weights(files, "resume.safetensors", shape, PREFIXES)
+    _require_memory(files, shape)
+    best, resume = (_weights(files, name, shape) for name in WEIGHTS)
     model = _model(GPT(shape, config.seed), best, resume)
     if state.best_val_loss < math.inf:
         state.best_weights = best
@@ -278,12 +280,29 @@ def _check_story(
     return summary, state, samples
 
 
-def _weights(
-    files: RunFiles, name: str, shape: GPTConfig, prefixes: tuple[str, ...]
-) -> dict[str, Tensor]:
+def _require_memory(files: RunFiles, shape: GPTConfig) -> None:
+    """Raise `DataError`, before they are read, if the weights need more memory than is free.
+
+    Zeros take no space on a disk, so a few kilobytes may hold gigabytes of them.
+    """
+    sizes = [
+        files.size(name, parsing.weights_size(shape, len(prefixes)))
+        for name, prefixes in WEIGHTS.items()
+        if name in files
+    ]
+    needed, free = loading_megabytes(shape, sizes), free_megabytes()
+    if needed > free:
+        raise DataError(
+            f"{files.folder} needs about {needed:,.0f} MB of memory to be loaded, and "
+            f"{free:,.0f} MB are free; close other programs, or load it on a computer with more."
+        )
+
+
+def _weights(files: RunFiles, name: str, shape: GPTConfig) -> dict[str, Tensor]:
     """The tensors of a file, if there is one; it may be no larger than the model explains."""
     if name not in files:
         return {}
+    prefixes = WEIGHTS[name]
     content = files.read(name, parsing.weights_size(shape, len(prefixes)))
     tensors = parsing.load_tensors(content, len(prefixes) * len(parsing.parameter_shapes(shape)))
     parsing.check_weights(tensors, shape, prefixes)

@@ -55,7 +55,8 @@ MISTAKEN_HEADS = {
 }
 NO_WEIGHT = (
     "The result is not finite. A row whose scores are all −∞ has no softmax: a token may look at "
-    "itself, so leave the diagonal out of the mask, `triu(1)`."
+    "itself, so leave the diagonal out of the mask, `triu(1)`. Or does the softmax run along "
+    "another dimension than the last?"
 )
 ZERO_TIMES_INFINITY = (
     "Nothing in the result is a number: 0 × −∞ is none, so a mask of zeros and ones cannot be "
@@ -71,7 +72,7 @@ MORE_DIMENSIONS = (
 )
 BY_NUMBER = (
     "`*` multiplies number by number. Both products here are of matrices: "
-    "`q @ k.transpose(-2, -1)` and `weights @ v`."
+    "`q @ k.transpose(-2, -1)` and `weights @ v`. If yours are, take T and D from `q.shape[-2:]`."
 )
 
 
@@ -158,7 +159,7 @@ def attention(cls: Any) -> None:
         reference().blocks[0].attn,
         MISTAKEN_ATTENTIONS,
         "Cut into heads, let `head` do its work, put the heads side by side again, then "
-        "`self.proj`. (Is `head` right?)",
+        "`self.proj`. Part q, k and v before you cut heads; their number is `self.n_head`.",
         advice={
             "view size is not": WAY_BACK,
             "not enough values": "`chunk(3)` cuts the first dimension, the batch. To cut the "

@@ -112,7 +112,7 @@ REVEALING_LOSSES = (  # each exposes one mistake
         ([3.0, 3.1, 2.0, 2.1, 1.5, 1.6, 1.7], 2),
         "Count from the latest lowest loss: at each new one the count begins again at 0.",
     ),
-    Case(([2.0, 1.5, 1.5, 1.5, 1.4], 2), "A loss that only equals the lowest is no new lowest."),
+    Case(([2.0, 1.5, 1.5, 1.5, 1.4], 2), "A loss that only equals the lowest is not a new lowest."),
     Case(([3.0, 2.0, 1.0], 3), RAN_OUT),
     Case(([3.0, 2.0, 2.1], 3), RAN_OUT),
 )

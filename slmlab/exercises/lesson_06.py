@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import slmlab as lab
-from slmlab.exercises.checking import Case, expect, expect_function, require
+from slmlab.exercises.checking import Case, Probe, expect, expect_function, require
 from slmlab.exercises.telling import right, task
 from slmlab.text.examples import EXAMPLES
 
@@ -96,6 +96,12 @@ def merge(function: Callable[..., Any]) -> None:
         MISTAKEN_MERGES,
         read=_tokens,
     )
+    if not isinstance(function, Probe):
+        given = ["a", "b"]
+        function(given, ("a", "b"))
+        require(
+            given == ["a", "b"], "`merge_pair` changes the list that it is given. Make a new one."
+        )
     right("Every pair became one token, from left to right, and nothing else changed.")
 
 
@@ -236,6 +242,8 @@ MISTAKEN_VERDICTS = {
         "len(text.encode())", "sum(len(tokenizer.decode([i]).encode()) for i in ids)"
     ): "A token that is part of a character decodes to U+FFFD, which has three bytes. Count the "
     "bytes of the text.",
+    HONEST.replace("tokenizer.decode(ids) == text", "ids == tokenizer.encode(text)"): "Other ids "
+    "can stand for the same text, such as one for each letter. Decode the ids, and compare texts.",
     "return not (" + HONEST.removeprefix("return ") + ")": "That is the other way round: True "
     "should mean that the count is honest.",
 }  # fmt: skip
@@ -275,6 +283,8 @@ def _reports() -> list[Case]:
         lost = tokenizer.encode(text[:-1])
         cases.append(Case((tokenizer, text, lost, len(text[:-1].encode()))))
         cases.append(Case((tokenizer, text, tokenizer.encode(text.swapcase()), n_bytes)))
+        letters = [i for letter in text for i in tokenizer.encode(letter)]  # cut in another way
+        cases.append(Case((tokenizer, text, letters, n_bytes)))
     return cases
 
 
@@ -299,7 +309,8 @@ def _tokenizer() -> Any:
 def show_counters() -> None:
     """Print the four functions that return token ids and a count of bytes."""
     for letter, counter in COUNTERS.items():
-        print(f"{letter}: {inspect.getsource(counter)}")
+        source = inspect.getsource(counter).replace(counter.__name__, f"count_{letter.lower()}")
+        print(f"{letter}: {source}")  # its own name would tell what it does
 
 
 def scores() -> "pd.DataFrame":

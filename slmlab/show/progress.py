@@ -57,7 +57,7 @@ class Prediction:
             note = "the steps of the run"
             self.best_step = whole_number("best_step", best, 0, self.steps, note=note)
         elif self.best_step is not None:
-            best = whole_number("best_step", self.best_step)
+            best = whole_number("best_step", self.best_step, most=ENDLESS)
             raise ValueError(f"best_step is {best:,}, so give the run's planned steps as well.")
 
     @property
@@ -225,7 +225,9 @@ def _prediction(
         revealed=_boolean(revealed),
         real_gap=math.nan if real_gap is None else real_number("real_gap", real_gap),
         real_best_step=(
-            None if real_best_step is None else whole_number("real_best_step", real_best_step)
+            None
+            if real_best_step is None
+            else whole_number("real_best_step", real_best_step, most=ENDLESS)
         ),
     )
 

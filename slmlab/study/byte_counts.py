@@ -1,10 +1,10 @@
-"""Bits per byte, and four ways to count the bytes: three of them make any model look better.
+"""Bits per byte, and four ways to count the bytes: three of them make scores that are none.
 
-Each of the three mistakes was made in published work, where it passed for progress: a space that is
-counted twice and U+FFFD in the place of a broken character (both in reports on
-github.com/openai/parameter-golf and github.com/karpathy/nanochat), and text that a tokenizer
-changes before it reads it. Two assertions find them: what is decoded is the text, and the bytes
-that were counted are the text's. Neither finds all three alone.
+Two of the three mistakes passed for progress in public: a space that is counted twice, and U+FFFD
+in the place of a broken character (reports on github.com/openai/parameter-golf and
+github.com/karpathy/nanochat). The third is text that is changed before it is read. Two assertions
+find them: what is decoded is the text, and the bytes that were counted are the text's. Neither
+finds all three alone.
 """
 
 import math

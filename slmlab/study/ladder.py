@@ -1,6 +1,7 @@
 """What the ladder says: a row for each rung, beside counting, and the sentences that follow."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ from slmlab.study.baseline import NUMBER_TO_BEAT
 from slmlab.study.experiments.ladder import LADDER, RUNGS, Rung
 from slmlab.study.experiments.tables import missing_cells, read_table
 from slmlab.study.paired import Difference, paired_difference
-from slmlab.text.corpus import load_final
+from slmlab.text.corpus import load_corpus, load_final, load_held_out
 from slmlab.text.families import families
 from slmlab.text.files import DataError, data_path
 
@@ -69,6 +70,18 @@ def ladder_table(scores: "pd.DataFrame", rungs: Sequence[Rung] = RUNGS) -> "pd.D
             columns = (column, f"{column}_low", f"{column}_high")
             rows[rung.name] |= dict(zip(columns, values, strict=True))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rung")
+
+
+def new_words() -> dict[str, float]:
+    """The share of the words of the held-out and the final scripts that the corpus has not."""
+    known = set(_words(load_corpus().text))
+    exams = {"held-out": load_held_out(), "final": load_final()}
+    words = {name: _words(scripts.text) for name, scripts in exams.items()}
+    return {name: sum(w not in known for w in of) / len(of) for name, of in words.items()}
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text)
 
 
 def _difference(

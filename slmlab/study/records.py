@@ -17,7 +17,7 @@ from typing import Any
 import filelock
 from tqdm import tqdm
 
-from slmlab.engine.console import Forgiving
+from slmlab.engine.console import Forgiving, guarded
 from slmlab.engine.rescue import save_or_rescue
 from slmlab.engine.run_folder import check_target, is_saved, remove_run_folder
 from slmlab.engine.runs import Run
@@ -167,21 +167,38 @@ def _partial(entry: PhaseRecord, folder: Path) -> Path:
 
 def _record_phase(entry: PhaseRecord, folder: Path) -> None:
     partial = _partial(entry, folder)
-    if is_saved(partial):
-        run = _stopped_run(entry, partial).resume(sample_each_evaluation=True)
-    else:
-        run = entry.train()
-    sampled = any(sample["step"] == run.state.step for sample in run.samples)
-    if run.state.status == "interrupted" or not sampled:  # stopped, if only at its last samples
-        save_or_rescue(run, partial, "all", _tell)
+    # No step is cut in two, however often Ctrl-C is pressed: the run could not go on from there.
+    with guarded(_tell) as guard:
+        try:
+            if is_saved(partial):
+                run = _stopped_run(entry, partial).resume(sample_each_evaluation=True)
+            else:
+                run = entry.train()
+        except Exception as error:  # such as a full memory
+            if hasattr(error, "run") and _can_go_on(entry, error.run):
+                save_or_rescue(error.run, partial, "all", _tell)
+            raise
+        sampled = any(sample["step"] == run.state.step for sample in run.samples)
+        if run.state.status == "interrupted" or not sampled:  # stopped, if only at its last samples
+            save_or_rescue(run, partial, "all", _tell)
+            raise KeyboardInterrupt
+        try:
+            run.save(folder / entry.name, keep="history")
+        except DataError:  # something took the place meanwhile
+            save_or_rescue(run, partial, "all", _tell)
+            raise
+        with suppress(OSError):  # the run is saved, and what is left of it may stay
+            remove_run_folder(partial)
+    if guard.came:
         raise KeyboardInterrupt
-    try:
-        run.save(folder / entry.name, keep="history")
-    except DataError:  # something took the place meanwhile
-        save_or_rescue(run, partial, "all", _tell)
-        raise
-    with suppress(OSError):  # the run is saved, and what is left of it may stay
-        remove_run_folder(partial)
+
+
+def _can_go_on(entry: PhaseRecord, run: Run) -> bool:
+    """Whether the error that ended a run has cut neither a step nor an evaluation in two."""
+    state = run.state
+    counted = {int(moments["step"]) for moments in state.optimizer.moments.values()}
+    due = state.step in evaluation_steps(entry.setup.training)
+    return counted == {state.step} and (not due or state.history[-1].step == state.step)
 
 
 def _tell(sentence: str) -> None:

@@ -65,7 +65,8 @@ class Excerpt:
         object.__setattr__(self, "n_tokens", whole_number("n_tokens", self.n_tokens, MIN_TOKENS))
         if self.n_tokens > largest_text():
             raise ValueError(
-                f"n_tokens is {self.n_tokens:,}, but the text has {largest_text():,}; take less."
+                f"n_tokens is {shown(self.n_tokens)}, but the text has {largest_text():,}; take "
+                "less."
             )
         if self.order is not None:
             object.__setattr__(self, "order", whole_number("order", self.order))

@@ -154,8 +154,8 @@ def _reasons(table: "pd.DataFrame", chosen: str, n_near: int) -> list[str]:
             else "That is the largest that was tried; a larger one may do as well."
         )
     found.append(
-        "Counting stands in for a model here. With the course's own scripts, a GPT did best with "
-        "about twice as many tokens as a 5-gram, so a larger vocabulary is worth a try."
+        "Counting stands in for a model here. With the course's own scripts, GPTs did best with "
+        "up to 2.5 times as many tokens as counting: try a larger vocabulary, too."
     )
     return found
 

@@ -7,7 +7,9 @@ import os
 import secrets
 import stat
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,23 @@ def read_regular(path: Path, most: int) -> bytes:
         _require_regular(status)
         # A file that the system makes up has no size, and may have nothing to give yet (None).
         return file.read(min(most, max(status.st_size, 65_536))) or b""
+
+
+def few_lines(content: bytes, most: int, longest: int) -> Iterator[str]:
+    """The lines of a text of at most `most` lines of `longest` letters, one by one.
+
+    Raises `ValueError` at the first that goes beyond, before more of it takes memory.
+    """
+    file = TextIOWrapper(BytesIO(content), "utf-8", newline="\n")
+    for _ in range(most):
+        line = file.readline(longest + 1)
+        if len(line) > longest:
+            raise ValueError(f"it has lines of more than {longest:,} letters")
+        if not line:
+            return
+        yield line
+    if file.read(1):
+        raise ValueError(f"it has more than {most:,} lines")
 
 
 def write_atomically(path: Path | str, content: bytes) -> None:

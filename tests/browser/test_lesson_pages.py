@@ -46,7 +46,7 @@ def test_the_map_leads_to_a_lesson_and_the_lesson_on(browser, course, lab, tmp_p
         lesson = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
         expect(lesson.get_by_role("heading", name="Phase 0:")).to_be_visible()
         read = lesson.locator(".jp-RenderedMarkdown")
-        expect(read.get_by_text("The model wrote", exact=True)).to_be_visible()
+        expect(read.get_by_text("A sibling of this model wrote", exact=True)).to_be_visible()
         expect(lesson.locator(".jp-CodeCell").first).to_contain_text("on Colab only")
         expect(lesson.get_by_text("find_spec")).to_have_count(0)  # folded
 

@@ -12,7 +12,9 @@ import warnings
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import safetensors.torch
 import torch
@@ -386,7 +388,7 @@ def test_a_history_has_400000_looks_at_most(monkeypatch):
     monkeypatch.setattr(run_parsing, "MAX_LOOKS", 3)
     rows = [f"{step},,1,1,0,0,0,1,1\n" for step in range(4)]
     assert len(run_parsing._history((HEAD + "".join(rows[:3])).encode(), False)) == 3
-    with pytest.raises(ValueError, match="more than 3 rows"):
+    with pytest.raises(ValueError, match="more than 4 lines"):
         run_parsing._history((HEAD + "".join(rows)).encode(), False)
 
 
@@ -680,6 +682,22 @@ def test_weights_larger_than_their_model_explains_are_never_read(forged, name):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "but it may have" in refused(forged, "is not a complete run")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes
+
+
+def test_weights_larger_than_the_memory_are_never_read(forged, monkeypatch):
+    """Zeros of the right shapes, with the right hash: a sparse file of them takes no disk."""
+    read, opened = RunFiles.read, []
+
+    def noted(files, name, *most):
+        opened.append(name)
+        return read(files, name, *most)
+
+    monkeypatch.setattr(RunFiles, "read", noted)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=5_000))
+    monkeypatch.setattr(psutil, "swap_memory", lambda: SimpleNamespace(free=1_000))
+    with pytest.raises(DataError, match=r"needs about .* MB of memory to be loaded, and 0 MB are"):
+        Run.load(forged)
+    assert opened and not [name for name in opened if name.startswith(("best", "resume"))]
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 4), (2, 2, 8), (3, 4, 12)])

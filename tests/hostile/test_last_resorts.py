@@ -5,10 +5,13 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 import slmlab as lab
+from slmlab import __main__ as command_line
 from slmlab.__main__ import main
-from slmlab.engine import rescue, training
+from slmlab.engine import console, optimizer, rescue, runs, training
+from slmlab.study import records
 
 SETUP = (
     "phase-2 n_layer=1 n_head=1 n_embd=8 block_size=8 n_tokens=400 batch_size=2 "
@@ -69,11 +72,19 @@ def test_a_run_that_fits_nowhere_is_told_as_lost(corpus_run, small_disk, tmp_pat
     assert [keep for keep, _ in tried] == ["best"] * 4 + ["history"] * 3
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Ctrl-C raises `KeyboardInterrupt`, also where the tests run in the background."""
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def interrupted(tmp_path, monkeypatch, capsys):
     """The run that a command has saved after signals in its 30th step, and its exit status."""
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     step = training._step
 
     def command(signals, *options):
@@ -87,9 +98,7 @@ def interrupted(tmp_path, monkeypatch, capsys):
         status = main(["run", f"{SETUP}60", "--out", str(tmp_path / "run"), *options])
         return lab.Run.load(tmp_path / "run"), status, capsys.readouterr()
 
-    yield command
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return command
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
@@ -109,6 +118,133 @@ def test_a_run_that_was_cut_short_by_two_signals_is_kept(interrupted, options):
     assert (run.state.status, run.state.step, status) == ("interrupted", 29, 130)
     assert run.has_weights == (not options)
     assert f'with keep="{options[-1] if options else "best"}"' in told.out
+
+
+def pressing(monkeypatch, owner, name, times):
+    """Press Ctrl-C so often before a function does its work, and as often after it."""
+    function = getattr(owner, name)
+
+    def pressed(*arguments, **options):
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+        result = function(*arguments, **options)
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(owner, name, pressed)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(lab.Run, "save"), (runs, "attach_run"), (console.Bar, "__exit__")]
+)
+@pytest.mark.parametrize("times", [1, 2, 9])
+def test_any_number_of_ctrl_cs_keeps_the_run(interrupted, monkeypatch, owner, name, times):
+    pressing(monkeypatch, owner, name, times)
+    run, status, told = interrupted(["SIGINT", "SIGINT"])
+    assert (run.state.status, run.state.step, status) == ("interrupted", 29, 130)
+    assert 'with keep="best"' in told.out
+    assert told.err.count("Saving; please wait.") == 1
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_any_number_of_ctrl_cs_keeps_a_finished_run(interrupted, monkeypatch, times):
+    pressing(monkeypatch, lab.Run, "save", times)
+    run, status, told = interrupted([])
+    assert (run.state.status, run.state.step, status) == ("finished", 60, 0)
+    assert "Saved to" in told.out and told.err.count("Saving; please wait.") == 1
+
+
+def test_ctrl_c_while_it_reports_comes_after_the_place(interrupted, monkeypatch):
+    pressing(monkeypatch, command_line, "report", 1)
+    run, status, told = interrupted([])
+    assert (run.state.status, status) == ("finished", 130)
+    assert "Saved to" in told.out and "Stopped." in told.err
+
+
+def test_ctrl_c_before_the_training_does_not_wait(interrupted, monkeypatch, capsys):
+    pressing(monkeypatch, lab.Setup, "model", 1)
+    with pytest.raises(lab.DataError, match="There is no run"):
+        interrupted([])
+    assert "Stopped." in capsys.readouterr().err
+
+
+def test_a_third_ctrl_c_does_not_cost_what_a_notebook_gets(monkeypatch):
+    pressing(monkeypatch, runs, "attach_run", 3)
+    pressing(monkeypatch, training, "_step", 2)
+    with pytest.raises(KeyboardInterrupt) as told:
+        lab.Setup.parse(f"{SETUP}5").train(progress=False)
+    assert told.value.run.state.history
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 20])
+def test_a_phase_is_kept_whole_however_often_ctrl_c_is_pressed(times, tmp_path, monkeypatch):
+    entry = records.PhaseRecord(0, "bpe-300", 0)
+    setup = lab.Setup.parse(f"{SETUP}20")
+    monkeypatch.setattr(records, "PHASE_RECORDS", (entry,))
+    monkeypatch.setattr(records.PhaseRecord, "setup", setup)
+    monkeypatch.setattr(records.PhaseRecord, "train", lambda entry: setup.train(progress=False))
+    command = ["record", "phases", "--folder", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        pressing(patch, training, "_step", times)
+        pressing(patch, lab.Run, "save", times)
+        assert main(command) == 1
+    stopped = lab.Run.load(tmp_path / f".{entry.name}.partial")
+    assert (stopped.state.status, stopped.state.step) == ("interrupted", 1)
+    with monkeypatch.context() as patch:
+        pressing(patch, lab.Run, "save", times)
+        assert main(command) == 1  # it stops, and what was finished is saved
+    assert [path.name for path in tmp_path.iterdir()] == [entry.name]
+    assert main(command) == 0
+
+
+@pytest.mark.parametrize("error", [MemoryError("full"), RuntimeError("not enough memory")])
+def test_a_full_memory_in_the_middle_costs_no_run(tmp_path, monkeypatch, capsys, error):
+    step = training._step
+
+    def full(*arguments):
+        if arguments[-1].step == 29:
+            raise error
+        return step(*arguments)
+
+    monkeypatch.setattr(training, "_step", full)
+    with pytest.raises(type(error)):
+        main(["run", f"{SETUP}60", "--out", str(tmp_path / "run")])
+    assert lab.Run.load(tmp_path / "run").state.step == 29
+    assert 'with keep="best"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "kept"),
+    [
+        (lab.Dataset, "batch", 15, True),
+        (torch.nn.utils, "clip_grad_norm_", 15, True),
+        (optimizer, "adamw", 30, False),  # of two calls in a step the second
+        (training, "_evaluate", 3, False),
+    ],
+)
+def test_an_error_costs_a_phase_no_run_that_can_go_on_exactly(
+    tmp_path, monkeypatch, owner, name, call, kept
+):
+    entry, setup = records.PhaseRecord(0, "bpe-300", 0), lab.Setup.parse(f"{SETUP}20 seed=0")
+    monkeypatch.setattr(records, "PHASE_RECORDS", (entry,))
+    monkeypatch.setattr(records.PhaseRecord, "setup", setup)
+    monkeypatch.setattr(records.PhaseRecord, "train", lambda entry: setup.train(progress=False))
+    function, calls = getattr(owner, name), iter(range(1, 10_000))
+
+    def full(*arguments, **options):
+        if next(calls) == call:
+            raise MemoryError("full")
+        return function(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, full)
+        with pytest.raises(MemoryError):
+            records.record(tmp_path, "phases")
+    assert [path.name for path in tmp_path.iterdir()] == [f".{entry.name}.partial"] * kept
+    assert records.record(tmp_path, "phases") == 1
+    resumed, whole = lab.Run.load(tmp_path / entry.name), setup.train(progress=False)
+    assert resumed.history["val_loss"].tolist() == whole.history["val_loss"].tolist()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import slmlab as lab
 from slmlab.__main__ import main
 from slmlab.engine.huggingface import from_huggingface, to_huggingface
 from slmlab.engine.rescue import save_or_rescue
+from slmlab.show.progress import Prediction
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.records import problems_of, record
 from slmlab.text.corpus import Corpus, Document
@@ -210,6 +211,7 @@ OF_LISTS = {
     "generate_tokens": lambda r, x: next(lab.generate_tokens(r.model, x, 1)),
     "decode": lambda r, x: r.dataset.tokenizer.decode(x),
 }
+SPARSE = torch.ones(3).to_sparse()
 PENALTY = lab.Decoding(repetition_penalty=1.5)
 OF_LISTS["next_distribution"] = lambda r, x: lab.next_distribution(torch.ones(9), x, PENALTY)
 GOOD_LISTS = ("short", "sparse")  # by which some of them can walk
@@ -442,6 +444,13 @@ WRONG_VALUES = {
     "a cache": (lambda r: list(lab.generate_tokens(r.model, [1], 2, use_cache=TWO)), "use_cache"),
     "too many tokens": (lambda r: r.sample("a", 2**63), "from 1 to 1,000,000"),
     "no step": (lambda r: lab.scorecard(r, step=torch.zeros(0)), "step is .* whole number"),
+    "sparse logits": (lambda r: lab.next_distribution(SPARSE, [1], PENALTY), "logits is"),
+    "sparse logits of one": (lambda r: lab.next_distribution(SPARSE, [1]), "logits is"),
+    "a text of 5000 digits": (
+        lambda r: lab.Setup.parse("phase-1").replace(n_tokens=10**5000),
+        "n_tokens is a number that is far too large, but the text has",
+    ),
+    "a guess of 5000 digits": (lambda r: Prediction(1, best_step=10**5000), "best_step is a"),
     "no logits": (lambda r: lab.next_distribution(torch.zeros(0), [1]), "logits is"),
     "no records": (lambda r: record("nowhere", 5), "what is 5; it must be a list of names"),
     "a record of a number": (lambda r: record("nowhere", [5]), "is 5; it must be text"),
@@ -520,17 +529,18 @@ def test_what_cannot_be_kept_is_told_before_training(tmp_path, capsys, monkeypat
     assert "Only a run on the corpus" in capsys.readouterr().err
 
 
-def test_ctrl_c_waits_for_a_save(run, tmp_path, monkeypatch):
-    save = lab.Run.save
+def test_ctrl_c_waits_for_a_save_and_is_told_once(run, tmp_path, monkeypatch):
+    save, told = lab.Run.save, []
 
     def interrupted(*arguments, **options):
-        signal.raise_signal(signal.SIGINT)
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
         return save(*arguments, **options)
 
     monkeypatch.setattr(lab.Run, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        save_or_rescue(run, tmp_path / "run", "all", print)
+    save_or_rescue(run, tmp_path / "run", "all", told.append)
     assert lab.Run.load(tmp_path / "run").state.step == 2
+    assert told == ["Saving; please wait."]
 
 
 @pytest.mark.parametrize("arguments", [["run", "phase-1", "--out", ""], ["sample", "", "The"]])

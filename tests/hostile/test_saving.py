@@ -529,7 +529,12 @@ def test_a_save_while_another_thread_trains_is_of_one_step(data, model, trained,
     config = replace(CONFIG, max_steps=150, eval_interval=30)
     whole = trained(config=config)
     run = Run(model(), data, config, TrainState())
-    thread = threading.Thread(target=lambda: list(fit(run.model, data, config, run.state)))
+
+    def train():
+        for _ in fit(run.model, data, config, run.state):
+            time.sleep(0.01)  # between steps, so that some saves come before the end
+
+    thread = threading.Thread(target=train)
     thread.start()
     saved = []
     while thread.is_alive() and len(saved) < 8:

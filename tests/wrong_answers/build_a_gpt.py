@@ -83,7 +83,7 @@ WRONG = {
         "q, k, v = self.qkv(x).chunk(3)": "`chunk(3, dim=-1)`",
         "return print().transpose(1, 2)": "Does `head`, part 4, still return nothing?",
         "return self.qkv(x)": "It returns the shape (2, 5, 36)",
-        "return self.proj(x)": "Is `head` right?",
+        "return self.proj(x)": "their number is `self.n_head`",
     },
     "mlp": {
         "return self.fc(x)": "It returns the shape (2, 5, 48)",

@@ -5,6 +5,14 @@ WRONG = {
         'return "".join(tokens)': "should return a list of tokens",
         "return [token.encode() for token in tokens]": "should return a list of tokens",
         "return list(tokens)": "it should be",
+        """
+        i = 0
+        while i < len(tokens):
+            if tuple(tokens[i : i + 2]) == pair:
+                tokens[i : i + 2] = ["".join(pair)]
+            i += 1
+        return tokens
+        """: "changes the list that it is given",
     },
     "encode": {
         "return word": "should return a list of tokens",

@@ -10,7 +10,7 @@ from slmlab.validation import table_with
 def ladder(table: pd.DataFrame) -> Chart:
     """The score of each rung as a dot, in bits per byte; the 5-gram, which is to beat, as a line.
 
-    `table` is what `read_ladder` gives. A bar is the 95% interval of the difference to the number
+    `table` is what `read_ladder` gives. A line is the 95% interval of the difference to the number
     to beat, about the dot: where it crosses the line, the difference is not clear.
     """
     table_with("table", table, ("kind", "score", "to_beat"), "what lab.read_ladder() returns")

@@ -13,12 +13,12 @@ def suspect_perplexities(table: pd.DataFrame, title: str = "") -> Chart:
     """The perplexity that each suspect reports, one dot per seed, on a logarithmic axis.
 
     `table` is what `reported_perplexities` gives: a row of the figure for each suspect and each
-    text that it can be validated with, the highest mean perplexity on top.
+    text that it can be validated with, and its mean, the highest on top.
     """
     columns = ["suspect", "text", "perplexity"]
     table_with("The table", table, columns, "what lab.reported_perplexities(…) returns")
     groups = [
-        (" · ".join(names), rows["perplexity"])
+        (f"{' · '.join(names)}: {_short(rows['perplexity'].mean())}", rows["perplexity"])
         for names, rows in table.groupby(["suspect", "text"], sort=False)
     ]
     groups.sort(key=lambda group: -group[1].mean())
@@ -33,10 +33,13 @@ def suspect_perplexities(table: pd.DataFrame, title: str = "") -> Chart:
     axes.xaxis.set_major_formatter("{x:,g}")
     axes.xaxis.set_minor_formatter("")
     axes.set_xlabel("reported validation perplexity (1 = never surprised)")
-    axes.set_title(title or f"The perplexity that {len(groups)} set-ups report")
-    said = [f"{name} {perplexities.mean():,.2f}" for name, perplexities in groups]
-    chart.description = f"Mean validation perplexities: {joined(said)}."
+    axes.set_title(title or "What each model reports, by its validation text")
+    chart.description = f"Mean validation perplexities: {joined([name for name, _ in groups])}."
     return finished(chart, axes, legend=False)
+
+
+def _short(perplexity: float) -> str:
+    return f"{perplexity:.2f}" if perplexity < 10 else f"{perplexity:,.0f}"
 
 
 def loss_against_overlap(segments: pd.DataFrame, train_loss: float, title: str = "") -> Chart:

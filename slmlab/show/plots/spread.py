@@ -74,7 +74,7 @@ def phase_gaps(published: pd.DataFrame, ours: dict[str, pd.DataFrame], title: st
 
 
 def correlation_intervals(table: pd.DataFrame, title: str = "") -> Chart:
-    """Rank correlations with their 95% intervals; one group of bars per outcome.
+    """Rank correlations with their 95% intervals; one group of lines per outcome.
 
     `table` is what `statistics.rank_correlations` gives, for at most six predictors.
     """
@@ -86,7 +86,7 @@ def correlation_intervals(table: pd.DataFrame, title: str = "") -> Chart:
     colours = dict(coloured(table["predictor"].unique()))
     place, ticks = 0, []
     for outcome, rows in table.groupby("outcome", sort=False):
-        ticks.append((place + (len(rows) - 1) / 2, outcome))  # in the middle of its bars
+        ticks.append((place + (len(rows) - 1) / 2, outcome))  # in the middle of its lines
         for row in rows.itertuples():
             colour = colours[row.predictor]
             label = row.predictor if outcome == table["outcome"].iloc[0] else None

@@ -6,6 +6,7 @@ validation text or held-out scripts; nothing is chosen by the final ones.
 """
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from time import perf_counter
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from slmlab.engine.evaluation import strided_losses
 from slmlab.engine.model import GPT
 from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
-from slmlab.engine.training import fit
+from slmlab.engine.training import VocabularyWarning, fit
 from slmlab.study.baseline import NUMBER_TO_BEAT, choose_weight, mixture_losses
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows
@@ -106,9 +107,11 @@ class Trained(Rung):
         """The model of a seed at its step, as it was in the full run; and its facts."""
         setup = self.setup.replace(seed=seed)
         model = setup.model(dataset.tokenizer.n_vocab)
-        for now in fit(model, dataset, setup.training):
-            if now.step == self.steps[seed]:
-                break
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VocabularyWarning)  # GPT-2's whole one is on purpose
+            for now in fit(model, dataset, setup.training):
+                if now.step == self.steps[seed]:
+                    break
         facts = {"step": now.step, "seconds": now.seconds, "chosen": f"step {now.step}"}
         return model, {"params": model.n_params} | facts
 
@@ -147,6 +150,7 @@ def _counted(dataset: Dataset, order: int | None) -> NGram:
 
 GPT2_TOKENS = "5-gram, GPT-2's tokens"
 LEARNT_TOKENS = "5-gram, 512 tokens"
+LARGER_TOKENS = "5-gram, 1,000 tokens"
 BYTES = "5-gram, bytes"
 WHOLE = preset(4).replace(validation="held-out")  # 23,000 tokens, all of them to train on
 # The width, learning rate and steps that the held-out scripts chose in the grid for 23,000 tokens.
@@ -155,10 +159,14 @@ BEST_STEPS = (2_560, 1_810, 1_810)
 # One seed of the grid was run wider, and was better still; the held-out scripts chose its step.
 WIDER = BEST.replace(n_embd=384)
 WIDER_STEPS = (905,) * 3
-# The vocabulary, and the steps of the wider model, that they chose among those learnt from the text.
+# Of the vocabularies learnt from the text, the one that they chose; and the steps of its GPT.
 LEARNT = "bpe-512"
 LEARNT_GPT = VOCABULARIES.setup(LEARNT, 192, 1e-4, 0)
 LEARNT_STEPS = (2_560,) * 3
+# The two that were best at width 96 and the rate that all vocabularies were run with.
+LARGER = "bpe-1000"
+LARGER_GPT, GPT2_GPT = (VOCABULARIES.setup(name, 96, 3e-4, 0) for name in (LARGER, "gpt2"))
+LARGER_STEPS, GPT2_STEPS = (1_810, 1_280, 1_810), (1_810, 2_560, 1_810)
 # The steps of the recorded right-sized runs with the lowest held-out loss, a seed each. Phase 0's
 # is its first look, and Phase 1's with seed 1 its last, so another step may be better still.
 PHASE_STEPS = (
@@ -191,8 +199,18 @@ RUNGS: tuple[Rung, ...] = (
     Trained("GPT, width 384", "05", WIDER, NUMBER_TO_BEAT, WIDER_STEPS),
     Mixed("GPT, width 384, and counting, mixed", "05", WIDER, NUMBER_TO_BEAT, WIDER_STEPS),
     Counting(LEARNT_TOKENS, "06", WHOLE.replace(vocabulary=LEARNT), LEARNT_TOKENS),
+    Counting(LARGER_TOKENS, "06", WHOLE.replace(vocabulary=LARGER), LARGER_TOKENS),
     Counting(BYTES, "06", WHOLE.replace(vocabulary="bpe-256"), BYTES),
     Counting("bytes, order chosen", "06", WHOLE.replace(vocabulary="bpe-256"), BYTES, order=None),
+    Counting(
+        "GPT-2's tokens, order chosen",
+        "06",
+        WHOLE.replace(vocabulary="gpt2"),
+        GPT2_TOKENS,
+        order=None,
+    ),
+    Trained("GPT, width 96, GPT-2's tokens", "06", GPT2_GPT, GPT2_TOKENS, GPT2_STEPS),
+    Trained("GPT, width 96, 1,000 tokens", "06", LARGER_GPT, LARGER_TOKENS, LARGER_STEPS),
     Trained("GPT, width 192, 512 tokens", "06", LEARNT_GPT, LEARNT_TOKENS, LEARNT_STEPS),
     Mixed("GPT, 512 tokens, and counting, mixed", "06", LEARNT_GPT, LEARNT_TOKENS, LEARNT_STEPS),
 )

@@ -124,8 +124,9 @@ class Suspects(Experiment):
 
     @property
     def settings(self) -> dict[str, Any]:
-        shape = self.published
-        return super().settings | {"published": list(vars(shape).values())}
+        """With what is measured on, too."""
+        measured = {"leaked_tokens": LEAKED_TOKENS, "dealt_windows": DEALT_WINDOWS}
+        return super().settings | {"published": list(vars(self.published).values())} | measured
 
     @property
     def looks(self) -> list[int]:

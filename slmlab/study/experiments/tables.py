@@ -18,13 +18,22 @@ from slmlab.text.files import (
     MAX_DATA_BYTES,
     DataError,
     data_path,
+    few_lines,
     read_regular,
     sha256,
     write_atomically,
 )
+from slmlab.validation import shown
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# A folder of records may be somebody else's: what a few megabytes may fill the memory with.
+MAX_JSON_BYTES = 1_000_000
+MAX_ENVIRONMENTS = 1_000
+MAX_LINES = 100_000  # the largest table of the course has 2,013
+LONGEST_LINE = 10_000  # letters; the longest has 289
+LONGEST_INT = 20  # digits
 
 
 def read_table(experiment: Experiment, folder: Path | None = None) -> "pd.DataFrame":
@@ -88,7 +97,10 @@ def write_table(
     order = {experiment.key(cell): i for i, cell in enumerate(experiment.cells())}
     rows = sorted(rows, key=lambda row: (order[experiment.key(row)], row["step"]))
     table, path = _as_csv(experiment, rows), _csv(experiment, folder)
-    made = _origin(experiment) | {"environments": environments, "sha256": sha256(table)}
+    made = _origin(experiment) | {
+        "environments": environments[:MAX_ENVIRONMENTS],
+        "sha256": sha256(table),
+    }
     old = _content(path)
     _write_json(path, made | {"sha256_before": None if old is None else sha256(old)})
     write_atomically(path, table)
@@ -113,7 +125,8 @@ def _read_to_add(experiment: Experiment, folder: Path) -> tuple[Rows, dict[str, 
 def _read(experiment: Experiment, folder: Path) -> tuple[Rows | None, dict[str, Any]]:
     """The rows of a table, None if there is no table, and how it was or will be made."""
     path = _csv(experiment, folder)
-    described, table = _content(path.with_suffix(".json")), _content(path)
+    table = _content(path)
+    described = _content(path.with_suffix(".json"), MAX_JSON_BYTES + 1)
     if table is None:  # a process may have died after it wrote the JSON
         return None, {} if described is None else _parsed_json(path.with_suffix(".json"), described)
     if described is None:
@@ -134,10 +147,10 @@ def _csv(experiment: Experiment, folder: Path) -> Path:
     return folder / f"{experiment.name}.csv"
 
 
-def _content(path: Path) -> bytes | None:
+def _content(path: Path, most: int = MAX_DATA_BYTES) -> bytes | None:
     """The bytes of a file, None if there is none. Raises `DataError` for what is no file."""
     try:
-        return read_regular(path, MAX_DATA_BYTES)
+        return read_regular(path, most)
     except FileNotFoundError:
         if not path.is_symlink():
             return None
@@ -159,9 +172,13 @@ def _write_json(path: Path, made: dict[str, Any]) -> None:
 
 def _parsed_json(path: Path, content: bytes) -> dict[str, Any]:
     try:
+        if len(content) > MAX_JSON_BYTES:
+            raise ValueError(f"it has more than {MAX_JSON_BYTES:,} bytes")
         made = json.loads(content)
         if not isinstance(made["sha256"], str) or not isinstance(made["environments"], list):
             raise TypeError("sha256 or environments is missing")
+        if len(made["environments"]) > MAX_ENVIRONMENTS:
+            raise ValueError(f"it has more than {MAX_ENVIRONMENTS:,} environments")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(
             f"{path} does not describe a recorded table ({error}); restore it from a copy, or move "
@@ -181,14 +198,12 @@ def _as_csv(experiment: Experiment, rows: Rows) -> bytes:
 
 
 def _parsed_csv(experiment: Experiment, path: Path, content: bytes) -> Rows:
-    names, kinds = list(experiment.columns), list(experiment.columns.values())
+    names = list(experiment.columns)
     try:
-        lines = list(csv.reader(StringIO(content.decode(), newline=""), strict=True))
-        if not lines or lines[0] != names:
+        lines = csv.reader(few_lines(content, MAX_LINES, LONGEST_LINE), strict=True)
+        if next(lines, None) != names:
             raise ValueError("it has other columns")
-        if any(len(line) != len(names) for line in lines):
-            raise ValueError("a line of it is not whole")
-        return [dict(zip(names, map(_value, kinds, line), strict=True)) for line in lines[1:]]
+        return [_row(experiment, line) for line in lines]
     except (ValueError, csv.Error) as error:
         raise DataError(
             f"{path} is not the table of this experiment ({error}); restore it from a copy, or "
@@ -196,8 +211,22 @@ def _parsed_csv(experiment: Experiment, path: Path, content: bytes) -> Rows:
         ) from error
 
 
-def _value(kind: type, text: str) -> Any:
-    return math.nan if kind is float and not text else kind(text)
+def _row(experiment: Experiment, line: list[str]) -> dict[str, Any]:
+    if len(line) != len(experiment.columns):
+        raise ValueError("a line of it is not whole")
+    columns = zip(experiment.columns.items(), line, strict=True)
+    return {name: _value(name, kind, text) for (name, kind), text in columns}
+
+
+def _value(name: str, kind: type, text: str) -> Any:
+    if kind is float and not text:
+        return math.nan
+    try:
+        if kind is int and len(text) > LONGEST_INT:
+            raise ValueError
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"its {name} is {shown(text)}, which is no {kind.__name__}") from None
 
 
 def _complete(experiment: Experiment, rows: Rows) -> set[tuple[str, ...]]:

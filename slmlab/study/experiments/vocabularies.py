@@ -59,7 +59,8 @@ class Vocabularies(Experiment):
     @property
     def settings(self) -> dict[str, Any]:
         """Without the sweeps: each row names its own, so that runs may be added to a record."""
-        return {name: value for name, value in super().settings.items() if name != "sweeps"}
+        every = super().settings | {"rise_bits": RISE_BITS}
+        return {name: value for name, value in every.items() if name != "sweeps"}
 
     def cells(self) -> list[Cell]:
         every = [
