@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from slmlab.text.dataset import IGNORED
+
 # Rows of the (tokens × vocabulary) logits that exist at a time: at V = 50,257, 256 rows are 51 MB.
 HEAD_CHUNK = 256
-IGNORE_INDEX = -100  # a target that does not count, as in `F.cross_entropy`
 
 
 def tied_cross_entropy(
@@ -22,20 +23,21 @@ def tied_cross_entropy(
     """Mean cross-entropy, in nats, of `hidden @ weight.T` against targets.
 
     `weight` (V, C) is the matrix that `TiedEmbedding` read, with the same list `shared`; `hidden`
-    is (N, C), targets (N,). Targets of −100 do not count, as in `F.cross_entropy`. Only the first
-    derivative exists, and it can be taken once.
+    is (N, C), targets (N,). Targets that are `IGNORED` do not count; if none counts, the loss is 0
+    with zero gradients, where `F.cross_entropy` has NaN. Only the first derivative exists, and it
+    can be taken once.
 
     Raises:
         ValueError: for a target that is no row of `weight`.
     """
-    ignored = targets == IGNORE_INDEX
+    ignored = targets == IGNORED
     if ignored.any():
         hidden, targets = hidden[~ignored], targets[~ignored]
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(weight):
         wrong = targets[(targets < 0) | (targets >= len(weight))][0]
         raise ValueError(
             f"A target is {int(wrong)}; targets run from 0 to {len(weight) - 1}, and "
-            f"{IGNORE_INDEX} marks one that does not count."
+            f"{IGNORED} marks one that does not count."
         )
     return _FusedLinearCrossEntropy.apply(hidden, weight.detach(), targets, label_smoothing, shared)
 
@@ -93,7 +95,7 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
                 torch.mm(p, weight, out=grad_x[start : start + HEAD_CHUNK])
                 grad_weight.addmm_(p.T, rows / N)
         ctx.grads, ctx.shared = (grad_x, grad_weight), shared
-        return total / N
+        return total / max(1, N)
 
     @staticmethod
     @once_differentiable
@@ -106,4 +108,4 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
         grad_x, grad_weight = ctx.grads
         ctx.grads = None
         ctx.shared.append(grad_weight.mul_(grad))
-        return grad_x.mul_(grad / len(grad_x)), None, None, None, None
+        return grad_x.mul_(grad / max(1, len(grad_x))), None, None, None, None

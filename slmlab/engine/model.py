@@ -232,7 +232,8 @@ class GPT(nn.Module):
         """Mean cross-entropy in nats per token; ids and targets (B, T).
 
         The same value and gradients as `F.cross_entropy` of `forward`, targets of −100 included,
-        without holding all logits at once. `backward()` can be called on it once.
+        without holding all logits at once; but 0 if no target counts. `backward()` can be called
+        on it once.
         """
         shared: list[Tensor] = []
         weight = self.wte.weight

@@ -148,7 +148,8 @@ def require_rebuildable(dataset: Dataset) -> None:
 
 
 def _same_texts(one: Dataset, other: Dataset) -> bool:
-    pairs = ((getattr(one, name), getattr(other, name)) for name in ("train", "val", "test"))
+    names = ("train", "val", "test", *parsing.MASKS)
+    pairs = ((getattr(one, name), getattr(other, name)) for name in names)
     return one.tokenizer.spec() == other.tokenizer.spec() and all(
         a is b if a is None or b is None else torch.equal(a, b) for a, b in pairs
     )
@@ -185,9 +186,11 @@ def _texts(run: RunParts) -> dict[str, bytes]:
         raise ValueError("its tokenizer is none of the package's")
     parsing.check_texts(ids, dataset.tokenizer)
     parsing.check_rows(dataset, run.model.config.vocab_size)
+    masks = {name: getattr(dataset, name) for name in parsing.MASKS}
+    ids |= {name: mask for name, mask in masks.items() if mask is not None}
     return {
         "tokenizer.json": _json(spec),
-        "dataset.safetensors": safetensors.torch.save(ids),
+        "dataset.safetensors": safetensors.torch.save(_plain(ids)),
     }
 
 

@@ -131,9 +131,11 @@ def _evaluate(model: GPT, dataset: Dataset, state: TrainState) -> Losses:
     The test loss decides nothing.
     """
     starts = train_sample_starts(len(dataset.train), len(dataset.val), model.config.block_size)
+    if dataset.train_mask is not None:
+        starts = None  # all of the text, as a sample may hold no token that counts
     losses = Losses(
-        train=mean_loss(model, dataset.train, starts),
-        val=mean_loss(model, dataset.val),
+        train=mean_loss(model, dataset.train, starts, dataset.train_mask),
+        val=mean_loss(model, dataset.val, mask=dataset.val_mask),
         test=None if dataset.test is None else mean_loss(model, dataset.test),
     )
     if losses.val < state.best_val_loss:
