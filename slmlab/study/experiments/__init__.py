@@ -1,6 +1,7 @@
 """The recorded experiments, one file each. A new one is a file here and a line in this list."""
 
 from slmlab.study.experiments.arsenal import ARSENAL
+from slmlab.study.experiments.chats import CHATS
 from slmlab.study.experiments.counting import COUNTING
 from slmlab.study.experiments.crossing import CROSSING
 from slmlab.study.experiments.grid import GRID
@@ -18,5 +19,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     SUSPECTS,
     VOCABULARIES,
     ARSENAL,
+    CHATS,
     LADDER,
 )

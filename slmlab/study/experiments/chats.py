@@ -50,9 +50,8 @@ ARMS: tuple[ChatArm, ...] = (
     ChatArm("loss on all tokens", masked=False),
     ChatArm("width 192", {"n_embd": 192}),
     ChatArm("width 48", {"n_embd": 48}),
-    ChatArm("rate 0.0003", {"learning_rate": 3e-4}),
-    ChatArm("rate 0.0001", {"learning_rate": 1e-4}),
-    ChatArm("rate 0.003", {"learning_rate": 3e-3}),
+    ChatArm("rate 0.001", {"learning_rate": 1e-3}),
+    ChatArm("rate 0.0001", {"learning_rate": 1e-4, "max_steps": 3_620}),
     ChatArm("weight decay 0", {"weight_decay": 0.0}),
     ChatArm("weight decay 0.05", {"weight_decay": 0.05}),
     ChatArm("weight decay 1.6", {"weight_decay": 1.6}),
@@ -85,7 +84,7 @@ class Chats(Experiment):
     base: Setup = Setup(
         Shape(n_layer=3, n_head=4, n_embd=96, block_size=64),
         Excerpt(largest_text(), "bpe-512"),
-        TrainConfig(3, 1e-3, max_steps=1_810),
+        TrainConfig(3, 3e-4, max_steps=1_280),
     )
     arms: tuple[ChatArm, ...] = ARMS
     first_look: int = 10
@@ -100,9 +99,11 @@ class Chats(Experiment):
     def arm(self, cell: Cell) -> ChatArm:
         return next(arm for arm in self.arms if arm.name == cell["arm"])
 
-    @property
-    def looks(self) -> list[int]:
-        return log_spaced(self.first_look, self.base.training.max_steps)
+    def setup(self, arm: ChatArm, seed: int) -> Setup:
+        return self.base.replace(seed=seed, **arm.changes)
+
+    def looks(self, cell: Cell) -> list[int]:
+        return log_spaced(self.first_look, self.setup(self.arm(cell), 0).training.max_steps)
 
     @property
     def tokenizer(self) -> ChatTokenizer:
@@ -110,14 +111,14 @@ class Chats(Experiment):
         return _tokenizer(int(self.base.data.vocabulary.removeprefix("bpe-")))
 
     def run_cell(self, cell: Cell) -> Rows:
-        arm, seed, tokenizer = self.arm(cell), cell["seed"], self.tokenizer
+        arm, seed, looks = self.arm(cell), cell["seed"], self.looks(cell)
+        tokenizer, setup = self.tokenizer, self.setup(arm, seed).replace(eval_interval=looks[-1])
         train, choose, held_out = dialogues(arm.train), chooser(arm.train), of_kinds()
-        setup = self.base.replace(seed=seed, eval_interval=self.looks[-1], **arm.changes)
         dataset = dialogue_dataset(train, choose, tokenizer, masked=arm.masked, seed=seed)
         model = GPT(setup.shape.config(tokenizer.n_vocab), seed)
         rows: Rows = []
         for now in fit(model, dataset, setup.training):
-            if now.step not in self.looks:
+            if now.step not in looks:
                 continue
             facts = {"params": model.n_params, "train_tokens": len(dataset.train)}
             facts |= {"step": now.step, "epochs": now.epochs}
@@ -127,7 +128,7 @@ class Chats(Experiment):
         return rows
 
     def is_whole(self, cell: Cell, rows: Rows) -> bool:
-        return [row["step"] for row in rows] == self.looks
+        return [row["step"] for row in rows] == self.looks(cell)
 
 
 CHATS = Chats()
