@@ -10,9 +10,16 @@ from torch import nn
 
 import slmlab as lab
 from slmlab.engine.ensemble import Ensemble
-from slmlab.study.arsenal import HALF, arsenal_table, chosen_scores, noise_floor
 from slmlab.study.experiments.arsenal import ARMS, ARSENAL, BASE, SCRIPTS, Arm, use_batch_norm
+from slmlab.study.experiments.chats import KINDS
 from slmlab.study.experiments.readings import FIRST_SHARE, PACED_STEPS, SEED_STRIDE, reading_of
+from slmlab.study.techniques import (
+    HALVES,
+    dialogue_scores,
+    noise_floor,
+    script_scores,
+    technique_table,
+)
 
 BLOCK = 5
 
@@ -115,7 +122,7 @@ def table_of(scores):
 
 def test_a_script_has_no_say_in_its_own_score():
     looks = [(0, [9.0] * 5), (10, [1.0, 2, 2, 2, 2]), (20, [2.0, 1, 1, 1, 1])]
-    found = chosen_scores(table_of({(BASE, 0): looks}))
+    found = script_scores(table_of({(BASE, 0): looks}))
     documents = lab.load_held_out().documents
     assert found["file"].tolist() == [document.name for document in documents]
     assert (found["step"] == 20).all()  # the others are best there, so it is no best of two
@@ -125,17 +132,33 @@ def test_a_script_has_no_say_in_its_own_score():
 def test_a_technique_is_worth_as_much_text_as_would_do_the_same():
     made = {}
     for seed, luck in enumerate((-0.02, 0.01, 0.03)):
-        for arm, change in ((BASE, 0.0), (HALF, 0.2), ("helps", -0.2), ("hurts", 0.1)):
+        for arm, change in ((BASE, 0.0), (HALVES[0], 0.2), ("helps", -0.2), ("hurts", 0.1)):
             made[arm, seed] = [(5, [3.0] * 5), (10, [1.5 + luck + change] * 5)]
     looks = table_of(made)
-    table = arsenal_table(looks)
+    scores = script_scores(looks)
+    table = technique_table(scores)
     assert table.loc["helps", "change"] == pytest.approx(-0.2)
     assert table.loc["helps", "low"] == pytest.approx(table.loc["helps", "high"])
     assert table["worth"].to_dict() == pytest.approx(
-        {BASE: math.nan, HALF: 0.5, "helps": 2, "hurts": 2**-0.5}, nan_ok=True
+        {BASE: math.nan, HALVES[0]: 0.5, "helps": 2, "hurts": 2**-0.5}, nan_ok=True
     )
     spread = pd.Series([-0.02, 0.01, 0.03]).std()
-    assert noise_floor(looks, 3) == pytest.approx(1.96 * spread * math.sqrt(2 / 3))
+    assert noise_floor(scores, 3) == pytest.approx(1.96 * spread * math.sqrt(2 / 3))
+
+
+def test_another_set_chooses_the_step_of_a_chat():
+    bits = dict.fromkeys(KINDS, 2.0) | {"git": 5.0}
+    looks = pd.DataFrame(
+        [
+            {"arm": BASE, "seed": 0, "step": step, "choose_bits": choose, **bits, "python": python}
+            for step, choose, python in ((10, 3.0, 4.0), (20, 2.0, 6.0), (40, 2.5, 1.0))
+        ]
+    )
+    scores = dialogue_scores(looks).set_index("file")
+    assert (scores["step"] == 20).all()
+    assert scores.loc["python", "bits"] == 6 * scores.loc["python", "bytes"]
+    answers = [d.answer for d in lab.load_dialogues("held_out")]
+    assert scores["bytes"].sum() == sum(map(len, answers))
 
 
 def shortened(steps, **changes):

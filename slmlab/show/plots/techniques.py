@@ -9,11 +9,11 @@ from slmlab.validation import real_number, table_with
 def changes(table: pd.DataFrame, floor: float, title: str = "") -> Chart:
     """What each technique changes in the loss, with its 95% interval, the most helpful on top.
 
-    `table` is what `arsenal_table` gives, or some rows of it; `floor`, in bits per byte, is what
+    `table` is what `technique_table` gives, or some rows of it; `floor`, in bits per byte, is what
     `noise_floor` gives, and drawn as a band about 0.
     """
     columns = ["change", "low", "high", "worth"]
-    table_with("table", table, columns, "what lab.arsenal_table(…) returns")
+    table_with("table", table, columns, "what lab.technique_table(…) returns")
     floor = real_number("floor", floor, above=0)
     rows = table.dropna(subset="change").sort_values("change")
     places = range(len(rows))

@@ -1,0 +1,118 @@
+"""What techniques do alone, by the records: each beside chance, and worth how much text."""
+
+import math
+from typing import TYPE_CHECKING
+
+from slmlab.study.experiments.arsenal import ARSENAL, BASE, SCRIPTS
+from slmlab.study.experiments.chats import CHATS, KINDS, of_kinds
+from slmlab.study.experiments.tables import read_table
+from slmlab.study.paired import paired_difference
+from slmlab.text.corpus import load_held_out
+from slmlab.text.families import families
+from slmlab.validation import one_of, table_with, whole_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HALVES = ("half the text", "half of the dialogues")  # the arms that say what twice the text does
+SCORES = ("model", "seed", "file", "step", "bits", "bytes")
+
+
+def read_arsenal() -> "pd.DataFrame":
+    """Every look of every run of the arsenal; see `Arsenal` for the columns."""
+    return read_table(ARSENAL)
+
+
+def read_chats() -> "pd.DataFrame":
+    """Every look of every run on dialogues; see `Chats` for the columns."""
+    return read_table(CHATS)
+
+
+def script_scores(looks: "pd.DataFrame") -> "pd.DataFrame":
+    """What each run scores on each held-out script at the step that the *other* scripts chose.
+
+    `looks` is what `read_arsenal` gives. No script has a say in its own score, so this is no best
+    of many looks. The columns are `SCORES`, as `paired_difference` takes them; `model` is the arm.
+    """
+    import pandas as pd
+
+    table_with("looks", looks, ["arm", "seed", "step", *SCRIPTS], "what read_arsenal() returns")
+    documents = load_held_out().documents
+    n_bytes = dict(zip(SCRIPTS, (len(d.entry.encode()) for d in documents), strict=True))
+    bits = looks[list(SCRIPTS)].mul(pd.Series(n_bytes))
+    rows = []
+    for (arm, seed), places in looks.groupby(["arm", "seed"]).groups.items():
+        of_run = bits.loc[places]
+        for script, document in zip(SCRIPTS, documents, strict=True):
+            best = of_run.drop(columns=script).sum(axis=1).idxmin()
+            score = of_run.loc[best, script], n_bytes[script]
+            rows.append((arm, seed, document.name, int(looks.loc[best, "step"]), *score))
+    return pd.DataFrame(rows, columns=list(SCORES))
+
+
+def dialogue_scores(looks: "pd.DataFrame") -> "pd.DataFrame":
+    """What each run scores on each kind of held-out dialogue, at the step that other ones chose.
+
+    `looks` is what `read_chats` gives. The columns are `SCORES`; `file` is the kind.
+    """
+    import pandas as pd
+
+    needed = ["arm", "seed", "step", "choose_bits", *KINDS]
+    table_with("looks", looks, needed, "what read_chats() returns")
+    n_bytes = {kind: sum(len(d.answer.encode()) for d in ds) for kind, ds in of_kinds().items()}
+    rows = []
+    for (arm, seed), places in looks.groupby(["arm", "seed"]).groups.items():
+        best = looks.loc[looks.loc[places, "choose_bits"].idxmin()]
+        for kind in KINDS:
+            score = best[kind] * n_bytes[kind], n_bytes[kind]
+            rows.append((arm, seed, kind, int(best["step"]), *score))
+    return pd.DataFrame(rows, columns=list(SCORES))
+
+
+def technique_table(scores: "pd.DataFrame") -> "pd.DataFrame":
+    """One row an arm: its score, and its difference from the base with the same seeds.
+
+    `scores` is what `script_scores` or `dialogue_scores` gives. Columns: `seeds`; `bits` per byte,
+    the mean of the seeds; `spread`, their standard deviation; `change` from the base, with its 95%
+    interval `low` to `high` (`paired_difference`; near-duplicate scripts count as one); `worth`,
+    how many times the text would do the same, by what half the text lost; `step`, the mean of the
+    chosen ones. Below 0 an arm is better.
+    """
+    import pandas as pd
+
+    of_run = _of_runs(scores)
+    steps = scores.groupby("model")["step"].mean()
+    groups = families(load_held_out())  # each kind of dialogue is its own
+    rows = {}
+    for arm in scores["model"].unique():
+        runs = of_run.loc[arm].dropna()
+        row = {"seeds": len(runs), "bits": runs.mean(), "spread": runs.std()}
+        difference = [math.nan] * 3
+        if arm != BASE:
+            pair = scores[scores["model"].isin([arm, BASE]) & scores["seed"].isin(runs.index)]
+            d = paired_difference(pair, arm, BASE, groups)
+            difference = [d.mean, d.low, d.high]
+        row |= dict(zip(("change", "low", "high"), difference, strict=True))
+        rows[arm] = row | {"step": steps[arm]}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
+    [half] = [table.loc[name, "change"] for name in HALVES if name in table.index]
+    table["worth"] = 2 ** (-table["change"] / half)
+    return table
+
+
+def noise_floor(scores: "pd.DataFrame", n_seeds: int = 5) -> float:
+    """How far two means of `n_seeds` runs of the base lie apart by chance, in bits per byte.
+
+    About one in twenty pairs of such means lies further apart: 1.96 standard errors of the
+    difference, from the spread of the base's seeds.
+    """
+    n_seeds = whole_number("n_seeds", n_seeds, 1, 1_000)
+    one_of("The base", BASE, tuple(scores["model"].unique()))
+    return 1.96 * float(_of_runs(scores).loc[BASE].std()) * math.sqrt(2 / n_seeds)
+
+
+def _of_runs(scores: "pd.DataFrame") -> "pd.DataFrame":
+    """Bits per byte of each arm (row) and seed (column)."""
+    table_with("scores", scores, SCORES, "what script_scores(read_arsenal()) returns")
+    runs = scores.groupby(["model", "seed"])[["bits", "bytes"]].sum()
+    return (runs["bits"] / runs["bytes"]).unstack()
