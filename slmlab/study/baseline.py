@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slmlab.engine.evaluation import bits_per_byte, strided_losses
-from slmlab.engine.model import GPT
+from slmlab.engine.evaluation import LanguageModel, bits_per_byte, strided_losses
 from slmlab.engine.ngram import NGram, NGramConfig
 from slmlab.engine.runs import Run
 from slmlab.text.dataset import Dataset
@@ -159,7 +158,7 @@ def choose_weight(losses_a: Tensor, losses_b: Tensor) -> float:
     return min(WEIGHTS, key=lambda weight: float(mix(losses_a, losses_b, weight).mean()))
 
 
-def mixture_losses(model: GPT, ngram: NGram, ids: Tensor, weight: float) -> Tensor:
+def mixture_losses(model: LanguageModel, ngram: NGram, ids: Tensor, weight: float) -> Tensor:
     """Losses (N − 1,) in nats of a mixture with `weight` of the n-gram, on ids (N,).
 
     Both models have at least half their context (`strided_losses`), and must share a vocabulary.

@@ -131,22 +131,28 @@ class Arsenal(Experiment):
     def run_cell(self, cell: Cell) -> Rows:
         arm, seed, looks = self.arm(cell), cell["seed"], self.looks(cell)
         dataset = self.setup(arm, seed).dataset(tested=False)
+        rows: Rows = []
+        for model, now, seconds in self.training(arm, seed, dataset):
+            if now.step not in looks:
+                continue
+            facts: dict[str, Any] = {"params": model.n_params, "train_tokens": len(dataset.train)}
+            facts |= {"step": now.step, "epochs": now.epochs}
+            rows.append(cell | facts | scores(model, dataset) | {"seconds": seconds})
+            if self._is_over(arm, rows):
+                break
+        return rows
+
+    def training(
+        self, arm: Arm, seed: int, dataset: Dataset
+    ) -> Iterator[tuple[GPT | Ensemble, Progress, float]]:
+        """Train an arm; at each step what is scored, the progress, and all seconds so far."""
         teacher, spent = None, 0.0
         if arm.teachers:
             teacher, spent = self.taught(arm, seed, dataset)
         members = [self.model(arm, seed, i, dataset, teacher) for i in range(arm.members)]
         model = members[0] if arm.members == 1 else Ensemble(members)
-        rows: Rows = []
-        for now in self.trained(arm, seed, members, dataset):
-            if now.step not in looks:
-                continue
-            facts = {"params": model.n_params, "train_tokens": len(dataset.train)}
-            facts |= {"step": now.step, "epochs": now.epochs}
-            seconds = {"seconds": spent + now.seconds * arm.members}
-            rows.append(cell | facts | scores(model, dataset) | seconds)
-            if self._is_over(arm, rows):
-                break
-        return rows
+        for now in self.side_by_side(arm, seed, members, dataset):
+            yield model, now, spent + now.seconds * arm.members
 
     def model(
         self, arm: Arm, seed: int, member: int, dataset: Dataset, teacher: Ensemble | None = None
@@ -161,7 +167,7 @@ class Arsenal(Experiment):
             use_batch_norm(model)
         return model
 
-    def trained(
+    def side_by_side(
         self, arm: Arm, seed: int, members: list[GPT], dataset: Dataset
     ) -> Iterator[Progress]:
         """Train the members side by side; the progress of the last one at each step."""
@@ -180,16 +186,14 @@ class Arsenal(Experiment):
         They are the ensemble of as many members, and stop as it does.
         """
         members = [self.model(arm, seed, i, dataset) for i in range(arm.teachers)]
-        teacher, looks = (
-            Ensemble(members),
-            log_spaced(self.first_look, self.base.training.max_steps),
-        )
+        looks = log_spaced(self.first_look, self.base.training.max_steps)
+        teacher = Ensemble(members)
         rows: Rows = []
         best: dict[str, Any] = {}
-        for now in self.trained(arm, seed, members, dataset):
+        for now in self.side_by_side(arm, seed, members, dataset):
             if now.step not in looks:
                 continue
-            rows.append({"val_bits": losses(teacher, dataset)["val_bits"]})
+            rows.append({"step": now.step, "val_bits": losses(teacher, dataset)["val_bits"]})
             if rows[-1] == min(rows, key=lambda row: row["val_bits"]):
                 best = {k: v.clone() for k, v in teacher.state_dict().items()}
             if _has_turned(rows):
@@ -210,7 +214,7 @@ _has_turned = partial(has_turned, loss="val_bits", rise=RISE_BITS)
 ARSENAL = Arsenal()
 
 
-def scores(model: GPT, dataset: Dataset) -> dict[str, float]:
+def scores(model: GPT | Ensemble, dataset: Dataset) -> dict[str, float]:
     """Bits per byte of the training text (`train_bits`) and the held-out scripts (`val_bits`).
 
     Each script is scored alone too (`SCRIPTS`).
@@ -241,4 +245,4 @@ def use_batch_norm(model: GPT) -> None:
     width = model.config.n_embd
     for block in model.blocks:
         block.ln_1, block.ln_2 = BatchNorm(width), BatchNorm(width)
-    model.ln_f = BatchNorm(width)
+    model.ln_f = BatchNorm(width)  # type: ignore[assignment]

@@ -120,7 +120,7 @@ class Chats(Experiment):
         for now in fit(model, dataset, setup.training):
             if now.step not in looks:
                 continue
-            facts = {"params": model.n_params, "train_tokens": len(dataset.train)}
+            facts: dict[str, Any] = {"params": model.n_params, "train_tokens": len(dataset.train)}
             facts |= {"step": now.step, "epochs": now.epochs}
             texts = {"train_bits": train, "choose_bits": choose} | held_out
             scores = {name: bits_of(model, tokenizer, text) for name, text in texts.items()}

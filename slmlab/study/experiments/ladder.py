@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from slmlab.engine.ensemble import Ensemble
 from slmlab.engine.evaluation import strided_losses
 from slmlab.engine.model import GPT
 from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
 from slmlab.engine.training import VocabularyWarning, fit
 from slmlab.study.baseline import NUMBER_TO_BEAT, choose_weight, mixture_losses
+from slmlab.study.experiments.arsenal import ARMS, ARSENAL, Arm
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows
 from slmlab.study.experiments.vocabularies import VOCABULARIES
@@ -103,7 +105,7 @@ class Trained(Rung):
         model, facts = self.train(seed, dataset)
         return per_file_scores(model, dataset.tokenizer, corpus), facts
 
-    def train(self, seed: int, dataset: Dataset) -> tuple[GPT, Facts]:
+    def train(self, seed: int, dataset: Dataset) -> tuple[GPT | Ensemble, Facts]:
         """The model of a seed at its step, as it was in the full run; and its facts."""
         setup = self.setup.replace(seed=seed)
         model = setup.model(dataset.tokenizer.n_vocab)
@@ -127,18 +129,67 @@ class Mixed(Trained):
 
     def scores(self, seed: int, corpus: Corpus) -> tuple["pd.DataFrame", Facts]:
         dataset = self.dataset(seed)
-        gpt, facts = self.train(seed, dataset)
-        begin = perf_counter()
-        models = gpt, _counted(dataset, ORDER)
-        weight = choose_weight(*(strided_losses(model, dataset.val) for model in models))
-        facts["params"] += models[1].n_params
-        facts["seconds"] += perf_counter() - begin
-        facts["chosen"] += f", weight {weight:g} of counting"
-        table = per_file_scores(gpt, dataset.tokenizer, corpus)  # for the bytes
-        texts = [encoded(document.entry, dataset.tokenizer) for document in corpus.documents]
-        nats = [mixture_losses(*models, ids, weight).sum() for ids in texts]
-        table["bits"] = [float(loss) / math.log(2) for loss in nats]
-        return table, facts
+        return _mixed_scores(*self.train(seed, dataset), dataset, corpus)
+
+
+@dataclass(frozen=True)
+class Armed(Trained):
+    """An arm of the arsenal, trained as it was there, at the steps that the held-out scripts chose.
+
+    `setup` is the arsenal's base, which the arm changes.
+    """
+
+    arm: Arm = ARMS[0]
+
+    def __str__(self) -> str:
+        return f"{self.setup}, {self.arm}"
+
+    def train(self, seed: int, dataset: Dataset) -> tuple[GPT | Ensemble, Facts]:
+        training = ARSENAL.training(self.arm, seed, dataset)
+        at_step = (found for found in training if found[1].step == self.steps[seed])
+        model, now, seconds = next(at_step)
+        facts = {"step": now.step, "seconds": seconds, "chosen": f"step {now.step}"}
+        return model, {"params": model.n_params} | facts
+
+
+@dataclass(frozen=True)
+class Together(Armed):
+    """Several GPTs whose probabilities are averaged."""
+
+    kind = "ensemble"
+
+
+@dataclass(frozen=True)
+class MixedTogether(Together):
+    """An ensemble and the 5-gram of its text, mixed as in `Mixed`."""
+
+    kind = "GPT + counting"
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} + {ORDER}-gram"
+
+    def scores(self, seed: int, corpus: Corpus) -> tuple["pd.DataFrame", Facts]:
+        dataset = self.dataset(seed)
+        return _mixed_scores(*self.train(seed, dataset), dataset, corpus)
+
+
+def _mixed_scores(
+    model: GPT | Ensemble, facts: Facts, dataset: Dataset, corpus: Corpus
+) -> tuple["pd.DataFrame", Facts]:
+    """The scores of a model mixed with the 5-gram of its text, and the facts of both."""
+    begin = perf_counter()
+    models = model, _counted(dataset, ORDER)
+    weight = choose_weight(*(strided_losses(m, dataset.val) for m in models))
+    facts = facts | {
+        "params": facts["params"] + models[1].n_params,
+        "seconds": facts["seconds"] + perf_counter() - begin,
+        "chosen": f"{facts['chosen']}, weight {weight:g} of counting",
+    }
+    table = per_file_scores(model, dataset.tokenizer, corpus)  # for the bytes
+    texts = [encoded(document.entry, dataset.tokenizer) for document in corpus.documents]
+    nats = [mixture_losses(*models, ids, weight).sum() for ids in texts]
+    table["bits"] = [float(loss) / math.log(2) for loss in nats]
+    return table, facts
 
 
 def _counted(dataset: Dataset, order: int | None) -> NGram:
