@@ -40,7 +40,7 @@ def test_each_column_shows_the_raw_reply_and_the_best(panel):
 
 
 def test_it_says_which_filter_removed_what(panel):
-    many = [reply for replies in panel.replies.values() for reply in replies]
+    many = [reply for replies in panel.replies.values() for reply in dict.fromkeys(replies)]
     lines = re.findall("<li><b>(.*?)</b>", panel.answers.value)
     assert lines == [f"removed: {', '.join(r.problems)}" if r.problems else "passes" for r in many]
     counts = [sum(not r.problems for r in replies) for replies in panel.replies.values()]
@@ -90,6 +90,8 @@ def test_greedy_replies_are_all_alike(panel):
     panel.temperature.value = 0.0
     panel.again.click()
     assert len({r.ids for r in panel.replies["first"]}) == 1
+    assert panel.answers.value.count("<li>") == 2
+    assert panel.answers.value.count("</b>, 3 times, ") == 2
 
 
 def test_nothing_is_read_as_html(monkeypatch):

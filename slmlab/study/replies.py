@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from string import punctuation
 from typing import TYPE_CHECKING
 
@@ -153,11 +152,19 @@ def best(candidates: Iterable[Reply]) -> Reply:
 
 
 def repeats(text: str) -> bool:
-    """Whether a text repeats itself: four words in a row occur twice, or a word thrice in a row."""
+    """Whether a text repeats itself.
+
+    It does if four words in a row occur twice, if two or three words come again at once, or if a
+    word comes thrice in a row.
+    """
     words = _words(text)
     number = {word: i for i, word in enumerate(words)}
-    thrice = any(a == b == c for (a, b), (_, c) in pairwise(pairwise(words)))
-    return thrice or repetition_rate([number[word] for word in words]) > 0
+    loops = any(
+        words[i : i + n] * (times - 1) == words[i + n : i + n * times]
+        for n, times in ((1, 3), (2, 2), (3, 2))
+        for i in range(len(words) - n * times + 1)
+    )
+    return loops or repetition_rate([number[word] for word in words]) > 0
 
 
 def echoes(question: str, text: str) -> bool:

@@ -25,9 +25,10 @@ from slmlab.show.widgets.parts import (
 from slmlab.show.widgets.slider import Slider
 from slmlab.study.replies import MAX_REPLIES, MAX_TOKENS, Reply, best, replies
 from slmlab.text.tokenizer import ChatTokenizer
-from slmlab.validation import instance, shown, whole_number, whole_text
+from slmlab.validation import instance, printable, shown, whole_number, whole_text
 
 LONGEST = 200  # characters of a question: the models have short contexts
+LONGEST_LISTED = 160  # characters of a reply in the list of all
 AS_IN = '{"mine": (model, tokenizer)}'
 QUESTIONS = ("Hello", "What is a string?", "What is a commit?")  # the last is of no training set
 TEMPERATURES = [n / 10 for n in range(16)]
@@ -177,15 +178,15 @@ def _column(name: str, many: Sequence[Reply]) -> str:
     why = "the likeliest that passes" if n_passed else "none passes, so the likeliest of all"
     removed = Counter(problem for reply in many for problem in reply.problems)
     counts = ", ".join(f"{problem} {n:,}" for problem, n in removed.items()) or "nothing"
-    listed = "".join(f"<li>{_line(reply)}</li>" for reply in many)
+    listed = "".join(f"<li>{_line(reply, times)}</li>" for reply, times in Counter(many).items())
     return (
         f"<section aria-label='{escape(short(name))}' style='flex:1 1 260px;min-width:0'>"
         f"<h4>{escape(short(name))}</h4>"
         f"{paragraph(f'<b>Raw reply</b>, {_ending(many[0])}')}{sample_html(many[0].text)}"
         f"{paragraph(f'<b>Best of {len(many):,}</b>, {why}')}{sample_html(chosen.text)}"
         f"{paragraph(f'Removed by filter: {counts}.')}"
-        "<ol style='margin:4px 0;padding-left:2.2em;font-size:13px;line-height:1.4;"
-        f"overflow-wrap:anywhere'>{listed}</ol></section>"
+        "<ul style='margin:4px 0;padding-left:1.4em;font-size:13px;line-height:1.4;"
+        f"overflow-wrap:anywhere'>{listed}</ul></section>"
     )
 
 
@@ -194,8 +195,10 @@ def _ending(reply: Reply) -> str:
     return "which ended by itself:" if reply.ended else f"cut off after {n:,} tokens:"
 
 
-def _line(reply: Reply) -> str:
-    """One of many replies, its loss, and which filters removed it."""
+def _line(reply: Reply, times: int) -> str:
+    """One of many replies, how often it came, its loss, and which filters removed it."""
     verdict = f"removed: {', '.join(reply.problems)}" if reply.problems else "passes"
-    said = f"“{escape(short(reply.text))}”"
-    return f"<b>{verdict}</b>, {reply.loss:.2f} nats per token: {said}"
+    text = printable(" ".join(reply.text.split()))
+    text = text if len(text) <= LONGEST_LISTED else f"{text[:LONGEST_LISTED]}…"
+    often = f", {times:,} times" if times > 1 else ""
+    return f"<b>{verdict}</b>{often}, {reply.loss:.2f} nats per token: “{escape(text)}”"
