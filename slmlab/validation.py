@@ -25,6 +25,7 @@ EXAMPLES = {  # how to come by what functions ask for
     "Module": "lab.GPT(config)",
     "NGramConfig": "lab.NGramConfig(1_000)",
     "Phase": "lab.PHASES[2]",
+    "Reply": "what lab.replies.reply(…) returns",
     "Run": "what lab.train(…) returns",
     "Setup": 'lab.Setup.parse("phase-2")',
     "Tokenizer": "lab.gpt2_tokenizer()",
