@@ -12,7 +12,7 @@ import slmlab as lab
 from slmlab import Run, TrainConfig, mean_loss
 from slmlab.engine import fused_loss
 from slmlab.engine.fused_loss import TiedEmbedding, tied_cross_entropy
-from slmlab.engine.training import check_precision
+from slmlab.engine.precision import check_precision, products
 from slmlab.text.dataset import IGNORED
 
 CONFIG = TrainConfig(4, 3e-3, max_steps=12, eval_interval=4, precision="bf16")
@@ -31,7 +31,7 @@ def processor(monkeypatch):
 
 
 def bf16(wanted=True):
-    return torch.autocast("cpu", torch.bfloat16, enabled=wanted)
+    return products("bf16" if wanted else "fp32", torch.device("cpu"))
 
 
 def head(low, weight, hidden, targets, smoothing=0.0):
@@ -160,7 +160,7 @@ def test_a_processor_that_is_slow_with_it_is_refused(tiny, dataset, tmp_path, pr
     run = lab.train(tiny(), dataset, CONFIG, progress=False)
     folder = run.save(tmp_path / "run")
     processor(**found)
-    with pytest.raises(ValueError, match='no fast products of bf16 numbers, .* precision="fp32"'):
+    with pytest.raises(ValueError, match=r'no fast products of bf16 numbers, .* precision="fp32"'):
         lab.train(tiny(), dataset, CONFIG, progress=False)
     loaded = Run.load(folder)
     assert loaded.config == CONFIG
@@ -190,5 +190,5 @@ def test_a_gpu_is_asked_itself(monkeypatch):
 
 @pytest.mark.parametrize("wrong", ["fp16", "", None, 16, "BF16"])
 def test_another_precision_is_refused(wrong):
-    with pytest.raises(ValueError, match="precision is .*; it must be one of fp32, bf16."):
+    with pytest.raises(ValueError, match=r"precision is .*; it must be one of fp32, bf16\."):
         TrainConfig(4, 1e-3, max_steps=10, precision=wrong)

@@ -8,11 +8,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 from slmlab.engine.optimizer import AdamW
+from slmlab.engine.precision import PRECISIONS
 from slmlab.validation import one_of, real_number, shown, truth_values, whole_number
 
 ENDLESS = 1_000_000_000  # steps, or seconds (32 years): more is a slip of the keyboard
-
-PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from slmlab.engine.decoding import Decoding
 from slmlab.engine.environment import environment
 from slmlab.engine.generation import continuation, encoded_prompt
 from slmlab.engine.model import GPT
+from slmlab.engine.precision import check_precision
 from slmlab.engine.run_folder import write_run_folder
 from slmlab.engine.run_parsing import checked_prompts
-from slmlab.engine.training import check_fit, check_precision, fit, resolve_device
+from slmlab.engine.training import check_fit, fit, resolve_device
 from slmlab.text.dataset import Dataset
 from slmlab.validation import shown, truth_values
 

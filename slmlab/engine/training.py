@@ -17,13 +17,13 @@ from slmlab.engine.memory import require_memory
 from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.pace import Pace
+from slmlab.engine.precision import check_precision, products
 from slmlab.text.dataset import Dataset
 from slmlab.validation import instance, shown
 
 _GLOBAL_GENERATORS = threading.Lock()  # of a process, which may train in several threads
 FAR_TOO_WIDE = 10  # times the tokens that occur: a vocabulary that deserves a warning
 PADDING = 127  # rows that a vocabulary may have to spare: many round it up to a multiple of 128
-FAST_BF16 = ("amx_bf16", "avx512_bf16")  # what processors that have it call it
 BYTES_TRAINED = 16  # of a parameter: itself, its gradient and AdamW's two moments, 4 each
 
 
@@ -129,8 +129,7 @@ def _optimise(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainSta
     inputs, targets = dataset.batch(config.batch_size, model.config.block_size, seed)
     device = model.device
     dropout = _dropout_seed(seed, device) if model.config.dropout else nullcontext()
-    bf16 = config.precision == "bf16"
-    with dropout, torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
+    with dropout, products(config.precision, device):
         loss = model.loss(inputs.to(device), targets.to(device), config.label_smoothing)
     if math.isfinite(loss.item()):
         loss.backward()
@@ -281,22 +280,6 @@ def resolve_device(name: str) -> torch.device:
     except Exception as error:  # each kind of device has its own
         raise ValueError(f'There is no device {shown(name)} here; use "auto", or "cpu".') from error
     return torch.device(name)
-
-
-def check_precision(precision: str, device: torch.device) -> None:
-    """Raise `ValueError` for bf16 on a device without fast products of such numbers."""
-    if precision != "bf16":
-        return
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        found = getattr(torch.cpu, "get_capabilities", dict)()  # new in PyTorch 2.10
-        fast = any(found.get(name, False) for name in FAST_BF16)
-    if not fast:
-        raise ValueError(
-            "This processor has no fast products of bf16 numbers, so training would be slower; use "
-            'precision="fp32".'
-        )
 
 
 @contextmanager

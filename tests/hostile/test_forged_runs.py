@@ -208,6 +208,8 @@ TRAINING = {
     "max_steps": [0, -3, "3", 1.5, None],
     "seconds": [5, "5"],
     "cosine": [1, "yes", None],
+    "average": [1, -0.5, "0.9", None, NAN],
+    "precision": ["fp16", 16, None, ["bf16"]],
     "device": [3, None],
     "colour": ["red"],
 }
