@@ -8,6 +8,7 @@ from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.ladder import LADDER
 from slmlab.study.experiments.protocol import Experiment
 from slmlab.study.experiments.recipes import RECIPES
+from slmlab.study.experiments.regimes import REGIMES
 from slmlab.study.experiments.suspects import SUSPECTS
 from slmlab.study.experiments.vocabularies import VOCABULARIES
 
@@ -20,5 +21,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     VOCABULARIES,
     ARSENAL,
     CHATS,
+    REGIMES,
     LADDER,
 )
