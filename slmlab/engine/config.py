@@ -33,7 +33,8 @@ class TrainConfig:
         average: decay of a moving average of the weights; 0 turns it off. The average is what is
             evaluated, sampled and kept; training goes on with the weights behind it.
         precision: of a training step's matrix products, "fp32" or "bf16" (half the bits; weights,
-            optimiser and evaluations stay fp32). bf16 needs a processor that is faster with it.
+            optimiser and evaluations stay fp32). bf16 needs a processor that is faster with it, and
+            a model whose matrices are large enough: a small one gains nothing.
         patience: stop early after this many evaluations without a better validation loss.
         seed: decides every batch and every dropout mask.
         device: "auto" (CUDA if present, else CPU) or a PyTorch device name.

@@ -43,7 +43,8 @@ def fit(
 
     Raises:
         ValueError: if the dataset does not fit the model (ids beyond the vocabulary, a context
-            longer than the training text), if there is no such device, or too little memory.
+            longer than the training text), if there is no such device, no fast bf16 where the
+            config asks for it, or too little memory.
     """
     instance("config", config, TrainConfig)
     state = TrainState() if state is None else instance("state", state, TrainState)
