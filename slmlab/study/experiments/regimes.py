@@ -164,9 +164,7 @@ class Regimes(Experiment):
             rows.append(cell | facts | {"seconds": now.seconds} | replies)
             batch_losses = []
         for i, question in enumerate(QUESTIONS):
-            rows[-1][f"reply_{i}"] = reply(
-                model, tokenizer, question, max_tokens=REPLY_TOKENS
-            ).text
+            rows[-1][f"reply_{i}"] = reply(model, tokenizer, question, max_tokens=REPLY_TOKENS).text
         return rows
 
 
