@@ -200,7 +200,7 @@ _LATER = {
     "vocabulary_table": "slmlab.study.vocabulary",
 }
 # Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05,
-# what lesson 06 takes apart, and the dialogues of lesson 07.
+# what lesson 06 takes apart, and the dialogues and techniques of lesson 07.
 _MODULES = {
     "byte_counts": "slmlab.study.byte_counts",
     "byte_pairs": "slmlab.text.byte_pairs",
@@ -209,6 +209,7 @@ _MODULES = {
     "plots": "slmlab.show.plots",
     "replies": "slmlab.study.replies",
     "statistics": "slmlab.study.statistics",
+    "techniques": "slmlab.study.techniques",
     "verdict": "slmlab.study.verdict",
 }
 

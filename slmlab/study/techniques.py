@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 from slmlab.study.experiments.arsenal import ARSENAL, BASE, SCRIPTS
 from slmlab.study.experiments.chats import CHATS, KINDS, of_kinds
+from slmlab.study.experiments.regimes import REGIMES
 from slmlab.study.experiments.tables import read_table
 from slmlab.study.paired import paired_difference
 from slmlab.text.corpus import load_held_out
 from slmlab.text.families import families
+from slmlab.text.files import read_published
 from slmlab.validation import one_of, table_with, whole_number
 
 if TYPE_CHECKING:
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
 
 HALVES = ("half the text", "half of the dialogues")  # the arms that say what twice the text does
 SCORES = ("model", "seed", "file", "step", "bits", "bytes")
+
+
+def published_regimes() -> "pd.DataFrame":
+    """The published ways to train on dialogues, a row each; see data/published/README.md."""
+    import pandas as pd
+
+    return pd.DataFrame(read_published("regimes.json")["regimes"]).set_index("name")
 
 
 def read_arsenal() -> "pd.DataFrame":
@@ -26,6 +35,11 @@ def read_arsenal() -> "pd.DataFrame":
 def read_chats() -> "pd.DataFrame":
     """Every look of every run on dialogues; see `Chats` for the columns."""
     return read_table(CHATS)
+
+
+def read_regimes() -> "pd.DataFrame":
+    """Every look at every regime; see `Regimes` for the columns."""
+    return read_table(REGIMES)
 
 
 def script_scores(looks: "pd.DataFrame") -> "pd.DataFrame":

@@ -13,12 +13,14 @@ from slmlab.show.plots.leaks import loss_against_overlap, suspect_perplexities
 from slmlab.show.plots.overtraining import memory_curves, stopping_points
 from slmlab.show.plots.sizes import bits_by_size, parameter_breakdown
 from slmlab.show.plots.spread import correlation_intervals, phase_gaps, seed_spread
+from slmlab.show.plots.techniques import changes
 from slmlab.show.plots.vocabularies import vocabulary_scores
 
 __all__ = [
     "Chart",
     "beside",
     "bits_by_size",
+    "changes",
     "compared",
     "correlation_intervals",
     "exam_curves",

@@ -1,7 +1,8 @@
 """The three published regimes of training on dialogues, small and at the published size."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,15 +13,11 @@ from slmlab.engine.model import GPT
 from slmlab.engine.training import fit
 from slmlab.study.experiments.chats import bits_of, chooser, of_kinds
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows, log_spaced
-from slmlab.study.experiments.tables import read_table
 from slmlab.study.replies import reply
 from slmlab.study.setups import Excerpt, Setup, Shape, largest_text
 from slmlab.text.dataset import IGNORED, Dataset
 from slmlab.text.dialogues import Dialogue, dialogue_dataset, load_dialogues, render
 from slmlab.text.tokenizer import ChatTokenizer, chat_tokenizer, gpt2_tokenizer
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SMALL, PUBLISHED = "small", "published"
 # In every set; in the varied and curated ones; of a kind that no model was trained on.
@@ -32,17 +29,22 @@ REPLY_TOKENS = 40
 class WholeDialogues(Dataset):
     """Batches of whole dialogues, one a row, as the published training read them.
 
-    Rows are as long as the longest; what is behind a dialogue's end does not count.
+    Rows are as long as the longest; what is behind a dialogue's end does not count. `rendered`
+    are the ids of each dialogue, `targets` the same with `IGNORED` where none counts.
     """
 
     rendered: tuple[Tensor, ...] = ()
+    targets: tuple[Tensor, ...] = ()
 
     def batch(self, batch_size: int, block_size: int, seed: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.randint(len(self.rendered), (batch_size,), generator=generator)
-        rows = [self.rendered[i][: block_size + 1] for i in chosen.tolist()]
-        inputs = pad_sequence(rows, batch_first=True)[:, :-1]
-        return inputs, pad_sequence(rows, batch_first=True, padding_value=IGNORED)[:, 1:]
+        inputs, targets = (
+            [texts[i][: block_size + 1] for i in chosen.tolist()]
+            for texts in (self.rendered, self.targets)
+        )
+        behind = pad_sequence(targets, batch_first=True, padding_value=IGNORED)
+        return pad_sequence(inputs, batch_first=True)[:, :-1], behind[:, 1:]
 
 
 @dataclass(frozen=True)
@@ -172,15 +174,26 @@ REGIMES = Regimes()
 
 
 def whole_dialogues(
-    train: tuple[Dialogue, ...], val: tuple[Dialogue, ...], tokenizer: ChatTokenizer, block: int
+    train: Sequence[Dialogue],
+    val: Sequence[Dialogue],
+    tokenizer: ChatTokenizer,
+    block_size: int,
+    masked: bool = False,
+    count_end: bool = True,
 ) -> WholeDialogues:
-    """Dialogues to be read whole. In a row, they are repeated until they fill a context."""
-    rendered = tuple(torch.tensor(render(dialogue, tokenizer)[0]) for dialogue in train)
-    n_copies = 1 + (block + 1) // sum(map(len, rendered))
-    text = dialogue_dataset(train * n_copies, val, tokenizer, masked=False)
-    return WholeDialogues(text.train, text.val, tokenizer, text.source, rendered=rendered)
+    """As `dialogue_dataset`, to be read in whole dialogues, whatever their order.
 
-
-def read_regimes() -> "pd.DataFrame":
-    """Every look at every regime; see `Regimes` for the columns."""
-    return read_table(REGIMES)
+    In a row, the dialogues of `train` are repeated until they fill a context.
+    """
+    rendered = [render(dialogue, tokenizer, count_end) for dialogue in train]
+    ids = tuple(torch.tensor(of) for of, _ in rendered)
+    counts = [torch.tensor(mask) | (not masked) for _, mask in rendered]
+    if not masked and not count_end:
+        counts = [of != tokenizer.end for of in ids]
+    n_copies = 1 + (block_size + 1) // sum(map(len, ids))
+    text = dialogue_dataset([*train] * n_copies, val, tokenizer, masked, count_end)
+    return WholeDialogues(
+        **{f.name: getattr(text, f.name) for f in fields(text)},
+        rendered=ids,
+        targets=tuple(of.masked_fill(~c, IGNORED) for of, c in zip(ids, counts, strict=True)),
+    )
