@@ -9,10 +9,20 @@ WRONG = {
         target = log_p[range(len(targets)), targets]
         return -((1 - smoothing) * target + smoothing * log_p.mean(-1)).mean()
         """: "a probability becomes 0",
+        """
+        import math
+        total = 0
+        for row, target in zip(logits.softmax(-1), targets):
+            logs = [math.log(p) for p in row]
+            total -= (1 - smoothing) * logs[target] + smoothing * sum(logs) / len(logs)
+        return total / len(targets)
+        """: "a probability becomes 0",
     },
     "masked_loss": {
         "return losses[mask]": "should be one number",
         "return 1.0": "it should be",
+        "return sum(losses[mask].tolist()) / sum(mask.flatten().tolist())": "Return 0 for it",
+        "return losses[mask].numpy().mean()": "Return 0 for it",
         "return losses.sum() / mask.mean()": "A mask of True and False has no mean",
         "return losses[mask].mean() if mask.any() else None": "you return nothing",
         "return losses[mask].mean() if mask.any() else 1.0": "whose losses are none",
@@ -31,6 +41,10 @@ WRONG = {
         'return list(table[table["low"] > 0 | table["high"] < 0].index)': "in parentheses",
         'return list(table["arm"])': "the table's index",
         "return []": "should be believed",
+        """
+        sure = table["low"] * table["high"] > 0
+        return list(table[sure & (table["change"] > floor)].sort_values("change").index)
+        """: "Compare its size, without the sign",
         """
         table["sure"] = table["low"] * table["high"] > 0
         kept = table[table["sure"] & (table["change"].abs() > floor)]
