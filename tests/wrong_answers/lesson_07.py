@@ -22,7 +22,6 @@ WRONG = {
         "return losses[mask]": "should be one number",
         "return 1.0": "it should be",
         "return sum(losses[mask].tolist()) / sum(mask.flatten().tolist())": "Return 0 for it",
-        "return losses[mask].numpy().mean()": "Return 0 for it",
         "return losses.sum() / mask.mean()": "A mask of True and False has no mean",
         "return losses[mask].mean() if mask.any() else None": "you return nothing",
         "return losses[mask].mean() if mask.any() else 1.0": "whose losses are none",
