@@ -2,6 +2,7 @@
 
 import math
 
+import pandas as pd
 import pytest
 import torch
 
@@ -103,6 +104,9 @@ def test_a_function_cannot_change_the_cases():
     cases = [([3, 1, 2],), ([2, 1],)]
     expect_function("top(x)", lambda x: x.sort() or x[-1], cases, "return max(x)")
     assert cases[0] == ([3, 1, 2],)
+    table = pd.DataFrame({"x": [3, 1]})
+    expect_function("n(t)", lambda t: len(t.pop("x")), [(table,)], "return len(t)")
+    assert list(table.columns) == ["x"]
 
 
 def test_a_probe_notes_what_a_check_knows():

@@ -334,7 +334,8 @@ def _fresh(argument: Any) -> Any:
     """A copy, so that a function which changes its argument does not change the case."""
     if isinstance(argument, Tensor):
         return argument.clone()
-    return type(argument)(argument) if isinstance(argument, list | dict) else argument
+    copy = getattr(argument, "copy", None)  # of a list, a dict or a table
+    return copy() if callable(copy) else argument
 
 
 def _nothing_yet(function: Any) -> str:
