@@ -671,7 +671,7 @@ NO_PLANS = {
 @pytest.mark.parametrize("kind", NO_PLANS)
 def test_an_answer_that_is_no_truth_value_gets_a_short_sentence(kind):
     with pytest.raises(
-        checking.Mistake, match="`read_a` is .*; it should be True or False"
+        checking.Mistake, match=r"`read_a` is .*; it should be True or False"
     ) as told:
         lesson_04.plans(NO_PLANS[kind](), False, True, False)
     assert len(str(told.value)) < 200
