@@ -90,6 +90,33 @@ def ours(number: int, vocabulary: str, steps: int) -> dict:
     return timing | {"gflop": gflop, "vocab_size": config.vocab_size}
 
 
+def mixed(number: int, steps: int) -> dict:
+    """Our loop in fp32 and in bf16, a step of each in turn, and the losses that they come to.
+
+    Nothing on a processor without fast products of bf16 numbers.
+    """
+    loops = {precision: _fit(number, "gpt2", precision)[0] for precision in ("fp32", "bf16")}
+    try:
+        for progress in loops.values():
+            next(progress)  # step 0
+    except ValueError:
+        return {}
+    found: dict[str, list[tuple[float, float]]] = {precision: [] for precision in loops}
+    for _ in range(steps):
+        for precision, progress in loops.items():
+            began = time.perf_counter()
+            loss = next(progress).batch_loss
+            found[precision].append((time.perf_counter() - began, loss))
+    warm_up = max(2, steps // 4)
+    ms = {name: 1000 * median(s for s, _ in taken[warm_up:]) for name, taken in found.items()}
+    return {
+        "steps": steps,
+        "ratio": ms["fp32"] / ms["bf16"],
+        **{f"{name}_ms": ms[name] for name in loops},
+        **{f"{name}_loss": found[name][-1][1] for name in loops},
+    }
+
+
 def peer(number: int, folder: str, steps: int) -> dict:
     """The plain loop around Hugging Face's model: all logits at once, AdamW as it comes."""
     import numpy as np
@@ -215,7 +242,7 @@ def generate_peer(folder: str, repeats: int) -> dict:
     return results
 
 
-def _fit(number: int, vocabulary: str) -> tuple[Iterator, object]:
+def _fit(number: int, vocabulary: str, precision: str = "fp32") -> tuple[Iterator, object]:
     """Our loop for a phase, without an end and without evaluations after step 0; its model."""
     import warnings
     from dataclasses import replace
@@ -227,7 +254,8 @@ def _fit(number: int, vocabulary: str) -> tuple[Iterator, object]:
     phase = lab.PHASES[number]
     dataset = phase.dataset(vocabulary)
     model = phase.model(dataset.tokenizer.n_vocab)
-    config = replace(phase.setup.training, max_steps=10**9, eval_interval=10**9, device="cpu")
+    endless = {"max_steps": 10**9, "eval_interval": 10**9}
+    config = replace(phase.setup.training, **endless, device="cpu", precision=precision)
     return lab.fit(model, dataset, config), model
 
 
@@ -304,7 +332,8 @@ def _peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-WORKERS = {f.__name__: f for f in (prepare, gemm, ours, peer, parity, generate_ours, generate_peer)}
+ALL = (prepare, gemm, ours, mixed, peer, parity, generate_ours, generate_peer)
+WORKERS = {worker.__name__: worker for worker in ALL}
 
 
 if __name__ == "__main__":

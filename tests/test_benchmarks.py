@@ -42,6 +42,20 @@ def test_a_busy_machine_is_named(results):
     assert "Busy at the start (load 2.0)" in bench.tables(results | {"load": 2.0})
 
 
+def test_bf16_has_a_row_where_it_is_fast(results):
+    row = {"phase": 4, "steps": 20, "ratio": 1.25, "fp32_ms": 500, "bf16_ms": 400}
+    row |= {"fp32_loss": 9.1, "bf16_loss": 9.2}
+    told = bench.tables(results | {"mixed": [row]})
+    assert "| 4 | 20 | 500.0 | 400.0 | 1.25 | 9.1000 | 9.2000 |" in told
+    assert "times the speed of fp32, phase 4 | 1.25 | ≥ 1.30 | miss |" in told
+    assert "bf16" not in bench.tables(results | {"mixed": []})
+
+
+def test_bf16_is_left_out_where_it_is_slow(monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict, raising=False)
+    assert workers.mixed(1, 4) == {}
+
+
 @pytest.mark.slow
 def test_every_worker_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "GENERATED", [(2, "right-sized")])
@@ -51,6 +65,8 @@ def test_every_worker_runs(tmp_path, monkeypatch):
     ours, peer = workers.ours(1, "gpt2", 2), workers.peer(1, str(tmp_path), 2)
     assert ours["vocab_size"] == 50257
     assert min(ours["ms"], ours["mb"], peer["ms"], peer["mb"]) > 0
+    mixed = workers.mixed(1, 4)
+    assert not mixed or mixed["bf16_loss"] == pytest.approx(mixed["fp32_loss"], abs=0.01)
     assert workers.parity(1, 3)["difference"] < 1e-4
     written = (
         *workers.generate_ours(1).values(),

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import slmlab as lab
 from slmlab import GPT, GPTConfig
 from slmlab.engine.huggingface import from_huggingface, to_huggingface
+from slmlab.text.dataset import IGNORED
 
 PUBLISHED = {
     "phase 0": (GPTConfig(50257, 128, 6, 6, 384), 29_995_392),
@@ -338,7 +339,6 @@ def test_targets_of_minus_100_do_not_count():
     torch.testing.assert_close(loss, expected)
     for mine, other in zip(ours.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, other.grad, atol=1e-5, rtol=1e-4)
-    assert ours.loss(ids, torch.full_like(ids, -100)).isnan()
 
 
 @pytest.mark.parametrize("wrong", [37, 99, -1, -99])
@@ -392,3 +392,35 @@ def test_a_size_far_beyond_any_machine_is_refused():
         sizes = {"vocab_size": 10, "block_size": 8, "n_layer": 1, "n_head": 1, "n_embd": 4}
         with pytest.raises(ValueError, match=f"{size} is a number that is far too large"):
             GPTConfig(**sizes | {size: 10**400})
+
+
+@given(
+    counted=st.lists(st.booleans(), min_size=27, max_size=27),
+    chunk=st.integers(1, 40),
+    smoothing=st.sampled_from([0.0, 0.3]),
+)
+def test_a_masked_loss_is_one_mean_over_the_targets_that_count(counted, chunk, smoothing):
+    config = GPTConfig(37, 9, 1, 2, 8)
+    ids, targets = some_ids(config), some_ids(config, seed=3)
+    targets[~torch.tensor(counted).view(3, 9)] = IGNORED
+    ours, plain = disturb(GPT(config)), disturb(GPT(config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("slmlab.engine.fused_loss.HEAD_CHUNK", chunk)
+        loss = ours.loss(ids, targets, smoothing)
+    loss.backward()
+    expected = F.cross_entropy(
+        plain(ids).flatten(0, 1), targets.flatten(), label_smoothing=smoothing, reduction="sum"
+    ) / max(1, sum(counted))
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    for mine, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_no_target_that_counts_is_a_loss_of_0_without_gradients():
+    config = GPTConfig(37, 9, 2, 2, 8)
+    model, ids = disturb(GPT(config)), some_ids(config)
+    loss = model.loss(ids, torch.full_like(ids, IGNORED), 0.1)
+    loss.backward()
+    assert loss.item() == 0
+    assert all((p.grad == 0).all() for p in model.parameters())

@@ -35,6 +35,8 @@ def test_a_phase_prints_as_its_name(phase):
             "patience": st.none() | st.integers(1, 9),
             "cosine": st.booleans(),
             "warmup_steps": st.integers(0, 9),
+            "average": st.floats(0, 0.999),
+            "precision": st.sampled_from(["fp32", "bf16"]),
             "order": st.none() | st.integers(0, 9),
             "validation": st.sampled_from(["last tenth", "held-out"]),
             "seed": st.integers(0, 99),
@@ -51,6 +53,8 @@ def test_any_set_up_comes_back_from_its_string(number, changes, seconds):
 
 def test_the_string_names_what_differs_from_the_nearest_phase():
     text = "phase-2 n_layer=4 seconds=20.0 seed=1"
+    assert str(Setup.parse(text)) == text
+    text = "phase-2 average=0.9 precision=bf16 seed=1"
     assert str(Setup.parse(text)) == text
     assert Setup.parse("phase-2 seconds=20").training.max_steps is None
     assert str(Setup.parse("phase-4 n_tokens=15000 max_steps=100")).startswith("phase-")
@@ -73,6 +77,8 @@ def test_the_string_names_what_differs_from_the_nearest_phase():
         ("phase-2 seed=" + 5_000 * "9", "seed is "),
         ("phase-2 n_head=5", "multiple of 5"),
         ("phase-2 dropout=2", "below 1"),
+        ("phase-2 average=1", "average is 1.0; it must be a number at least 0 and below 1"),
+        ("phase-2 precision=16", "precision is '16'; it must be one of fp32, bf16"),
         ("phase-2 learning_rate=-1", "above 0"),
         ("phase-2 n_tokens=3", "at least 20"),
         ("phase-2 seconds=5 max_steps=5", "one of the two"),

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from slmlab.engine.optimizer import AdamW
-from slmlab.validation import real_number, shown, truth_values, whole_number
+from slmlab.engine.precision import PRECISIONS
+from slmlab.validation import one_of, real_number, shown, truth_values, whole_number
 
 ENDLESS = 1_000_000_000  # steps, or seconds (32 years): more is a slip of the keyboard
 
@@ -29,6 +30,11 @@ class TrainConfig:
         label_smoothing: share of the target's probability spread over the vocabulary.
         warmup_steps: steps in which the learning rate rises from 0.
         cosine: let the learning rate then fall to a tenth along a cosine.
+        average: decay of a moving average of the weights; 0 turns it off. The average is what is
+            evaluated, sampled and kept; training goes on with the weights behind it.
+        precision: of a training step's matrix products, "fp32" or "bf16" (half the bits; weights,
+            optimiser and evaluations stay fp32). bf16 needs a processor that is faster with it, and
+            a model whose matrices are large enough: a small one gains nothing.
         patience: stop early after this many evaluations without a better validation loss.
         seed: decides every batch and every dropout mask.
         device: "auto" (CUDA if present, else CPU) or a PyTorch device name.
@@ -47,6 +53,8 @@ class TrainConfig:
     label_smoothing: float = 0.0
     warmup_steps: int = 0
     cosine: bool = False
+    average: float = 0.0
+    precision: str = "fp32"
     patience: int | None = None
     seed: int = 0
     device: str = "auto"
@@ -64,11 +72,10 @@ class TrainConfig:
             self._set(name, real_number(name, getattr(self, name), least=0))
         self._set("warmup_steps", whole_number("warmup_steps", self.warmup_steps, most=ENDLESS))
         self._set("seed", whole_number("seed", self.seed, most=2**32 - 1))
-        self._set(
-            "label_smoothing",
-            real_number("label_smoothing", self.label_smoothing, least=0, below=1),
-        )
+        for name in ("label_smoothing", "average"):
+            self._set(name, real_number(name, getattr(self, name), least=0, below=1))
         truth_values(cosine=self.cosine)
+        one_of("precision", self.precision, PRECISIONS)
         if not isinstance(self.device, str):
             raise ValueError(f'device is {shown(self.device)}; it must be a name, such as "cpu".')
 
@@ -127,9 +134,10 @@ class TrainState:
     """Everything that a run needs to go on later, apart from the model's own weights.
 
     `fit` keeps it up to date after every step, so whoever holds it loses nothing when the loop
-    stops. `status` is "running" until the loop ends: "finished", "stopped early" or "diverged".
-    Whoever reads the model or the state from another thread takes `lock` meanwhile, so that what
-    they see is of one step.
+    stops. `raw_weights` are those that training goes on with, where the model holds their average
+    (see `TrainConfig.average`). `status` is "running" until the loop ends: "finished", "stopped
+    early" or "diverged". Whoever reads the model or the state from another thread takes `lock`
+    meanwhile, so that what they see is of one step.
     """
 
     status: str = "running"
@@ -140,6 +148,7 @@ class TrainState:
     best_step: int = 0
     best_val_loss: float = math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    raw_weights: dict[str, Tensor] = field(default_factory=dict)
     optimizer: AdamW | None = None
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 

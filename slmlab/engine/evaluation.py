@@ -12,7 +12,7 @@ from torch import Tensor
 
 from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.ngram import NGram, NGramConfig
-from slmlab.text.dataset import Dataset, encoded, require_ids
+from slmlab.text.dataset import IGNORED, Dataset, encoded, require_ids, require_mask
 from slmlab.text.tokenizer import Tokenizer
 from slmlab.validation import instance, listed, real_number, whole_number
 
@@ -43,21 +43,33 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             model.train()
 
 
-def mean_loss(model: LanguageModel, ids: Tensor, starts: list[int] | None = None) -> float:
+def mean_loss(
+    model: LanguageModel,
+    ids: Tensor,
+    starts: list[int] | None = None,
+    mask: Tensor | None = None,
+) -> float:
     """Exact mean cross-entropy (nats per token) of a model on a 1-D tensor of token ids.
 
     Every token but the first is predicted exactly once, in the windows of `loss_windows`;
-    `starts` picks full windows at given places instead.
-    Raises `ValueError` if there are fewer than two ids, or an id beyond the model's vocabulary.
+    `starts` picks full windows at given places instead. With a `mask`, bool and as long as ids,
+    the mean is over the tokens where it is true.
+    Raises `ValueError` if there are fewer than two ids, an id beyond the model's vocabulary, a mask
+    of another kind, or no token that counts.
     """
     _require_fit(model, ids)
-    device = model.device
+    if mask is not None:
+        require_mask("mask", mask, ids)
+    device, block = model.device, model.config.block_size
     total, count = 0.0, 0
     with evaluating(model):
-        for inputs, targets in loss_windows(ids, model.config.block_size, BATCH_TOKENS, starts):
+        for inputs, targets in loss_windows(ids, block, BATCH_TOKENS, starts, mask):
+            counted = int((targets != IGNORED).sum())
             loss = model.loss(inputs.to(device), targets.to(device))
-            total += loss.item() * targets.numel()
-            count += targets.numel()
+            total += loss.item() * counted
+            count += counted
+    if not count:
+        raise ValueError("No token in these windows counts; give other places in `starts`.")
     return total / count
 
 
@@ -145,21 +157,28 @@ def perplexity(loss: float) -> float:
 def bits_per_byte(loss: float, dataset: Dataset, ids: Tensor | None = None) -> float:
     """A loss on the validation text (or `ids`) in bits per byte: comparable across vocabularies.
 
+    Where the validation text has a mask, only the bytes of the tokens that count are counted.
     Raises `ValueError` if there are fewer than two ids, or for a loss that is no number.
     """
     instance("dataset", dataset, Dataset)
+    mask = dataset.val_mask if ids is None else None
     ids = dataset.val if ids is None else ids
     _require_text(ids)
-    n_bytes = sum(len(dataset.tokenizer.token_bytes(i)) for i in ids[1:].tolist())
-    return _checked_loss(loss) * (len(ids) - 1) / math.log(2) / n_bytes
+    targets = ids[1:] if mask is None else ids[1:][mask[1:]]
+    n_bytes = sum(len(dataset.tokenizer.token_bytes(i)) for i in targets.tolist())
+    return _checked_loss(loss) * len(targets) / math.log(2) / n_bytes
 
 
 def loss_windows(
-    ids: Tensor, block: int, batch_tokens: int, starts: list[int] | None = None
+    ids: Tensor,
+    block: int,
+    batch_tokens: int,
+    starts: list[int] | None = None,
+    mask: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Cut ids into consecutive windows of inputs and next tokens.
 
-    A batch holds about `batch_tokens` tokens.
+    A batch holds about `batch_tokens` tokens. Next tokens that the mask leaves out are `IGNORED`.
     The last window may be shorter than `block`, so a text shorter than the context works.
     Raises `ValueError` if there are fewer than two ids.
     """
@@ -171,15 +190,17 @@ def loss_windows(
         starts = [whole_number("A place in starts", i, most=len(ids) - 2) for i in places]
     if not starts:
         raise ValueError("There are no windows to look at; give some places in `starts`.")
-    windows = [ids[start : start + block + 1] for start in starts]
-    full = [w for w in windows if len(w) == block + 1]
+    labels = ids if mask is None else ids.masked_fill(~mask, IGNORED)
+    pairs = torch.stack([ids[:-1], labels[1:]])
+    windows = [pairs[:, start : start + block] for start in starts]
+    full = [w for w in windows if w.shape[1] == block]
     per_batch = max(1, batch_tokens // block)
     for i in range(0, len(full), per_batch):
-        batch = torch.stack(full[i : i + per_batch])
-        yield batch[:, :-1], batch[:, 1:]
+        inputs, targets = torch.stack(full[i : i + per_batch], 1)
+        yield inputs, targets
     for window in windows:
-        if len(window) <= block:
-            yield window[None, :-1], window[None, 1:]
+        if window.shape[1] < block:
+            yield window[:1], window[1:]
 
 
 def _require_text(ids: Tensor) -> None:

@@ -14,10 +14,12 @@ def activation_bytes(config: GPTConfig, batch_size: int) -> float:
     return batch_size * c.block_size * per_token
 
 
-def training_megabytes(config: GPTConfig, batch_size: int) -> float:
-    """Weights, gradients, AdamW's two moments, the best weights; activations; a chunk of logits."""
+def training_megabytes(config: GPTConfig, batch_size: int, averaged: bool = False) -> float:
+    """Weights (their average too), gradients, AdamW's two moments, the best weights; activations; a
+    chunk of logits."""
     activations = activation_bytes(config, batch_size) / 2  # two bytes a number
-    return 4 * (5 * config.n_params + activations + HEAD_CHUNK * config.vocab_size) / 1e6
+    weights = (5 + averaged) * config.n_params
+    return 4 * (weights + activations + HEAD_CHUNK * config.vocab_size) / 1e6
 
 
 def loading_megabytes(config: GPTConfig, sizes: list[int]) -> float:
@@ -30,13 +32,13 @@ def free_megabytes() -> float:
     return (psutil.virtual_memory().available + psutil.swap_memory().free) / 1e6
 
 
-def require_memory(config: GPTConfig, batch_size: int) -> None:
+def require_memory(config: GPTConfig, batch_size: int, averaged: bool = False) -> None:
     """Raise `ValueError` if a training needs more memory than is free, and on the disk for it.
 
     The system would end the whole program in the middle of a step, and all that it holds.
     """
     free = free_megabytes()
-    needed = training_megabytes(config, batch_size)
+    needed = training_megabytes(config, batch_size, averaged)
     if needed > free:
         raise ValueError(
             f"A step on {batch_size:,} windows of {config.block_size:,} tokens needs about "

@@ -231,8 +231,8 @@ class GPT(nn.Module):
     def loss(self, idx: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Mean cross-entropy in nats per token; ids and targets (B, T).
 
-        The same value and gradients as `F.cross_entropy` of `forward`, targets of −100 included,
-        without holding all logits at once. `backward()` can be called on it once.
+        As `F.cross_entropy` of `forward`, gradients and targets of −100 included, without holding
+        all logits at once; but 0 if no target counts. `backward()` can be called on it once.
         """
         shared: list[Tensor] = []
         weight = self.wte.weight

@@ -16,7 +16,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from slmlab.text.dataset import are_ids, id_array
+from slmlab.text.dataset import IGNORED, are_ids, id_array
 from slmlab.validation import instance, listed, real_number, shown, whole_number
 
 WINDOW = 512  # tokens; 50,257 log-probabilities after each take 100 MB
@@ -202,10 +202,13 @@ class NGram(nn.Module):
     def loss(self, idx: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Mean cross-entropy in nats per token; ids and targets (B, T), of any length.
 
+        Targets of −100 do not count; if none counts, the loss is 0, as a GPT's.
         Raises `ValueError` for a label smoothing, or something else than ids and their targets.
         """
         if label_smoothing:
             raise ValueError("A table of counts is not trained, so it has no label smoothing.")
+        if isinstance(targets, Tensor):
+            counted, targets = targets != IGNORED, targets.masked_fill(targets == IGNORED, 0)
         ids, following = _rows("idx", idx), _rows("targets", targets)
         if ids.shape != following.shape:
             raise ValueError(
@@ -213,8 +216,9 @@ class NGram(nn.Module):
                 "target for each id."
             )
         rows = zip(ids, following, strict=True)
-        losses = [-np.log(self._probabilities(row, wanted)) for row, wanted in rows]
-        return torch.tensor(np.concatenate(losses).mean()).float()
+        p = np.concatenate([self._probabilities(row, wanted) for row, wanted in rows])
+        losses = -np.log(p[counted.flatten().numpy()])
+        return torch.tensor(losses.mean() if len(losses) else 0.0).float()
 
 
 def choose_ngram(

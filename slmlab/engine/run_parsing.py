@@ -37,9 +37,10 @@ from slmlab.validation import is_one_line, listed, real_number, shown, whole_num
 STATUSES = ("running", "finished", "stopped early", "interrupted", "diverged")
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 MAX_UNTRAINED = 150_000_000  # parameters of a model without weights: GPT-2 small, in 600 MB
+MASKS = ("train_mask", "val_mask")  # of a dataset, beside its texts
 LARGEST_STEP = 10**9
 MAX_PROMPTS = 500_000  # bytes as JSON: half of what run.json may have
-MAX_TOKENS = (FILES["dataset.safetensors"] - 10_000) // 4  # int32; the rest is the file's header
+MAX_TOKENS = (FILES["dataset.safetensors"] - 10_000) // 5  # int32 and a mask; the rest is a header
 LONGEST_NAME = 1_000  # letters
 # What a few megabytes of a file may fill the memory with. A look at each of 20,000 steps, with
 # eight samples, has 160,000 of them.
@@ -216,10 +217,11 @@ def parse_dataset(tokens: bytes, spec: bytes, source: dict[str, Any]) -> Dataset
     tokenizer = tokenizer_from_spec(described)
     if tokenizer.spec() != described:  # another order would be other ids
         raise ValueError("its tokenizer is not as one is written")
-    ids = load_tensors(tokens, n_names=3)
+    ids = load_tensors(tokens, n_names=3 + len(MASKS))
+    masks = {name: ids.pop(name) for name in MASKS if name in ids}
     check_texts(ids, tokenizer)
     texts = {name: tensor.long() for name, tensor in ids.items()}
-    return Dataset(**texts, tokenizer=tokenizer, source=source)
+    return Dataset(**texts, **masks, tokenizer=tokenizer, source=source)
 
 
 def load_tensors(content: bytes, n_names: int) -> dict[str, Tensor]:

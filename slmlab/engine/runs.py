@@ -18,6 +18,7 @@ from slmlab.engine.decoding import Decoding
 from slmlab.engine.environment import environment
 from slmlab.engine.generation import continuation, encoded_prompt
 from slmlab.engine.model import GPT
+from slmlab.engine.precision import check_precision
 from slmlab.engine.run_folder import write_run_folder
 from slmlab.engine.run_parsing import check_savable, checked_prompts
 from slmlab.engine.training import check_fit, fit, resolve_device
@@ -148,7 +149,7 @@ class Run(storage.RunParts):
                 f"{config.max_steps:,}; give more."
             )
         check_fit(self.model, self.dataset)
-        resolve_device(config.device)
+        check_precision(config.precision, resolve_device(config.device))
 
     def save(self, folder: Path | str, keep: storage.Keep = "all") -> Path:
         """Write the run to a folder, replacing an older run there in one step.

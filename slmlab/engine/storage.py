@@ -32,7 +32,8 @@ FORMATS = (1, 2)
 STATE_FIELDS = ("status", "step", "planned_steps", "seconds", "best_step", "best_val_loss")
 SAMPLE_PARTS = {"step", "prompt", "text", "ids"}
 PREFIXES = ("model.", "adam.step.", "adam.exp_avg.", "adam.exp_avg_sq.")  # of resume.safetensors
-WEIGHTS = {"best.safetensors": ("",), "resume.safetensors": PREFIXES}
+RAW = "raw."  # one more, where model. is an average
+WEIGHTS = {"best.safetensors": ("",), "resume.safetensors": (*PREFIXES, RAW)}
 
 
 @dataclass
@@ -40,7 +41,7 @@ class RunParts:
     """What a run consists of; `Run` says what can be done with it.
 
     Attributes:
-        model: the model with the weights of the last step.
+        model: the model with the weights of the last step, or with their average.
         dataset: what it was trained and validated on.
         config: how it was trained.
         state: where training stands; with `model` it is all that resuming needs.
@@ -148,7 +149,8 @@ def require_rebuildable(dataset: Dataset) -> None:
 
 
 def _same_texts(one: Dataset, other: Dataset) -> bool:
-    pairs = ((getattr(one, name), getattr(other, name)) for name in ("train", "val", "test"))
+    names = ("train", "val", "test", *parsing.MASKS)
+    pairs = ((getattr(one, name), getattr(other, name)) for name in names)
     return one.tokenizer.spec() == other.tokenizer.spec() and all(
         a is b if a is None or b is None else torch.equal(a, b) for a, b in pairs
     )
@@ -185,9 +187,11 @@ def _texts(run: RunParts) -> dict[str, bytes]:
         raise ValueError("its tokenizer is none of the package's")
     parsing.check_texts(ids, dataset.tokenizer)
     parsing.check_rows(dataset, run.model.config.vocab_size)
+    masks = {name: getattr(dataset, name) for name in parsing.MASKS}
+    ids |= {name: mask for name, mask in masks.items() if mask is not None}
     return {
         "tokenizer.json": _json(spec),
-        "dataset.safetensors": safetensors.torch.save(ids),
+        "dataset.safetensors": safetensors.torch.save(_plain(ids)),
     }
 
 
@@ -200,17 +204,18 @@ def _best(run: RunParts) -> bytes:
 
 def _resume(run: RunParts) -> dict[str, bytes]:
     """What resuming needs: the weights of the last step, and the optimiser's moments."""
-    weights = _plain(run.model.state_dict())
+    weights = {f"model.{name}": weight for name, weight in run.model.state_dict().items()}
+    weights |= {RAW + name: weight for name, weight in run.state.raw_weights.items()}
     if not parsing.all_finite(weights.values()):
         warn(
             f"The weights of step {run.state.step} are not finite numbers, so only the best ones "
             "are saved; the run cannot be resumed from there."
         )
         return {}
-    tensors = {f"model.{name}": weight for name, weight in weights.items()}
+    tensors = _plain(weights)
     for name, moments in run.state.optimizer.moments.items():
         tensors |= _plain({f"adam.{key}.{name}": value for key, value in moments.items()})
-    parsing.check_weights(tensors, run.model.config, PREFIXES)
+    parsing.check_weights(tensors, run.model.config, _prefixes("resume.safetensors", tensors))
     return {"resume.safetensors": safetensors.torch.save(tensors)}
 
 
@@ -255,6 +260,8 @@ def _parts(files: RunFiles) -> RunParts:
         state.optimizer = AdamW(model, config.weight_decay)
         for name, moments in state.optimizer.moments.items():
             moments |= {key: resume[f"adam.{key}.{name}"] for key in moments}
+        if RAW + "wte.weight" in resume:
+            state.raw_weights = {name: resume[RAW + name] for name in state.optimizer.moments}
     for sample in samples:
         if "ids" not in sample:  # format 1: cut into tokens again, nearly as it was written
             sample["ids"] = dataset.tokenizer.encode(sample["text"][len(sample["prompt"]) :])
@@ -305,8 +312,14 @@ def _weights(files: RunFiles, name: str, shape: GPTConfig) -> dict[str, Tensor]:
     prefixes = WEIGHTS[name]
     content = files.read(name, parsing.weights_size(shape, len(prefixes)))
     tensors = parsing.load_tensors(content, len(prefixes) * len(parsing.parameter_shapes(shape)))
-    parsing.check_weights(tensors, shape, prefixes)
+    parsing.check_weights(tensors, shape, _prefixes(name, tensors))
     return tensors
+
+
+def _prefixes(name: str, tensors: dict[str, Tensor]) -> tuple[str, ...]:
+    """Those that the tensors of a file must have: `RAW` is for all of them, or for none."""
+    has_raw = any(tensor.startswith(RAW) for tensor in tensors)
+    return tuple(prefix for prefix in WEIGHTS[name] if prefix != RAW or has_raw)
 
 
 def _model(model: GPT, best: dict[str, Tensor], resume: dict[str, Tensor]) -> GPT:

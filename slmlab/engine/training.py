@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 import torch.nn as nn
 
+from slmlab.engine.averaging import raw_weights, update_average
 from slmlab.engine.config import Losses, Progress, TrainConfig, TrainState
 from slmlab.engine.console import warn
 from slmlab.engine.evaluation import mean_loss, train_sample_starts
@@ -16,6 +17,7 @@ from slmlab.engine.memory import require_memory
 from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.pace import Pace
+from slmlab.engine.precision import check_precision, products
 from slmlab.text.dataset import Dataset
 from slmlab.validation import instance, shown
 
@@ -41,7 +43,8 @@ def fit(
 
     Raises:
         ValueError: if the dataset does not fit the model (ids beyond the vocabulary, a context
-            longer than the training text), if there is no such device, or too little memory.
+            longer than the training text), if there is no such device, no fast bf16 where the
+            config asks for it, or too little memory.
     """
     instance("config", config, TrainConfig)
     state = TrainState() if state is None else instance("state", state, TrainState)
@@ -58,11 +61,9 @@ def fit(
             losses = None
             with pace.step():
                 batch_loss = _step(model, dataset, config, state)
-            if math.isfinite(batch_loss):
-                state.step += 1
-                if pace.is_over() or pace.evaluation_is_due():
-                    with pace.evaluation():
-                        losses = _evaluate(model, dataset, state)
+            if math.isfinite(batch_loss) and (pace.is_over() or pace.evaluation_is_due()):
+                with pace.evaluation():
+                    losses = _evaluate(model, dataset, state)
             if not _all_finite(batch_loss, *(losses or ())):
                 _give_up(model, config, state)
                 return
@@ -77,13 +78,15 @@ def _prepare(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainStat
     """Check that all goes together, and make the state one that training can begin from."""
     check_fit(model, dataset)
     device = resolve_device(config.device)
+    check_precision(config.precision, device)
     if device.type == "cpu":
-        require_memory(model.config, config.batch_size)
+        require_memory(model.config, config.batch_size, averaged=config.average > 0)
     model.to(device).train()
     state.optimizer = state.optimizer or AdamW(model, config.weight_decay)
     state.optimizer.weight_decay = config.weight_decay  # a resumed run may have another
     for moments in state.optimizer.moments.values():  # a loaded run's are on the CPU
         moments.update({key: tensor.to(device) for key, tensor in moments.items()})
+    state.raw_weights = {name: weight.to(device) for name, weight in state.raw_weights.items()}
     state.planned_steps = config.max_steps or state.planned_steps
     state.status = _status_at_start(config, state)
 
@@ -109,13 +112,25 @@ def _status(config: TrainConfig, state: TrainState, pace: Pace, losses: Losses |
 
 
 def _step(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainState) -> float:
-    """One optimiser step; returns the batch's loss. A loss that is not finite changes nothing."""
+    """One step, also of the average; returns the batch's loss. If not finite, nothing changes."""
+    with raw_weights(model, state, config.average):
+        batch_loss = _optimise(model, dataset, config, state)
+    if math.isfinite(batch_loss):
+        state.step += 1
+        if config.average:
+            update_average(model, state, config.average)
+    return batch_loss
+
+
+def _optimise(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainState) -> float:
+    """One optimiser step; returns the batch's loss."""
     step = state.step + 1
     # Batch and dropout depend on (seed, step) only, so a run can be resumed at any step.
     seed = config.seed * 1_000_003 + step
     inputs, targets = dataset.batch(config.batch_size, model.config.block_size, seed)
     device = model.device
-    with _dropout_seed(seed, device) if model.config.dropout else nullcontext():
+    dropout = _dropout_seed(seed, device) if model.config.dropout else nullcontext()
+    with dropout, products(config.precision, device):
         loss = model.loss(inputs.to(device), targets.to(device), config.label_smoothing)
     if math.isfinite(loss.item()):
         loss.backward()
@@ -131,9 +146,11 @@ def _evaluate(model: GPT, dataset: Dataset, state: TrainState) -> Losses:
     The test loss decides nothing.
     """
     starts = train_sample_starts(len(dataset.train), len(dataset.val), model.config.block_size)
+    if dataset.train_mask is not None:
+        starts = None  # all of the text, as a sample may hold no token that counts
     losses = Losses(
-        train=mean_loss(model, dataset.train, starts),
-        val=mean_loss(model, dataset.val),
+        train=mean_loss(model, dataset.train, starts, dataset.train_mask),
+        val=mean_loss(model, dataset.val, mask=dataset.val_mask),
         test=None if dataset.test is None else mean_loss(model, dataset.test),
     )
     if losses.val < state.best_val_loss:
@@ -183,6 +200,7 @@ def _give_up(model: GPT, config: TrainConfig, state: TrainState) -> None:
     if state.best_weights:
         model.load_state_dict(state.best_weights)
     state.optimizer = None  # its moments are spoilt
+    state.raw_weights = {}
     warn(
         f"The loss stopped being a finite number after step {state.step}, so training ended; the "
         f"model has its best weights again (step {state.best_step}). Lower the learning rate "

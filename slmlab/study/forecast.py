@@ -83,7 +83,7 @@ def forecast(setup: Setup, factor: float | None = None, dataset: Dataset | None 
     per_step = factor * reference_ms(config, training.batch_size) / 1000
     steps, seconds = _plan(training, per_step)
     epochs = steps * training.batch_size * config.block_size / n_train
-    megabytes = BASE_MB + training_megabytes(config, training.batch_size)
+    megabytes = BASE_MB + training_megabytes(config, training.batch_size, training.average > 0)
     planned = setup.replace(max_steps=steps)
     found = [*size_advice(config, dataset), *_reading_advice(planned, n_train)]
     return Forecast(

@@ -15,6 +15,7 @@ from slmlab.validation import instance, listed, real_number, shown, whole_number
 
 LARGEST_ID = 1_114_111  # as many as there are characters; the largest vocabularies have fewer
 SOURCE_EXAMPLE = '{"kind": "my own"}'
+IGNORED = -100  # a target that does not count, as in `F.cross_entropy`
 MAX_BATCH = 1_000_000  # windows; more would not fit into any laptop's memory
 
 
@@ -23,9 +24,11 @@ class Dataset:
     """Token ids to train on and to validate on, and the tokenizer they come from.
 
     `train`, `val` and, if there is one, `test` are 1-D int64 tensors. `source` says where the text
-    came from, with the SHA-256 of what was used of it; runs store it.
+    came from, with the SHA-256 of what was used of it; runs store it. `train_mask` and `val_mask`
+    are 1-D bool tensors as long as their text, true where a token counts as a target; None counts
+    them all. A masked loss is one mean over the tokens that count.
 
-    Raises `ValueError` for ids that are something else.
+    Raises `ValueError` for ids or masks that are something else.
     """
 
     train: Tensor
@@ -33,6 +36,8 @@ class Dataset:
     tokenizer: Tokenizer
     source: dict[str, Any] = field(default_factory=dict)
     test: Tensor | None = None
+    train_mask: Tensor | None = None
+    val_mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         instance("tokenizer", self.tokenizer, Tokenizer)
@@ -41,6 +46,9 @@ class Dataset:
             ids = getattr(self, name)
             if ids is not None or name != "test":
                 require_ids(name, ids)
+        for name in ("train", "val"):
+            if (mask := getattr(self, f"{name}_mask")) is not None:
+                require_mask(f"{name}_mask", mask, getattr(self, name))
 
     @classmethod
     def from_text(
@@ -86,6 +94,7 @@ class Dataset:
     def batch(self, batch_size: int, block_size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Random windows of the training tokens: inputs and next tokens, (batch, block) each.
 
+        A next token that the mask leaves out is `IGNORED`.
         Raises `ValueError` if the training text is no longer than a window.
         """
         batch_size = whole_number("batch_size", batch_size, 1, MAX_BATCH)
@@ -94,8 +103,12 @@ class Dataset:
         )
         generator = torch.Generator().manual_seed(whole_number("seed", seed, most=2**63 - 1))
         starts = torch.randint(len(self.train) - block_size, (batch_size, 1), generator=generator)
-        windows = self.train[starts + torch.arange(block_size + 1)]
-        return windows[:, :-1], windows[:, 1:]
+        places = starts + torch.arange(block_size + 1)
+        windows = self.train[places]
+        inputs, targets = windows[:, :-1], windows[:, 1:]
+        if self.train_mask is not None:
+            targets = targets.masked_fill(~self.train_mask[places[:, 1:]], IGNORED)
+        return inputs, targets
 
     def overlap(self, n: int = 8) -> float:
         """Share of the validation set's n-token sequences that also stand in the training set.
@@ -125,6 +138,21 @@ def require_ids(name: str, ids: Any) -> None:
     """Raise `ValueError` for something else than a 1-D int64 tensor of token ids."""
     if not are_ids(ids):
         raise ValueError(f"{name} is {shown(ids)}; it must be a 1-D int64 tensor of token ids.")
+
+
+def require_mask(name: str, mask: Any, ids: Tensor) -> None:
+    """Raise `ValueError` for something else than a mask of these ids that counts a target."""
+    right = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == ids.shape
+    if not right or mask.layout != torch.strided or mask.is_meta:
+        raise ValueError(
+            f"{name} is {shown(mask)}; it must be a 1-D bool tensor of {len(ids):,} values, one "
+            "for each token."
+        )
+    if not mask[1:].any():
+        raise ValueError(
+            f"{name} counts no target; let it be true for a token other than the first, which "
+            "nothing predicts."
+        )
 
 
 def listed_ids(name: str, ids: Any) -> list[int]:

@@ -208,6 +208,8 @@ TRAINING = {
     "max_steps": [0, -3, "3", 1.5, None],
     "seconds": [5, "5"],
     "cosine": [1, "yes", None],
+    "average": [1, -0.5, "0.9", None, NAN],
+    "precision": ["fp16", 16, None, ["bf16"]],
     "device": [3, None],
     "colour": ["red"],
 }
@@ -618,6 +620,35 @@ def test_forged_moments_are_refused(forged, which, kind):
     change_tensors(
         forged, "resume.safetensors", lambda t: t.__setitem__(name, MOMENTS[kind](t[name]))
     )
+    refused(forged)
+
+
+@pytest.fixture(scope="module")
+def original_average(original, tmp_path_factory):
+    """A saved run whose model is an average of weights."""
+    run = Run.load(original)
+    run.resume(lab.TrainConfig(2, 1e-2, max_steps=6, average=0.5), progress=False)
+    return run.save(tmp_path_factory.mktemp("average") / "run")
+
+
+RAW = {
+    "one missing": lambda t: t.pop("raw.wte.weight"),
+    "all but one missing": lambda t: [
+        t.pop(name) for name in list(t) if name.startswith("raw.") and "wte" not in name
+    ],
+    "one more": lambda t: t.update({"raw.extra": torch.zeros(3)}),
+    "too short": lambda t: t.update({"raw.wte.weight": t["raw.wte.weight"][:1].clone()}),
+    "another precision": lambda t: t.update({"raw.ln_f.bias": t["raw.ln_f.bias"].double()}),
+    "whole numbers": lambda t: t.update({"raw.ln_f.bias": t["raw.ln_f.bias"].int()}),
+    "no numbers": lambda t: t["raw.ln_f.bias"].fill_(NAN),
+}
+
+
+@pytest.mark.parametrize("kind", RAW)
+def test_forged_weights_behind_an_average_are_refused(original_average, tmp_path, kind):
+    forged = copied(original_average, tmp_path / "run")
+    assert Run.load(forged).state.raw_weights
+    change_tensors(forged, "resume.safetensors", RAW[kind])
     refused(forged)
 
 
