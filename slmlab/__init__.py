@@ -43,20 +43,23 @@ from slmlab.study.samples import scorecard, scorecard_history
 from slmlab.study.setups import Setup
 from slmlab.text.corpus import Corpus, corpus_dataset, load_corpus, load_final, load_held_out
 from slmlab.text.dataset import Dataset
+from slmlab.text.dialogues import Dialogue, dialogue_dataset, load_dialogues
 from slmlab.text.families import families, similar_pairs
 from slmlab.text.files import DataError, data_path, write_atomically
-from slmlab.text.tokenizer import gpt2_tokenizer, right_size, train_bpe
+from slmlab.text.tokenizer import chat_tokenizer, gpt2_tokenizer, right_size, train_bpe
 
 __all__ = [
     "GAP_BANDS",
     "GPT",
     "PHASES",
     "PROMPTS",
+    "ChatPanel",
     "Corpus",
     "CourseMap",
     "DataError",
     "Dataset",
     "Decoding",
+    "Dialogue",
     "GPTConfig",
     "NGram",
     "NGramConfig",
@@ -74,10 +77,12 @@ __all__ = [
     "TrainConfig",
     "TrainState",
     "advice",
+    "answer_bits",
     "at_best_rates",
     "best_looks",
     "bits_per_byte",
     "calibration",
+    "chat_tokenizer",
     "choose_ngram",
     "choose_vocabulary",
     "class_board",
@@ -85,6 +90,7 @@ __all__ = [
     "corpus_dataset",
     "data_path",
     "decision_table",
+    "dialogue_dataset",
     "early_stop",
     "example_setups",
     "explain_samples",
@@ -97,6 +103,7 @@ __all__ = [
     "gpt2_tokenizer",
     "line_completions",
     "load_corpus",
+    "load_dialogues",
     "load_final",
     "load_held_out",
     "longest_match",
@@ -131,6 +138,7 @@ __all__ = [
     "scorecard",
     "scorecard_history",
     "settings_table",
+    "show_mask",
     "similar_pairs",
     "size_advice",
     "size_table",
@@ -151,6 +159,7 @@ _LATER = {
     "loss_curves": "slmlab.show.plots",
     "parameter_breakdown": "slmlab.show.plots",
     "report": "slmlab.show.report",
+    "ChatPanel": "slmlab.show.widgets",
     "NextTokenExplorer": "slmlab.show.widgets",
     "Playground": "slmlab.show.widgets",
     "PredictionCard": "slmlab.show.widgets",
@@ -161,6 +170,7 @@ _LATER = {
     "calibration": "slmlab.show.widgets",
     "predictions": "slmlab.show.widgets",
     "start_over": "slmlab.show.widgets",
+    "show_mask": "slmlab.show.masks",
     "explain_samples": "slmlab.show.cards",
     "model_card": "slmlab.show.cards",
     "class_board": "slmlab.show.board",
@@ -181,6 +191,7 @@ _LATER = {
     "reported_perplexities": "slmlab.study.experiments.suspects",
     "size_table": "slmlab.study.experiments.grid",
     "read_text": "slmlab.text.own_text",
+    "answer_bits": "slmlab.study.replies",
     "example_setups": "slmlab.study.recommendation",
     "recommend": "slmlab.study.recommendation",
     "recommend_for_text": "slmlab.study.recommendation",
@@ -189,12 +200,14 @@ _LATER = {
     "vocabulary_table": "slmlab.study.vocabulary",
 }
 # Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05,
-# and what lesson 06 takes apart.
+# what lesson 06 takes apart, and the dialogues of lesson 07.
 _MODULES = {
     "byte_counts": "slmlab.study.byte_counts",
     "byte_pairs": "slmlab.text.byte_pairs",
+    "dialogues": "slmlab.text.dialogues",
     "glitches": "slmlab.study.glitches",
     "plots": "slmlab.show.plots",
+    "replies": "slmlab.study.replies",
     "statistics": "slmlab.study.statistics",
     "verdict": "slmlab.study.verdict",
 }

@@ -13,8 +13,10 @@ TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # of a 
 MOST_LISTED = 100_000_000  # items of a list: as many as the largest text of a learner has tokens
 
 EXAMPLES = {  # how to come by what functions ask for
+    "ChatTokenizer": "lab.chat_tokenizer(lab.gpt2_tokenizer())",
     "Corpus": "lab.load_corpus()",
     "Dataset": "lab.corpus_dataset(1_000)",
+    "Dialogue": 'lab.load_dialogues("plain")[0]',
     "Document": "lab.load_corpus().documents[0]",
     "Decoding": "lab.Decoding(temperature=0.8)",
     "Event": "threading.Event()",
@@ -23,6 +25,7 @@ EXAMPLES = {  # how to come by what functions ask for
     "Module": "lab.GPT(config)",
     "NGramConfig": "lab.NGramConfig(1_000)",
     "Phase": "lab.PHASES[2]",
+    "Reply": "what lab.replies.reply(…) returns",
     "Run": "what lab.train(…) returns",
     "Setup": 'lab.Setup.parse("phase-2")',
     "Tokenizer": "lab.gpt2_tokenizer()",

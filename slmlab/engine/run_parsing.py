@@ -210,7 +210,7 @@ def _listed(content: bytes) -> Iterator[Any]:
 def parse_dataset(tokens: bytes, spec: bytes, source: dict[str, Any]) -> Dataset:
     """The texts of a run that carries its own."""
     # Base64 has none of these signs: counted before they are parsed, they tell what it will take.
-    signs = {b"{": 2, b"[": 2, b",": 2 * LARGEST_VOCABULARY}
+    signs = {b"{": 3, b"[": 2, b",": 2 * LARGEST_VOCABULARY}
     if not spec.isascii() or any(spec.count(sign) > most for sign, most in signs.items()):
         raise ValueError("tokenizer.json holds more than a tokenizer")
     described = parse_json(spec, dict)

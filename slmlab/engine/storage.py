@@ -183,7 +183,7 @@ def _texts(run: RunParts) -> dict[str, bytes]:
     ids = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     ids = {name: tensor.int() for name, tensor in ids.items() if tensor is not None}
     spec = dataset.tokenizer.spec()
-    if spec.get("kind") not in ("gpt2", "bpe", "right-sized"):
+    if spec.get("kind") not in ("gpt2", "bpe", "right-sized", "chat"):
         raise ValueError("its tokenizer is none of the package's")
     parsing.check_texts(ids, dataset.tokenizer)
     parsing.check_rows(dataset, run.model.config.vocab_size)

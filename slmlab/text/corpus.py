@@ -13,18 +13,17 @@ from slmlab.text.files import (
     DataError,
     data_path,
     read_published,
-    read_regular,
+    read_sums,
     read_verified,
     user_path,
 )
 from slmlab.text.tokenizer import gpt2_tokenizer, tokenizer_for
-from slmlab.validation import instance, instances, is_one_line, printable, shown
+from slmlab.validation import instance, instances, printable, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAX_CORPUS_BYTES = 20_000_000  # of a corpus; that of the course has a hundredth
-MAX_SUMS_BYTES = 1_000_000  # of a list of hashes
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def load_corpus(folder: Path | str | None = None) -> Corpus:
     Raises `DataError` if a script is missing, truncated or altered.
     """
     folder = data_path("corpus") if folder is None else user_path(folder)
-    sums = _sums(folder)
+    sums = read_sums(folder, "corpus")
     scripts = sorted(name for name in sums if name.endswith(".py"))
     if not scripts or not {path.name for path in folder.glob("*.py")} <= sums.keys():
         raise DataError(
@@ -131,19 +130,6 @@ def load_corpus(folder: Path | str | None = None) -> Corpus:
             "lab.read_text(…)."
         )
     return Corpus(tuple(_document(folder / name, sums[name]) for name in scripts))
-
-
-def _sums(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file that a folder's `SHA256SUMS` lists, all of them in that folder."""
-    try:
-        lines = read_regular(folder / "SHA256SUMS", MAX_SUMS_BYTES).decode().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"There is no corpus in {folder} (SHA256SUMS cannot be read); restore it with "
-            "`git checkout -- data` or reinstall the package."
-        ) from error
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    return {n: digest for n, digest in sums.items() if n == Path(n).name and is_one_line(n)}
 
 
 def _document(path: Path, digest: str) -> Document:

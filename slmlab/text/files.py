@@ -18,6 +18,7 @@ from slmlab.validation import is_one_line, shown, whole_text
 _PACKAGE = Path(__file__).resolve().parent.parent
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4_095  # what systems allow at most
 LEFT_FOR = 24 * 60 * 60  # seconds after which no write is still going on
+MAX_SUMS_BYTES = 1_000_000  # of a list of hashes
 MAX_DATA_BYTES = 100_000_000  # far above any file of the course: the largest has 0.8 MB
 
 PUBLISHED = {  # SHA-256 of the files that hold the published results
@@ -167,6 +168,22 @@ def read_verified(path: Path, expected: str) -> bytes:
             f"expected {expected[:12]}…); restore it with `git checkout -- data` or reinstall."
         )
     return content
+
+
+def read_sums(folder: Path, what: str) -> dict[str, str]:
+    """The SHA-256 of each file that a folder's `SHA256SUMS` lists, all of them in that folder.
+
+    Raises `DataError`, which says that there is no such `what`, if it cannot be read.
+    """
+    try:
+        lines = read_regular(folder / "SHA256SUMS", MAX_SUMS_BYTES).decode().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"There is no {what} in {folder} (SHA256SUMS cannot be read); restore it with "
+            "`git checkout -- data` or reinstall the package."
+        ) from error
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    return {n: digest for n, digest in sums.items() if n == Path(n).name and is_one_line(n)}
 
 
 def read_published(name: str) -> Any:

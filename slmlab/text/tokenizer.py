@@ -11,7 +11,7 @@ import tiktoken
 import tokenizers
 
 from slmlab.text.files import data_path, read_verified
-from slmlab.validation import listed, shown, whole_number, whole_text
+from slmlab.validation import instance, listed, shown, whole_number, whole_text
 
 # SHA-256 of GPT-2's merge table, the value that tiktoken itself pins for r50k_base.
 GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
@@ -27,6 +27,8 @@ SHORT_WORDS = WORDS.replace("+", f"{{1,{LONGEST_WORD}}}")
 
 # White space as GPT-2's pattern knows it; beyond a million in a row its engine gives up.
 LONG_SPACE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]{10000,}")
+
+MARKERS = ("<|user|>", "<|assistant|>", "<|end|>")  # of the parts of a dialogue
 
 SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 256, 1_000_000
 WHY_256 = "one token for each byte, so that any text can be encoded, and what is learnt"
@@ -157,6 +159,44 @@ class RightSizedTokenizer:
         return {"kind": "right-sized", "base": self._base.spec(), "kept": self._kept}
 
 
+class ChatTokenizer:
+    """Another tokenizer with three tokens more, which mark the parts of a dialogue.
+
+    They come last in the vocabulary and are decoded to their names, `MARKERS`. No text is encoded
+    to them: where it spells a marker's name, it becomes the tokens that `base` makes of it.
+
+    Attributes:
+        user: id of the marker before a question.
+        assistant: id of the marker before an answer.
+        end: id of the marker after an answer.
+    """
+
+    def __init__(self, base: Tokenizer) -> None:
+        if isinstance(instance("base", base, Tokenizer), ChatTokenizer):
+            raise ValueError("The tokenizer has the markers of a dialogue already; use it as is.")
+        self.base = base
+        self.name = f"{base.name}, chat"
+        self.n_vocab = base.n_vocab + len(MARKERS)
+        self.user, self.assistant, self.end = range(base.n_vocab, self.n_vocab)
+
+    def encode(self, text: str) -> list[int]:
+        return self.base.encode(text)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        pieces = map(self.token_bytes, listed("ids", ids, "token ids"))
+        return b"".join(pieces).decode("utf-8", "replace")
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that one token stands for; those of a marker are its name."""
+        [token_id] = checked_ids([token_id], self.n_vocab)
+        if token_id < self.base.n_vocab:
+            return self.base.token_bytes(token_id)
+        return MARKERS[token_id - self.base.n_vocab].encode()
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "chat", "base": self.base.spec()}
+
+
 def gpt2_tokenizer() -> GPT2Tokenizer:
     """GPT-2's tokenizer (50,257 tokens), from the merge table that the course carries.
 
@@ -180,6 +220,15 @@ def right_size(tokenizer: BytePairTokenizer, text: str) -> RightSizedTokenizer:
             "gpt2_tokenizer() or train_bpe(…)."
         )
     return RightSizedTokenizer(tokenizer, tokenizer.encode(_some_text(text)))
+
+
+def chat_tokenizer(base: Tokenizer) -> ChatTokenizer:
+    """A tokenizer with one more token each for <|user|>, <|assistant|> and <|end|>.
+
+    As plain text, GPT-2's tokenizer makes five tokens or more of each. Raises `ValueError` for
+    something else than a tokenizer, or one that has the three already.
+    """
+    return ChatTokenizer(base)
 
 
 def train_bpe(text: str, vocab_size: int) -> BytePairTokenizer:
@@ -256,11 +305,9 @@ def tokenizer_from_spec(spec: dict[str, Any]) -> Tokenizer:
     The spec may come from somebody else's file: `ValueError` is raised for anything that no
     `spec()` returns.
     """
-    if isinstance(spec, dict) and spec.get("kind") == "right-sized":
-        if not isinstance(spec.get("kept"), list):
-            raise ValueError("The vocabulary is damaged: it does not list the tokens it keeps.")
-        return RightSizedTokenizer(_whole_tokenizer(spec.get("base")), spec["kept"])
-    return _whole_tokenizer(spec)
+    if isinstance(spec, dict) and spec.get("kind") == "chat":
+        return ChatTokenizer(_plain_tokenizer(spec.get("base")))
+    return _plain_tokenizer(spec)
 
 
 def checked_ids(ids: Iterable[int], n_vocab: int) -> list[int]:
@@ -277,6 +324,15 @@ def _some_text(text: str) -> str:
     return text
 
 
+def _plain_tokenizer(spec: Any) -> Tokenizer:
+    """A tokenizer without markers, from its spec."""
+    if isinstance(spec, dict) and spec.get("kind") == "right-sized":
+        if not isinstance(spec.get("kept"), list):
+            raise ValueError("The vocabulary is damaged: it does not list the tokens it keeps.")
+        return RightSizedTokenizer(_whole_tokenizer(spec.get("base")), spec["kept"])
+    return _whole_tokenizer(spec)
+
+
 def _whole_tokenizer(spec: Any) -> BytePairTokenizer:
     """A tokenizer that was not cut to size, from its spec."""
     kind = spec.get("kind") if isinstance(spec, dict) else None
@@ -285,7 +341,7 @@ def _whole_tokenizer(spec: Any) -> BytePairTokenizer:
     if kind == "bpe":
         ranks = _ranks_of(spec.get("tokens"))
         return BytePairTokenizer(f"bpe-{len(ranks)}", ranks)
-    raise ValueError(f"Unknown tokenizer {shown(kind)}; known are gpt2, bpe and right-sized.")
+    raise ValueError(f"Unknown tokenizer {shown(kind)}; known are gpt2, bpe, right-sized and chat.")
 
 
 def _ranks_of(tokens: Any) -> dict[bytes, int]:

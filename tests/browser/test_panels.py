@@ -16,11 +16,14 @@ CELLS = (
     'run = lab.Setup.parse("phase-1 vocabulary=right-sized max_steps=20").train(progress=False)',
     "lab.NextTokenExplorer(run)",
     "lab.TokenExplorer()",
+    "chat = lab.chat_tokenizer(run.dataset.tokenizer)\n"
+    "model = lab.GPT(lab.GPTConfig(chat.n_vocab, 64, 1, 1, 8))\n"
+    'lab.ChatPanel({"untrained": (model, chat)}, max_tokens=10)',
     'lab.RulingCards({1: "More text is better.", 2: "Less is more."})',
     "del os.environ['SLMLAB_CHECKS']  # as learners have it\nlesson_00.rates(..., 288)",
     "'a wrong answer stops nothing'",
 )
-PANELS = ("quiz", "prediction", "scrubber", "explorer", "tokens", "rulings")
+PANELS = ("quiz", "prediction", "scrubber", "explorer", "tokens", "chat", "rulings")
 
 
 @pytest.fixture(scope="module")

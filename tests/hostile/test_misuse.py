@@ -41,6 +41,8 @@ def untrained(run):
 
 
 IDS = torch.tensor([1, 2, 3])
+TALK = lab.load_dialogues("plain")[:2]
+CHAT = lab.chat_tokenizer(lab.train_bpe("a text", 256))
 NGRAM = lab.NGram(lab.NGramConfig(9), IDS)
 SETUP = lab.Setup.parse("phase-1 vocabulary=bpe-300 n_tokens=300 max_steps=2 n_layer=1")
 WRONG_TYPES = {
@@ -92,6 +94,17 @@ WRONG_TYPES = {
     "families": lambda r, x: lab.families(x),
     "per_file_scores": lambda r, x: lab.per_file_scores(r.model, r.dataset.tokenizer, x),
     "paired_difference": lambda r, x: lab.paired_difference(x, "a", "b"),
+    "chat_tokenizer": lambda r, x: lab.chat_tokenizer(x),
+    "answer_bits by": lambda r, x: lab.answer_bits(x, CHAT, TALK),
+    "answer_bits in": lambda r, x: lab.answer_bits(r.model, x, TALK),
+    "answer_bits of": lambda r, x: lab.answer_bits(r.model, CHAT, x),
+    "dialogue_dataset of": lambda r, x: lab.dialogue_dataset(x, TALK, CHAT),
+    "dialogue_dataset in": lambda r, x: lab.dialogue_dataset(TALK, TALK, x),
+    "load_dialogues": lambda r, x: lab.load_dialogues(x),
+    "show_mask of": lambda r, x: lab.show_mask(x, CHAT),
+    "show_mask in": lambda r, x: lab.show_mask(TALK[0], x),
+    "a chat": lambda r, x: lab.ChatPanel(x),
+    "a reply": lambda r, x: lab.replies.reply(x, CHAT, "Hello"),
     "next_distribution of": lambda r, x: lab.next_distribution(x, []),
     "next_distribution by": lambda r, x: lab.next_distribution(torch.zeros(3), [], x),
     "NGram": lambda r, x: lab.NGram(x, [1, 2]),

@@ -1,6 +1,7 @@
 """Panels to play with. No training logic lives here."""
 
 from slmlab.show.widgets.calibration import calibration
+from slmlab.show.widgets.chat import ChatPanel
 from slmlab.show.widgets.explorer import NextTokenExplorer
 from slmlab.show.widgets.guesses import predictions, start_over
 from slmlab.show.widgets.playground import Playground
@@ -11,6 +12,7 @@ from slmlab.show.widgets.scrubber import Scrubber
 from slmlab.show.widgets.tokens import TokenExplorer
 
 __all__ = [
+    "ChatPanel",
     "NextTokenExplorer",
     "Playground",
     "PredictionCard",

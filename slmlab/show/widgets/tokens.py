@@ -134,13 +134,18 @@ def _ratio(n_bytes: int, ids: list[int]) -> str:
 def _view(name: str, tokenizer: Tokenizer, ids: list[int]) -> str:
     """The coloured tokens of one vocabulary, under its name."""
     spans = "".join(
-        _span(i, tokenizer.token_bytes(i), COLOURS[place % len(COLOURS)])
+        token_html(i, tokenizer.token_bytes(i), COLOURS[place % len(COLOURS)])
         for place, i in enumerate(ids)
     )
+    heading = f"<h4 style='margin:10px 0 2px'>{escape(name)}</h4>"
+    return heading + tokens_html(f"Tokens: {name}", spans)
+
+
+def tokens_html(label: str, spans: str) -> str:
+    """A field of tokens, each as `token_html` writes it; a screen reader calls it `label`."""
     # A long text is scrolled, for which the keyboard needs a place to go to.
     return (
-        f"<h4 style='margin:10px 0 2px'>{escape(name)}</h4>"
-        f"<div tabindex='0' role='region' aria-label='Tokens: {escape(name)}' "
+        f"<div tabindex='0' role='region' aria-label='{escape(label)}' "
         "style='max-height:150px;overflow:auto;border:1px solid "
         "var(--jp-border-color1,#bdbdbd);padding:4px 8px'>"
         "<pre style='margin:0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;"
@@ -148,9 +153,10 @@ def _view(name: str, tokenizer: Tokenizer, ids: list[int]) -> str:
     )
 
 
-def _span(token_id: int, token: bytes, colour: str) -> str:
+def token_html(token_id: int, token: bytes, colour: str, style: str = "") -> str:
+    """A token on a colour: white space is visible, hovering over it shows its id and bytes."""
     shown = escape(visible(token)).replace("⏎", "⏎\n")
     return (
         f"<span title='id {token_id}: {token.hex(' ')}' style='background:{colour};color:#000000;"
-        f"border-right:1px solid #555555'>{shown}</span>"
+        f"border-right:1px solid #555555{style}'>{shown}</span>"
     )
