@@ -26,7 +26,7 @@ from slmlab.show.report import report
 from slmlab.study.domain import PROMPTS
 from slmlab.study.phases import PHASES
 from slmlab.study.setups import Setup
-from slmlab.text.files import DataError, data_path
+from slmlab.text.files import DataError, data_path, user_path
 from slmlab.text.own_text import read_text
 
 TRAIN = ("python", "-m", "slmlab", "run")
@@ -196,10 +196,13 @@ def _run(options: argparse.Namespace) -> int:
                 place = save_or_rescue(ended.run, options.out, keep, tell)
                 _say(f'Saved to {place}, with keep="{keep}"')
             raise
+        elsewhere = False
         if options.out is not None:
-            _say(f"Saved to {save_or_rescue(run, options.out, options.keep, tell)}\n")
+            place = save_or_rescue(run, options.out, options.keep, tell)
+            elsewhere = place != user_path(options.out)
+            _say(f"Saved to {place}\n")
     _say(str(report(run)))
-    return 0
+    return int(elsewhere)  # so that no script goes on as if the run were where it should be
 
 
 def _setup(options: argparse.Namespace) -> tuple[Setup, str]:

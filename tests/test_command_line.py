@@ -234,7 +234,7 @@ def test_a_run_that_cannot_be_saved_as_asked_is_saved_elsewhere(tmp_path, monkey
     monkeypatch.setattr(lab.Run, "save", full)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    assert main(["run", "phase-1 max_steps=2", "--out", str(asked)]) == 0
+    assert main(["run", "phase-1 max_steps=2", "--out", str(asked)]) == 1  # it is not there
     told = capsys.readouterr()
     [rescued] = tmp_path.glob("slmlab-*/run")
     assert str(rescued) in told.err and f"Saved to {rescued}" in told.out

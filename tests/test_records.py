@@ -464,6 +464,20 @@ def test_an_altered_table_is_not_signed_anew_by_going_on(folder):
     assert contents(folder) == before
 
 
+def test_a_table_that_is_replaced_while_it_is_read_is_read_again(folder, monkeypatch):
+    table = (folder / "grid.csv").read_bytes()
+    rows, content, reads = read_rows(TINY_GRID, folder), tables._content, []
+
+    def replaced_once(path, *most):
+        reads.append(path.name)
+        found = content(path, *most)  # an older table, and then the JSON of the one after it
+        return table[: len(table) // 2] if reads == ["grid.csv"] else found
+
+    monkeypatch.setattr(tables, "_content", replaced_once)
+    assert read_rows(TINY_GRID, folder) == rows
+    assert reads == ["grid.csv", "grid.json"] * 2
+
+
 @pytest.mark.usefixtures("untrained")
 def test_a_table_that_is_altered_while_cells_run_is_not_signed_anew(folder, monkeypatch):
     without_last_cell(folder)

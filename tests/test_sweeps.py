@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -360,6 +361,38 @@ def test_no_scheduler_at_an_address_is_told_in_a_sentence(monkeypatch, tmp_path,
     # No client that did not start is left behind: its end would hold up the next one's beginning.
     new = set(threading.enumerate()) - before
     assert "IO loop" not in [thread.name for thread in new]
+
+
+@contextmanager
+def answering(answer):
+    """The address of a service that is no scheduler, and answers this, or nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stopped = threading.Event()
+
+        def serve():
+            with suppress(OSError):
+                connection, _ = server.accept()
+                if answer:
+                    connection.sendall(answer)
+                stopped.wait()
+                connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        stopped.set()
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff\0~" * 40])
+def test_a_service_that_is_no_scheduler_is_told_in_time(monkeypatch, answer):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(pools, "CONNECT_SECONDS", 0.5)
+    with (
+        answering(answer) as address,
+        pytest.raises(ValueError, match=r"There is no Dask scheduler at .*; start one") as told,
+        pools.open_pool(Workers("dask", address=address)),
+    ):
+        pass
+    assert len(str(told.value)) < 450 and "\n" not in str(told.value)
 
 
 def test_a_cluster_without_workers_is_told_in_a_sentence(monkeypatch):

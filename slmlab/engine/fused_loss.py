@@ -8,11 +8,13 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from slmlab.text.dataset import IGNORED
+from slmlab.validation import shown
 
 # Rows of the (tokens × vocabulary) logits that exist at a time: at V = 50,257, 256 rows are 51 MB.
 HEAD_CHUNK = 256
@@ -29,8 +31,10 @@ def tied_cross_entropy(
     bfloat16 numbers. Only the first derivative exists, and it can be taken once.
 
     Raises:
-        ValueError: for a target that is no row of `weight`.
+        ValueError: for a target that is no row of `weight`, or not one for each row of `hidden`.
     """
+    if len(hidden) != len(targets):
+        raise ValueError(f"{len(hidden)} tokens have {len(targets)} targets; give each its own.")
     ignored = targets == IGNORED
     if ignored.any():
         hidden, targets = hidden[~ignored], targets[~ignored]
@@ -43,6 +47,24 @@ def tied_cross_entropy(
     return _FusedLinearCrossEntropy.apply(hidden, weight.detach(), targets, label_smoothing, shared)
 
 
+def look_up(weight: Tensor, idx: Tensor) -> Tensor:
+    """Rows of an embedding: (V, C) and ids (B, T) → (B, T, C). Raises `ValueError` for no ids."""
+    try:
+        return F.embedding(idx, weight)
+    except (IndexError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"idx is {shown(idx)}; it must be a tensor of token ids, whole numbers from 0 to "
+            f"{len(weight) - 1}."
+        ) from error
+
+
+class Embedding(nn.Embedding):
+    """An embedding that says what ids are; alone it is the lookup (see `look_up`)."""
+
+    def forward(self, idx: Tensor) -> Tensor:
+        return look_up(self.weight, idx)
+
+
 class TiedEmbedding(torch.autograd.Function):
     """The token embedding, (B, T) → (B, T, C), for a matrix that the fused loss uses as well.
 
@@ -53,7 +75,7 @@ class TiedEmbedding(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, idx: Tensor, shared: list[Tensor]) -> Tensor:
         ctx.idx, ctx.shared = idx, shared
-        return F.embedding(idx, weight)
+        return look_up(weight, idx)
 
     @staticmethod
     @once_differentiable

@@ -16,7 +16,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from slmlab.engine.fused_loss import TiedEmbedding, tied_cross_entropy
+from slmlab.engine.fused_loss import Embedding, TiedEmbedding, tied_cross_entropy
 from slmlab.validation import instance, real_number, whole_number
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class GPT(nn.Module):
         self.config = instance("config", config, GPTConfig)
         instance("attention", attention, Callable, "Attention")
         instance("mlp", mlp, Callable, "MLP")
-        self.wte = nn.Embedding(config.vocab_size, config.n_embd)  # also the output head
+        self.wte = Embedding(config.vocab_size, config.n_embd)  # also the output head
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
         self.blocks = nn.ModuleList(Block(config, attention, mlp) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd)

@@ -6,6 +6,7 @@ a power failure, NAME or `.NAME.old` is a whole run: reading looks for both, and
 tidies up. What is not provably a run, or what a save has left of one, is never touched.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from pathlib import Path
 from slmlab.engine.folder_lock import locked
 from slmlab.engine.run_files import (
     FILES,
-    MB,
     SUMS,
     RunFiles,
     is_folder,
@@ -28,6 +28,15 @@ from slmlab.text.files import DataError, sha256, sync_folder, user_path
 
 # Where a save leaves what it has not finished.
 LEFT = re.compile(r"\.(.*[^.].*)\.(new|old)", re.DOTALL)
+LESS = {  # how a file that is too large can be made smaller
+    "run.json": "give fewer prompts, or a shorter name",
+    "samples.json": "keep fewer samples, such as run.samples[-100:]",
+    "history.csv": "keep fewer looks, such as run.state.history[-1000:]",
+    "tokenizer.json": "use a smaller vocabulary",
+    "dataset.safetensors": "train on less text",
+    "best.safetensors": "make a smaller model",
+    "resume.safetensors": 'keep less, with keep="best"',
+}
 NEVER_OPENED = (
     "checkpoints such as .pt or .pkl are never opened, because a pickle can run any code when it "
     "is loaded."
@@ -44,8 +53,8 @@ def write_run_folder(path: Path | str, contents: dict[str, bytes]) -> Path:
     for name, content in contents.items():
         if len(content) > FILES[name]:
             raise DataError(
-                f"The run's {name} has {len(content) // MB:,} MB, but a saved run's may have "
-                f'{FILES[name] // MB:,}; keep less (keep="best" or "history", or fewer samples).'
+                f"The run's {name} has {len(content):,} bytes, but a saved run's may have "
+                f"{FILES[name]:,}; {LESS[name]}."
             )
     sums = "".join(f"{sha256(content)}  {name}\n" for name, content in contents.items())
     try:
@@ -68,10 +77,19 @@ def write_run_folder(path: Path | str, contents: dict[str, bytes]) -> Path:
 def check_target(path: Path | str) -> None:
     """Raise `DataError` now if `write_run_folder` could not write there later."""
     folder = _named(path)
+    inside = next(filter(is_run, folder.absolute().parents), None)
+    if inside is not None:
+        raise DataError(
+            f"{folder} is inside the saved run {inside}, which could then not be saved again; "
+            "choose another folder."
+        )
     try:
         with _place(folder):
             _new(folder).mkdir()
-            _new(folder).rmdir()
+            try:
+                _rehearse(folder)
+            finally:
+                _new(folder).rmdir()
     except OSError as error:
         raise DataError(
             f"No run can be saved to {folder} ({reason(error)}); choose a folder that you may "
@@ -191,6 +209,16 @@ def _replace(folder: Path) -> None:
     sync_folder(folder.parent)
     with suppress(OSError):  # the new run is there, whatever happens now
         _remove(_old(folder))
+
+
+def _rehearse(folder: Path) -> None:
+    """Do to what is at the folder what `_replace` does, and undo it. Raises `OSError`."""
+    if not os.path.lexists(folder):
+        return
+    if os.path.ismount(folder):  # it can neither be renamed nor removed
+        raise OSError(errno.EBUSY, "a disk is mounted there")
+    folder.replace(_old(folder))
+    _old(folder).replace(folder)
 
 
 def _tidy(folder: Path) -> None:

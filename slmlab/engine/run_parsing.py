@@ -22,7 +22,7 @@ from torch import Tensor
 
 from slmlab.engine.config import Progress, TrainConfig, TrainState
 from slmlab.engine.model import GPTConfig
-from slmlab.engine.run_files import MB
+from slmlab.engine.run_files import FILES, MB
 from slmlab.text.dataset import Dataset
 from slmlab.text.files import few_lines
 from slmlab.text.tokenizer import (
@@ -39,6 +39,8 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 MAX_UNTRAINED = 150_000_000  # parameters of a model without weights: GPT-2 small, in 600 MB
 MASKS = ("train_mask", "val_mask")  # of a dataset, beside its texts
 LARGEST_STEP = 10**9
+MAX_PROMPTS = 500_000  # bytes as JSON: half of what run.json may have
+MAX_TOKENS = (FILES["dataset.safetensors"] - 10_000) // 5  # int32 and a mask; the rest is a header
 LONGEST_NAME = 1_000  # letters
 # What a few megabytes of a file may fill the memory with. A look at each of 20,000 steps, with
 # eight samples, has 160,000 of them.
@@ -68,9 +70,26 @@ def checked_name(name: Any) -> str:
 
 
 def checked_prompts(prompts: Any) -> tuple[str, ...]:
-    """What samples begin with. Raises `ValueError` for what is no list of texts."""
+    """What samples begin with. Raises `ValueError` for what is no list of texts, or is too long."""
     prompts = listed("prompts", prompts, "texts")
-    return tuple(whole_text("A prompt", prompt) for prompt in prompts)
+    prompts = tuple(whole_text("A prompt", prompt) for prompt in prompts)
+    if (n_bytes := sum(len(json.dumps(prompt)) for prompt in prompts)) > MAX_PROMPTS:
+        raise ValueError(
+            f"The prompts take {n_bytes:,} bytes; a run can be saved with {MAX_PROMPTS:,}. Give "
+            "fewer, or shorter ones."
+        )
+    return prompts
+
+
+def check_savable(dataset: Dataset) -> None:
+    """Raise `ValueError` before a training on more tokens than a saved run may have."""
+    texts = (dataset.train, dataset.val, dataset.test)
+    n_tokens = sum(len(ids) for ids in texts if ids is not None)
+    if n_tokens > MAX_TOKENS:
+        raise ValueError(
+            f"The dataset has {n_tokens:,} tokens; a run can be saved with {MAX_TOKENS:,}. Give "
+            "less text, such as that of lab.read_text(…, max_bytes=5_000_000)."
+        )
 
 
 def parse_json(content: bytes, kind: type) -> Any:
@@ -111,7 +130,9 @@ def parse_state(summary: dict[str, Any], history: bytes) -> TrainState:
         status=summary["status"],
         step=whole_number("step", summary.get("step"), most=LARGEST_STEP),
         seconds=real_number("seconds", summary.get("seconds"), least=0),
-        planned_steps=None if planned is None else whole_number("planned_steps", planned, least=1),
+        planned_steps=None
+        if planned is None
+        else whole_number("planned_steps", planned, 1, LARGEST_STEP),
         best_step=whole_number("best_step", summary.get("best_step"), most=LARGEST_STEP),
         best_val_loss=math.inf if best is None else real_number("best_val_loss", best),
     )

@@ -20,10 +20,10 @@ from slmlab.engine.generation import continuation, encoded_prompt
 from slmlab.engine.model import GPT
 from slmlab.engine.precision import check_precision
 from slmlab.engine.run_folder import write_run_folder
-from slmlab.engine.run_parsing import checked_prompts
+from slmlab.engine.run_parsing import check_savable, checked_prompts
 from slmlab.engine.training import check_fit, fit, resolve_device
 from slmlab.text.dataset import Dataset
-from slmlab.validation import shown, truth_values
+from slmlab.validation import instance, shown, truth_values
 
 SAMPLE_TOKENS = 30  # tokens in a sample
 SAMPLING = Decoding(temperature=0.8, top_k=40)  # how samples are drawn, unless said otherwise
@@ -200,11 +200,12 @@ def train(
     training has the run so far as its attribute `run`.
 
     Raises:
-        ValueError: if the model, the dataset and the config do not fit, or for a name or prompts
-            that are no text.
+        ValueError: if the model, the dataset and the config do not fit, for a name or prompts
+            that are no text, or for more text than a saved run may have.
     """
     truth_values(progress=progress, sample_each_evaluation=sample_each_evaluation)
     asked = checked_prompts(prompts)
+    check_savable(instance("dataset", dataset, Dataset))
     run = Run(model, dataset, config, prompts=asked, name=name, environment=environment())
     return _train_and_sample(run, progress, sample_each_evaluation, on_step, stop)
 

@@ -48,11 +48,13 @@ from dataclasses import dataclass, field
 from numbers import Integral, Number
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import slmlab as lab
+from slmlab.validation import shown
 
 # A sentence, or a function that makes it, where it takes time to find the words.
 Sentence = str | Callable[[], str]
@@ -201,13 +203,13 @@ def number(answer: Any, name: str) -> float:
     filled_in(answer, name)
     require(
         not (isinstance(answer, tuple) and all(isinstance(part, int) for part in answer)),
-        f"`{name}` is {answer}: Python reads a comma as the border between two numbers. Write "
-        "twelve thousand as 12000 or 12_000.",
+        f"`{name}` is {shown(answer)}: Python reads a comma as the border between two numbers. "
+        "Write twelve thousand as 12000 or 12_000.",
     )
     try:
         value = float(answer)
-    except (TypeError, ValueError, RuntimeError):
-        raise Mistake(f"`{name}` is {answer!r}; it should be one number.") from None
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise Mistake(f"`{name}` is {shown(answer)}; it should be one number.") from None
     require(math.isfinite(value), f"`{name}` is {value}; it should be a finite number.")
     return int(value) if isinstance(answer, Integral) else value
 
@@ -217,13 +219,14 @@ def numbers(answer: Any, name: str, count: int, what: str) -> tuple[float, ...]:
     values = answer.values() if isinstance(answer, dict) else answer
     try:
         found = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         found = ()
     require(
         len(found) == count,
-        f"`{name}` returns {answer!r}; it should return {count} numbers: {what}.",
+        f"`{name}` returns {shown(answer)}; it should return {count} numbers: {what}.",
     )
-    require(all(map(math.isfinite, found)), f"`{name}` returns {answer!r}: not all are finite.")
+    finite = all(map(math.isfinite, found))
+    require(finite, f"`{name}` returns {shown(answer)}: not all are finite.")
     return found
 
 
@@ -232,7 +235,7 @@ def word(answer: Any, name: str, words: Sequence[str]) -> str:
     known = {choice.casefold(): choice for choice in words}
     text = str(filled_in(answer, name)).strip(" ().").casefold()
     listed = ", ".join(f'"{choice}"' for choice in words)
-    require(text in known, f"`{name}` is {answer!r}; it should be one of {listed}.")
+    require(text in known, f"`{name}` is {shown(answer)}; it should be one of {listed}.")
     return known[text]
 
 
@@ -292,7 +295,8 @@ def _read(answer: Any, name: str, truth: Any, mistakes: Mapping[Any, Sentence]) 
     """The answer as something of the truth's kind."""
     if isinstance(truth, bool):
         filled_in(answer, name)
-        require(answer in (True, False), f"`{name}` is {answer!r}; it should be True or False.")
+        one = isinstance(answer, Number | np.bool_) and answer in (True, False)
+        require(one, f"`{name}` is {shown(answer)}; it should be True or False.")
         return bool(answer)
     if isinstance(truth, str):
         return word(answer, name, sorted({truth, *mistakes}))

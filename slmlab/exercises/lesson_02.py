@@ -369,14 +369,14 @@ def exam(names: Iterable[str]) -> None:
 
 def _chosen(names: Any) -> list[str]:
     filled_in(names, "exam")
-    require(not isinstance(names, str), "`exam` should be a list of names of scripts.")
-    chosen = list(dict.fromkeys(str(name) for name in names))
+    fine = isinstance(names, list | tuple | set) and all(isinstance(n, str) for n in names)
+    require(fine and names, "`exam` should be a list of some names of scripts.")
+    chosen = sorted(set(names))
     known = [document.name for document in lab.load_corpus().documents]
     for name in chosen:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0)
-        require(name in known, f"There is no script {name!r}; did you mean {near[0]!r}?")
-    require(chosen, "`exam` is an empty list; name some scripts.")
-    return sorted(chosen)
+        require(name in known, f"There is no script {name[:80]!r}; did you mean {near[0]!r}?")
+    return chosen
 
 
 def _facts(chosen: list[str]) -> tuple[float, float, dict[str, str]]:

@@ -23,10 +23,11 @@ from filelock import FileLock, Timeout
 
 from slmlab.engine.config import ENDLESS
 from slmlab.text.files import DataError, read_regular, user_path, write_atomically
-from slmlab.validation import real_number, whole_number, whole_text
+from slmlab.validation import real_number, shown, whole_number, whole_text
 
 LOWEST, HIGHEST = -1.0, 9.0  # gaps that can be guessed, nats per token
 MOST_BYTES = 1_000_000  # a whole course needs about 10,000
+DEFAULT = "~/.slmlab/progress.json"
 PATIENCE = 5  # seconds to wait for another notebook that writes
 
 
@@ -94,7 +95,13 @@ def read() -> Progress:
     try:
         return _kept(_path())
     except (OSError, DataError) as error:
-        warnings.warn(f"Your progress cannot be read: {error}", stacklevel=2)
+        place = os.environ.get("SLMLAB_PROGRESS") or DEFAULT
+        why = getattr(error, "strerror", None) or error
+        warnings.warn(
+            f"Your progress cannot be read from {shown(place)} ({why}). Name a file that can be "
+            "read and written in SLMLAB_PROGRESS.",
+            stacklevel=2,
+        )
         return Progress()
 
 
@@ -137,7 +144,7 @@ def forget(title: str | None = None) -> None:
 
 
 def _path() -> Path:
-    return user_path(os.environ.get("SLMLAB_PROGRESS") or "~/.slmlab/progress.json")
+    return user_path(os.environ.get("SLMLAB_PROGRESS") or DEFAULT)
 
 
 def _change(change: Callable[[Progress], object]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import signal
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
@@ -205,19 +206,36 @@ def _dask_client(distributed: ModuleType, stack: ExitStack, workers: Workers) ->
         return stack.enter_context(distributed.Client(stack.enter_context(cluster)))
     try:
         # A client that cannot start is not closed, and Dask's next one may wait for it in vain.
-        with ThreadPoolExecutor(1) as executor:
-            executor.submit(asyncio.run, _connect(distributed, address)).result()
+        _connect(distributed, address).result(CONNECT_SECONDS + 1)
         return stack.enter_context(distributed.Client(address, timeout=CONNECT_SECONDS))
-    except (OSError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever another service answers, even sizes of no memory
+        why = (
+            textwrap.shorten(str(error), 200, placeholder=" …")
+            or f"no answer within {CONNECT_SECONDS:g} seconds"
+        )
         raise ValueError(
-            f"There is no Dask scheduler at {shown(address)} ({error}); start one with "
+            f"There is no Dask scheduler at {shown(address)} ({why}); start one with "
             "`dask scheduler`, or leave the address away to use this machine."
         ) from error
 
 
-async def _connect(distributed: ModuleType, address: str) -> None:
-    connection = await distributed.comm.connect(address, timeout=CONNECT_SECONDS)
-    await connection.close()
+def _connect(distributed: ModuleType, address: str) -> "Future[None]":
+    """Try an address in a thread that nobody has to wait for: some services never answer."""
+    tried: Future[None] = Future()
+
+    async def connect() -> None:
+        connection = await distributed.comm.connect(address, timeout=CONNECT_SECONDS)
+        connection.abort()
+
+    def work() -> None:
+        try:
+            asyncio.run(connect())
+            tried.set_result(None)
+        except BaseException as error:
+            tried.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return tried
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,6 +17,8 @@ import slmlab as lab
 from slmlab.__main__ import main
 from slmlab.engine.huggingface import from_huggingface, to_huggingface
 from slmlab.engine.rescue import save_or_rescue
+from slmlab.exercises import checking, lesson_02, lesson_04
+from slmlab.show import progress
 from slmlab.show.progress import Prediction
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.records import problems_of, record
@@ -65,6 +68,8 @@ WRONG_TYPES = {
     "size_advice on": lambda r, x: lab.size_advice(r.model.config, x),
     "compare": lambda r, x: lab.PHASES[1].compare(x),
     "a model of": lambda r, x: lab.GPT(x),
+    "a model's logits": lambda r, x: r.model(x),
+    "a model's loss": lambda r, x: r.model.loss(x, IDS[None]),
     "a dataset's tokenizer": lambda r, x: lab.Dataset(IDS, IDS, x),
     "a dataset's source": lambda r, x: lab.Dataset(IDS, IDS, r.dataset.tokenizer, x),
     "to_huggingface": lambda r, x: to_huggingface(x),
@@ -632,3 +637,67 @@ def test_a_class_board_follows_no_link(tmp_path):
     (tmp_path / "board" / "anna.csv").symlink_to(outside)
     with pytest.raises(lab.DataError, match="is not a table of predictions"):
         lab.class_board(tmp_path / "board")
+
+
+@pytest.mark.parametrize("ids", [[[5000, 1]], [[-1, 1]]])
+def test_ids_beyond_a_models_rows_are_told_as_such(run, ids):
+    ids = torch.tensor(ids)
+    for ask in (run.model, lambda ids: run.model.loss(ids, torch.zeros(1, 2, dtype=torch.long))):
+        with pytest.raises(ValueError, match=r"idx is .* numbers from 0 to \d+\."):
+            ask(ids)
+
+
+def test_a_token_without_a_target_is_refused(run):
+    with pytest.raises(ValueError, match="2 tokens have 1 targets; give each its own"):
+        run.model.loss(torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long))
+
+
+NO_EXAMS = {
+    "a number": 3,
+    "a share": 0.2,
+    "a truth value": True,
+    "a corpus": lambda: lab.load_corpus(),
+    "a script": lambda: lab.load_corpus().documents[0],
+    "scripts": lambda: [lab.load_corpus().documents[0]],
+    "nothing": [],
+}
+
+
+@pytest.mark.parametrize("kind", NO_EXAMS)
+def test_an_exam_that_is_no_list_of_names_gets_a_short_sentence(kind):
+    exam = NO_EXAMS[kind]
+    with pytest.raises(checking.Mistake, match=r"^`exam` should be a list of some names of"):
+        lesson_02.exam(exam() if callable(exam) else exam)
+
+
+NO_PLANS = {
+    "a series": lambda: pd.Series([True, False]),
+    "an array": lambda: np.array([True, False]),
+    "a tensor": lambda: torch.tensor([True, False]),
+    "a table": lambda: pd.DataFrame({"a": [True]}),
+    "a missing value": lambda: pd.NA,
+    "a huge number": lambda: 10**400,
+    "a phase": lambda: lab.PHASES[1],
+}
+
+
+@pytest.mark.parametrize("kind", NO_PLANS)
+def test_an_answer_that_is_no_truth_value_gets_a_short_sentence(kind):
+    with pytest.raises(
+        checking.Mistake, match=r"`read_a` is .*; it should be True or False"
+    ) as told:
+        lesson_04.plans(NO_PLANS[kind](), False, True, False)
+    assert len(str(told.value)) < 200
+
+
+@pytest.mark.parametrize("answer", [10**400, lab.PHASES[1]])
+def test_an_answer_that_is_no_number_gets_a_short_sentence(answer):
+    with pytest.raises(checking.Mistake, match=r"`size` is .*; it should be one number") as told:
+        checking.number(answer, "size")
+    assert len(str(told.value)) < 200
+
+
+def test_progress_kept_in_a_folder_is_told_with_its_path_and_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMLAB_PROGRESS", str(tmp_path))
+    with pytest.warns(UserWarning, match="from '.*Name a file that can be read and written"):
+        assert progress.read() == progress.Progress()

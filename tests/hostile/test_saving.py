@@ -1,7 +1,9 @@
 """A save that is cut short anywhere leaves the old run or the new one, and nobody else's files."""
 
+import errno
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,7 +20,7 @@ import torch
 
 import slmlab as lab
 from slmlab import DataError, Run
-from slmlab.engine import folder_lock, run_files, run_folder, storage
+from slmlab.engine import folder_lock, run_files, run_folder, run_parsing, storage
 from slmlab.engine.config import TrainState
 from slmlab.engine.training import fit
 from slmlab.text.files import sha256
@@ -701,11 +703,90 @@ def test_what_no_file_can_hold_is_told_before_anything_is_written(runs, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_too_large_to_be_read_again_is_not_written(runs, tmp_path, monkeypatch):
-    monkeypatch.setitem(run_files.FILES, "samples.json", 10)
-    with pytest.raises(DataError, match=r"samples.json has .* keep less"):
+@pytest.mark.parametrize("name", sorted(run_files.ALL))
+def test_a_file_too_large_to_be_read_again_is_not_written(runs, tmp_path, monkeypatch, name):
+    monkeypatch.setitem(run_files.FILES, name, 10)
+    with pytest.raises(
+        DataError, match=rf"{name} has .* may have 10; {re.escape(run_folder.LESS[name])}"
+    ):
         runs[0].save(tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+def test_more_text_than_a_saved_run_may_have_is_told_before_the_training(data, model, monkeypatch):
+    n_tokens = len(data.train) + len(data.val)
+    monkeypatch.setattr(run_parsing, "MAX_TOKENS", n_tokens - 1)
+    with pytest.raises(ValueError, match=rf"has {n_tokens} tokens; .* {n_tokens - 1}. Give less"):
+        lab.train(model(), data, CONFIG, progress=False)
+    monkeypatch.setattr(run_parsing, "MAX_TOKENS", n_tokens)
+    lab.train(model(), data, CONFIG, progress=False)
+
+
+def test_as_much_text_as_may_be_trained_on_can_be_saved_and_loaded(tmp_path):
+    tokenizer = lab.train_bpe("ab", 256)
+    most = run_parsing.MAX_TOKENS
+    ids = torch.arange(most - 10) % 250
+    data = lab.Dataset(ids, ids[:10], tokenizer, {"kind": "mine"})
+    run = lab.train(
+        lab.GPT(lab.GPTConfig(256, 8, 1, 1, 4)), data, lab.TrainConfig(2, 1e-3, max_steps=1)
+    )
+    loaded = Run.load(run.save(tmp_path / "run", keep="best"))
+    assert torch.equal(loaded.dataset.train, ids)
+
+
+@pytest.mark.parametrize("letter", ["a", "\x01", "\u00e9", "\U0001f600", '"'])
+def test_prompts_too_long_to_be_saved_are_told_before_the_training(data, model, letter):
+    with pytest.raises(ValueError, match=r"The prompts take .* 500,000. Give fewer, or shorter"):
+        lab.train(model(), data, CONFIG, prompts=[letter * 600_000], progress=False)
+
+
+def mounted(monkeypatch, folder):
+    monkeypatch.setattr(run_folder.os.path, "ismount", lambda path: Path(path) == folder)
+
+
+def sticky(monkeypatch, folder):
+    replace_path = Path.replace
+
+    def refused(self, target):
+        if self == folder:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return replace_path(self, target)
+
+    monkeypatch.setattr(Path, "replace", refused)
+
+
+@pytest.mark.parametrize("holds", ["nothing", "a run"])
+@pytest.mark.parametrize("kind", [mounted, sticky])
+def test_a_folder_that_cannot_be_replaced_is_told_before_the_training(
+    runs, tmp_path, monkeypatch, kind, holds
+):
+    folder = tmp_path / "run"
+    if holds == "a run":
+        runs[0].save(folder)
+    else:
+        folder.mkdir()
+    before = sorted(path.name for path in folder.iterdir())
+    kind(monkeypatch, folder)
+    with pytest.raises(DataError, match=r"No run can be saved to .*; choose a folder"):
+        run_folder.check_target(folder)
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir() if path != folder] in ([], [".saving.lock"])
+
+
+def test_a_check_leaves_a_run_as_it_was(runs, tmp_path):
+    folder = runs[0].save(tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    run_folder.check_target(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_run_inside_another_is_told_before_the_training(runs, tmp_path):
+    folder = runs[0].save(tmp_path / "run")
+    for inner in (folder / "x", folder / "x" / "y"):
+        with pytest.raises(DataError, match=r"is inside the saved run .*; choose another folder"):
+            run_folder.check_target(inner)
+    assert {path.name for path in folder.iterdir()} == run_files.FILES.keys()
+    assert Run.load(runs[1].save(folder)).name == runs[1].name
 
 
 def test_a_run_that_could_not_be_saved_is_still_in_memory(trained, tmp_path):

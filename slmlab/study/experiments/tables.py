@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # A folder of records may be somebody else's: what a few megabytes may fill the memory with.
 MAX_JSON_BYTES = 1_000_000
 MAX_ENVIRONMENTS = 1_000
+READS = 5  # of a table and its JSON, until the two fit together
 MAX_LINES = 100_000  # the largest table of the course has 2,013
 LONGEST_LINE = 10_000  # letters; the longest has 289
 LONGEST_INT = 20  # digits
@@ -125,8 +126,11 @@ def _read_to_add(experiment: Experiment, folder: Path) -> tuple[Rows, dict[str, 
 def _read(experiment: Experiment, folder: Path) -> tuple[Rows | None, dict[str, Any]]:
     """The rows of a table, None if there is no table, and how it was or will be made."""
     path = _csv(experiment, folder)
-    table = _content(path)
-    described = _content(path.with_suffix(".json"), MAX_JSON_BYTES + 1)
+    for _ in range(READS):  # another process may replace one between the two reads
+        table = _content(path)
+        described = _content(path.with_suffix(".json"), MAX_JSON_BYTES + 1)
+        if table is None or described is None or sha256(table) in described.decode("latin-1"):
+            break
     if table is None:  # a process may have died after it wrote the JSON
         return None, {} if described is None else _parsed_json(path.with_suffix(".json"), described)
     if described is None:
