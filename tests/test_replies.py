@@ -13,7 +13,6 @@ from slmlab.engine.evaluation import token_losses
 from slmlab.study.replies import (
     Reply,
     best,
-    best_of,
     echoes,
     repeats,
     replies,
@@ -99,7 +98,6 @@ def test_replies_differ_by_their_seeds(model):
     many = replies(4, model, CHAT, "Hi", decoding, 10)
     assert len({r.ids for r in many}) > 1
     assert many[2] == reply(model, CHAT, "Hi", replace(decoding, seed=7), 10)
-    assert best_of(4, model, CHAT, "Hi", decoding, 10) == best(many)
 
 
 def test_the_likeliest_that_passes_is_chosen():

@@ -27,7 +27,6 @@ from slmlab.validation import real_number, shown, whole_number, whole_text
 
 LOWEST, HIGHEST = -1.0, 9.0  # gaps that can be guessed, nats per token
 MOST_BYTES = 1_000_000  # a whole course needs about 10,000
-DEFAULT = "~/.slmlab/progress.json"
 PATIENCE = 5  # seconds to wait for another notebook that writes
 
 
@@ -95,10 +94,9 @@ def read() -> Progress:
     try:
         return _kept(_path())
     except (OSError, DataError) as error:
-        place = os.environ.get("SLMLAB_PROGRESS") or DEFAULT
         why = getattr(error, "strerror", None) or error
         warnings.warn(
-            f"Your progress cannot be read from {shown(place)} ({why}). Name a file that can be "
+            f"Your progress cannot be read from {shown(_place())} ({why}). Name a file that can be "
             "read and written in SLMLAB_PROGRESS.",
             stacklevel=2,
         )
@@ -143,8 +141,12 @@ def forget(title: str | None = None) -> None:
     _change(drop)
 
 
+def _place() -> str:
+    return os.environ.get("SLMLAB_PROGRESS") or "~/.slmlab/progress.json"
+
+
 def _path() -> Path:
-    return user_path(os.environ.get("SLMLAB_PROGRESS") or DEFAULT)
+    return user_path(_place())
 
 
 def _change(change: Callable[[Progress], object]) -> None:

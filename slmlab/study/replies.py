@@ -126,20 +126,8 @@ def replies(
     ]
 
 
-def best_of(
-    n: int,
-    model: GPT,
-    tokenizer: ChatTokenizer,
-    question: str,
-    decoding: Decoding = SAMPLED,
-    max_tokens: int = MAX_TOKENS,
-) -> Reply:
-    """The best of n replies, as `best` chooses it."""
-    return best(replies(n, model, tokenizer, question, decoding, max_tokens))
-
-
 def best(candidates: Iterable[Reply]) -> Reply:
-    """The likeliest of the replies that pass every filter, or of all if none passes.
+    """Best of n: the likeliest of the replies that pass every filter, or of all if none passes.
 
     The likeliest has the lowest loss per token, so that long replies are not at a disadvantage.
     Raises `ValueError` if there are none.
