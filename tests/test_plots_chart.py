@@ -14,6 +14,7 @@ import slmlab as lab
 from slmlab.show import plots
 from slmlab.show.plots import chart as style
 from slmlab.show.plots.layout import LETTERS
+from slmlab.study import techniques
 from slmlab.study.statistics import rank_correlations
 
 PAGES = ("#FFFFFF", "#111111")
@@ -44,6 +45,9 @@ def figures():
         "vocabulary_scores": plots.vocabulary_scores(
             lab.read_vocabularies().query("vocabulary == 'bpe-512' and step == 1810"),
             lab.vocabulary_table(lab.load_corpus().text, lab.load_held_out().text, ["bpe-512"]),
+        ),
+        "changes": plots.changes(
+            techniques.technique_table(techniques.dialogue_scores(techniques.read_chats())), 0.026
         ),
         "bits_by_size": plots.bits_by_size(lab.best_looks(lab.read_grid()), lab.read_counting()),
         "parameter_breakdown": plots.parameter_breakdown(runs[0].model),

@@ -215,3 +215,49 @@ def test_loss_against_overlap():
     assert axes.get_title() == "The loss on 3 segments of text"
     assert plots.loss_against_overlap(segments, 0.7, "Own").axes[0].get_title() == "Own"
     assert is_a_picture(chart)
+
+
+# Techniques
+
+
+def test_changes():
+    table = pd.DataFrame(
+        {
+            "change": [float("nan"), 0.1, -0.05, 0.001],
+            "low": [float("nan"), 0.06, -0.08, -0.02],
+            "high": [float("nan"), 0.12, -0.01, 0.03],
+            "worth": [1.0, 0.8, 1.2, 1.0],
+        },
+        index=["base", "label smoothing", "dropout", "$clipping$"],
+    )
+    chart = plots.changes(table, 0.02)
+    [axes] = chart.axes
+    assert ticks(axes.yaxis) == [
+        "dropout: × 1.20",
+        r"\$clipping\$: × 1.00",
+        "label smoothing: × 0.80",
+    ]
+    [dots] = [line for line in axes.lines if line.get_marker() == "o"]
+    assert list(dots.get_xdata()) == [-0.05, 0.001, 0.1]
+    [intervals] = axes.collections
+    assert [segment[:, 0].tolist() for segment in intervals.get_segments()] == [
+        [-0.08, -0.01],
+        [-0.02, 0.03],
+        [0.06, 0.12],
+    ]
+    [band] = axes.patches
+    assert band.get_extents().transformed(axes.transData.inverted()).intervalx.round(3).tolist() == [
+        -0.02,
+        0.02,
+    ]
+    assert axes.yaxis_inverted()  # the best is on top
+    assert axes.get_title() == "3 techniques, one at a time"
+    assert "dropout -0.050" in chart.description and "base" not in chart.description
+    assert is_a_picture(chart)
+
+
+@pytest.mark.parametrize("floor", [0, -1, float("nan"), "0.02", None])
+def test_chance_that_is_none_gets_a_sentence(floor):
+    table = pd.DataFrame({"change": [0.1], "low": [0.0], "high": [0.2], "worth": [1.0]})
+    with pytest.raises(ValueError, match="floor"):
+        plots.changes(table, floor)

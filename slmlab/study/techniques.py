@@ -24,7 +24,8 @@ def published_regimes() -> "pd.DataFrame":
     """The published ways to train on dialogues, a row each; see data/published/README.md."""
     import pandas as pd
 
-    return pd.DataFrame(read_published("regimes.json")["regimes"]).set_index("name")
+    regimes = read_published("regimes.json")["regimes"]
+    return pd.DataFrame(regimes, dtype=object).set_index("name")  # whole numbers stay whole
 
 
 def read_arsenal() -> "pd.DataFrame":

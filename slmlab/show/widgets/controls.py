@@ -88,6 +88,11 @@ MORE: dict[str, Knob] = {
         (0.0, 0.05, 0.1, 0.2),
         "share of the right token's probability that is spread over all tokens",
     ),
+    "average": Knob(
+        "average",
+        (0.0, 0.9, 0.95, 0.98, 0.99, 0.995),
+        "how far back the average of the weights, which is what is scored, reaches; 0: no average",
+    ),
     "seed": Knob("seed", tuple(range(10)), "the number that all random choices follow from"),
 }
 

@@ -1,6 +1,6 @@
 """The three published regimes of training on dialogues, small and at the published size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from slmlab.engine.config import TrainConfig
+from slmlab.engine.config import Progress, TrainConfig
 from slmlab.engine.model import GPT
 from slmlab.engine.training import fit
 from slmlab.study.experiments.chats import bits_of, chooser, of_kinds
@@ -139,25 +139,33 @@ class Regimes(Experiment):
     def looks(self, cell: Cell) -> list[int]:
         return log_spaced(self.first_look, self.steps(cell["regime"]))
 
+    def training(
+        self, regime: str, seed: int = 0, size: str = SMALL
+    ) -> tuple[GPT, Iterator[Progress]]:
+        """A model with its first weights, and its training by one of `WAYS`, step by step."""
+        way, n_steps, tokenizer = WAYS[regime], self.steps(regime), self.tokenizer
+        shape = self.published if size == PUBLISHED else self.base.shape
+        model = GPT(shape.config(tokenizer.n_vocab), seed)
+        setup = self.base.replace(max_steps=n_steps, eval_interval=n_steps, seed=seed, **way.changes)
+        train, choose = load_dialogues(way.dialogues), chooser(way.dialogues)
+        dataset = whole_dialogues(train, choose, tokenizer, shape.block_size)
+        return model, fit(model, dataset, setup.training)
+
     def is_whole(self, cell: Cell, rows: Rows) -> bool:
         return [row["step"] for row in rows] == self.looks(cell)
 
     def run_cell(self, cell: Cell) -> Rows:
-        way, looks, tokenizer = WAYS[cell["regime"]], self.looks(cell), self.tokenizer
-        train, choose = load_dialogues(way.dialogues), chooser(way.dialogues)
+        looks, tokenizer = self.looks(cell), self.tokenizer
+        train = load_dialogues(WAYS[cell["regime"]].dialogues)
+        choose = chooser(WAYS[cell["regime"]].dialogues)
         held_out = [dialogue for kind in of_kinds().values() for dialogue in kind]
-        shape = self.published if cell["size"] == PUBLISHED else self.base.shape
-        model = GPT(shape.config(tokenizer.n_vocab), cell["seed"])
-        setup = self.base.replace(
-            max_steps=looks[-1], eval_interval=looks[-1], seed=cell["seed"], **way.changes
-        )
-        dataset = whole_dialogues(train, choose, tokenizer, shape.block_size)
+        model, training = self.training(cell["regime"], cell["seed"], cell["size"])
         rows, batch_losses = [], []
-        for now in fit(model, dataset, setup.training):
+        for now in training:
             batch_losses.append(now.train_loss if now.batch_loss is None else now.batch_loss)
             if now.step not in looks:
                 continue
-            epochs = now.step * setup.training.batch_size / len(train)
+            epochs = now.step * self.base.training.batch_size / len(train)
             facts = {"params": model.n_params, "step": now.step, "epochs": epochs}
             facts["reported_loss"] = sum(batch_losses) / len(batch_losses)
             texts = {"train_bits": train, "choose_bits": choose, "held_out_bits": held_out}
