@@ -1,7 +1,9 @@
 """The three published regimes of training on dialogues, small and at the published size."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from slmlab.engine.config import Progress, TrainConfig
 from slmlab.engine.model import GPT
-from slmlab.engine.training import fit
+from slmlab.engine.training import VocabularyWarning, fit
 from slmlab.study.experiments.chats import bits_of, chooser, of_kinds
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows, log_spaced
 from slmlab.study.replies import reply
@@ -146,10 +148,16 @@ class Regimes(Experiment):
         way, n_steps, tokenizer = WAYS[regime], self.steps(regime), self.tokenizer
         shape = self.published if size == PUBLISHED else self.base.shape
         model = GPT(shape.config(tokenizer.n_vocab), seed)
-        setup = self.base.replace(max_steps=n_steps, eval_interval=n_steps, seed=seed, **way.changes)
+        setup = self.base.replace(
+            max_steps=n_steps, eval_interval=n_steps, seed=seed, **way.changes
+        )
         train, choose = load_dialogues(way.dialogues), chooser(way.dialogues)
         dataset = whole_dialogues(train, choose, tokenizer, shape.block_size)
-        return model, fit(model, dataset, setup.training)
+        training = fit(model, dataset, setup.training)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VocabularyWarning)  # GPT-2's whole one is on purpose
+            first = next(training)
+        return model, chain([first], training)
 
     def is_whole(self, cell: Cell, rows: Rows) -> bool:
         return [row["step"] for row in rows] == self.looks(cell)
