@@ -46,6 +46,7 @@ from slmlab.text.dataset import Dataset
 from slmlab.text.dialogues import Dialogue, dialogue_dataset, load_dialogues
 from slmlab.text.families import families, similar_pairs
 from slmlab.text.files import DataError, data_path, write_atomically
+from slmlab.text.puzzles import load_puzzles
 from slmlab.text.tokenizer import chat_tokenizer, gpt2_tokenizer, right_size, train_bpe
 
 __all__ = [
@@ -106,6 +107,7 @@ __all__ = [
     "load_dialogues",
     "load_final",
     "load_held_out",
+    "load_puzzles",
     "longest_match",
     "loss_curves",
     "losses_per_byte",

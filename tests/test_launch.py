@@ -19,7 +19,7 @@ by_notebook = pytest.mark.parametrize(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tool", ["badges", "minutes", "hero"])
+@pytest.mark.parametrize("tool", ["badges", "minutes", "hero", "puzzles"])
 def test_what_a_tool_writes_is_fresh(tool):
     command = [sys.executable, str(ROOT / "tools" / f"{tool}.py"), "--check"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)

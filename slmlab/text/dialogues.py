@@ -1,6 +1,5 @@
 """Dialogues of a question and an answer: read, rendered to token ids, and made a dataset."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slmlab.text.dataset import Dataset
-from slmlab.text.files import data_path, read_sums, read_verified, sha256
+from slmlab.text.files import data_path, read_entries, sha256
 from slmlab.text.tokenizer import ChatTokenizer
 from slmlab.validation import (
     instance,
@@ -42,9 +41,9 @@ class Dialogue:
             raise ValueError(f"A dialogue has two roles, not {len(roles)}.")
         object.__setattr__(self, "roles", roles)
         for name in ("question", "answer", "topic"):
-            _some_text(f"The {name}", getattr(self, name))
+            some_text(f"The {name}", getattr(self, name))
         for role in roles:
-            _some_text("A role", role)
+            some_text("A role", role)
 
 
 def load_dialogues(name: str) -> tuple[Dialogue, ...]:
@@ -52,10 +51,8 @@ def load_dialogues(name: str) -> tuple[Dialogue, ...]:
 
     Raises `DataError` if the set is missing or was altered, `ValueError` for another name.
     """
-    file = f"{one_of('name', name, SETS)}.json"
-    folder = data_path("dialogues")
-    digest = read_sums(folder, "set of dialogues").get(file, "")
-    return tuple(Dialogue(**entry) for entry in json.loads(read_verified(folder / file, digest)))
+    entries = read_entries(data_path("dialogues"), one_of("name", name, SETS), "set of dialogues")
+    return tuple(Dialogue(**entry) for entry in entries)
 
 
 def question_ids(question: str, tokenizer: ChatTokenizer) -> list[int]:
@@ -63,7 +60,7 @@ def question_ids(question: str, tokenizer: ChatTokenizer) -> list[int]:
     instance("tokenizer", tokenizer, ChatTokenizer)
     return [
         tokenizer.user,
-        *tokenizer.encode(_some_text("The question", question)),
+        *tokenizer.encode(some_text("The question", question)),
         tokenizer.assistant,
     ]
 
@@ -145,7 +142,8 @@ def _some_dialogues(name: str, dialogues: Iterable[Dialogue]) -> list[Dialogue]:
     return some
 
 
-def _some_text(name: str, text: str) -> str:
+def some_text(name: str, text: str) -> str:
+    """The text. Raises `ValueError` if it is none, or empty."""
     if not whole_text(name, text):
         raise ValueError(f"{name} is empty; give some text.")
     return text

@@ -187,6 +187,15 @@ def read_sums(folder: Path, what: str) -> dict[str, str]:
     return {n: digest for n, digest in sums.items() if n == Path(n).name and is_one_line(n)}
 
 
+def read_entries(folder: Path, name: str, what: str) -> list[dict[str, Any]]:
+    """The entries of a set that a folder of the course holds as `NAME.json`.
+
+    Raises `DataError`, which says that there is no such `what`, if it is missing or was altered.
+    """
+    digest = read_sums(folder, what).get(f"{name}.json", "")
+    return json.loads(read_verified(folder / f"{name}.json", digest))
+
+
 def read_published(name: str) -> Any:
     """A file of the published results. Raises `DataError` if it is missing or was altered."""
     return json.loads(read_verified(data_path("published", name), PUBLISHED[name]))

@@ -101,6 +101,7 @@ WRONG_TYPES = {
     "dialogue_dataset of": lambda r, x: lab.dialogue_dataset(x, TALK, CHAT),
     "dialogue_dataset in": lambda r, x: lab.dialogue_dataset(TALK, TALK, x),
     "load_dialogues": lambda r, x: lab.load_dialogues(x),
+    "load_puzzles": lambda r, x: lab.load_puzzles(x),
     "show_mask of": lambda r, x: lab.show_mask(x, CHAT),
     "show_mask in": lambda r, x: lab.show_mask(TALK[0], x),
     "a chat": lambda r, x: lab.ChatPanel(x),
