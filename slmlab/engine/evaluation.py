@@ -103,22 +103,39 @@ def token_accuracy(model: LanguageModel, ids: Tensor) -> float:
 def strided_losses(model: LanguageModel, ids: Tensor) -> Tensor:
     """Cross-entropy of every token but the first, in nats, given at least half a context.
 
-    ids (N,) → (N − 1,). Windows overlap by half, and only what a window adds counts, so no token
-    suffers from standing at a window's beginning; but for the text's own. Twice the work of
-    `token_losses`. Raises `ValueError` if there are fewer than two ids.
+    ids (N,) → (N − 1,), by `strided_logits`, twice the work of `token_losses`. Raises `ValueError`
+    if there are fewer than two ids.
+    """
+    parts = strided_logits(model, ids)
+    return torch.cat([F.cross_entropy(*part, reduction="none").cpu() for part in parts])
+
+
+def strided_guesses(model: LanguageModel, ids: Tensor) -> Tensor:
+    """The model's likeliest guess in place of every token but the first: ids (N,) → (N − 1,).
+
+    Each is given at least half a context of the text itself (`strided_logits`). Raises `ValueError`
+    if there are fewer than two ids.
+    """
+    return torch.cat([logits.argmax(-1).cpu() for logits, _ in strided_logits(model, ids)])
+
+
+def strided_logits(model: LanguageModel, ids: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits (n, V) and the n tokens that came, for every token of ids (N,) but the first, in turn.
+
+    Windows overlap by half, and only what a window adds counts, so no token suffers from standing
+    at a window's beginning; but for the text's own. Raises `ValueError` if there are fewer than two
+    ids.
     """
     _require_fit(model, ids)
-    block = model.config.block_size
-    step = max(1, block // 2)
-    losses, done = [token_losses(model, ids[: block + 1])], block
-    with evaluating(model):
-        for end in range(block + step, len(ids) - 1 + step, step):
-            end = min(end, len(ids) - 1)
-            window = ids[end - block : end + 1].to(model.device)
-            new, done = end - done, end
-            logits = model(window[None, :-1])[0, -new:]
-            losses.append(F.cross_entropy(logits, window[-new:], reduction="none").cpu())
-    return torch.cat(losses)
+    block, last = model.config.block_size, len(ids) - 1
+    step, done = max(1, block // 2), 0
+    while done < last:
+        end = min(done + step if done else block, last)
+        window = ids[max(0, end - block) : end + 1].to(model.device)
+        with evaluating(model):
+            logits = model(window[None, :-1])[0, done - end :]
+        yield logits, window[done - end :]
+        done = end
 
 
 def text_score(model: LanguageModel, tokenizer: Tokenizer, text: str) -> float:

@@ -6,6 +6,7 @@ from slmlab.study.experiments.counting import COUNTING
 from slmlab.study.experiments.crossing import CROSSING
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.ladder import LADDER
+from slmlab.study.experiments.loops import LOOPS
 from slmlab.study.experiments.protocol import Experiment
 from slmlab.study.experiments.recipes import RECIPES
 from slmlab.study.experiments.regimes import REGIMES
@@ -22,5 +23,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     ARSENAL,
     CHATS,
     REGIMES,
+    LOOPS,
     LADDER,
 )

@@ -22,7 +22,7 @@ from slmlab.study.experiments.tables import read_table
 from slmlab.study.samples import repetition_rate
 from slmlab.study.setups import Excerpt, Setup, Shape, largest_text
 from slmlab.text.corpus import load_corpus, load_held_out
-from slmlab.text.dataset import Dataset
+from slmlab.text.dataset import IGNORED, Dataset
 from slmlab.text.tokenizer import Tokenizer, tokenizer_for
 from slmlab.validation import real_number, table_with
 
@@ -51,7 +51,8 @@ class UnshiftedGPT(GPT):
     """A mistake on purpose: the target of a token is that token, not the next one."""
 
     def loss(self, idx: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        return super().loss(idx, idx, label_smoothing)
+        same = idx.masked_fill(targets == IGNORED, IGNORED)
+        return super().loss(idx, same, label_smoothing)
 
 
 @dataclass(frozen=True, eq=False)

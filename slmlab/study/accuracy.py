@@ -1,0 +1,252 @@
+"""Teacher-forced accuracy: where it comes from, and what is left of it in free-running text.
+
+Teacher-forced means that a model guesses each token after the text's own tokens, however wrong its
+guesses before were; in free-running text it goes on from its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise, takewhile
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from slmlab.engine.decoding import Decoding
+from slmlab.engine.evaluation import LanguageModel, strided_guesses
+from slmlab.engine.generation import generate_tokens
+from slmlab.engine.model import GPT
+from slmlab.study.samples import repetition_rate
+from slmlab.text.corpus import load_corpus, load_held_out
+from slmlab.text.dataset import listed_ids, require_ids, require_mask
+from slmlab.text.dialogues import Dialogue, load_dialogues, question_ids, render
+from slmlab.text.puzzles import load_puzzles
+from slmlab.text.tokenizer import ChatTokenizer, chat_tokenizer, train_bpe
+from slmlab.validation import instance, instances, table_with, whole_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DOMAINS = ("scripts", "dialogues", "puzzles")
+BETWEEN = "\n\n\n"  # the functions of a script, as Python's style guide asks for
+GREEDY = Decoding(temperature=0)
+FREE_TOKENS = 60  # of a free-running text
+TIMES = 3  # in a row make a loop
+FREQUENCIES = (1, 10, 100, 1_000)  # occurrences in the training text at which a bin begins
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A short text on its own, as token ids.
+
+    Attributes:
+        ids: (N,) int64, at least two.
+        counts: (N,) bool, which of them count in a score.
+        n_prompt: how many of them a model is given to continue.
+
+    Raises `ValueError` for something else.
+    """
+
+    ids: Tensor
+    counts: Tensor
+    n_prompt: int
+
+    def __post_init__(self) -> None:
+        require_ids("ids", self.ids)
+        require_mask("counts", self.counts, self.ids)
+        whole_number("n_prompt", self.n_prompt, 1, len(self.ids) - 1)
+
+
+@cache
+def domain_tokenizer(n_tokens: int) -> ChatTokenizer:
+    """`n_tokens` learnt from the training texts of all domains, and the three of a dialogue."""
+    dialogues = (f"{d.question}\n{d.answer}\n" for d in _dialogues(held_out=False))
+    puzzles = (puzzle.text for puzzle in load_puzzles("train"))
+    text = "".join([load_corpus().text, *dialogues, *puzzles])
+    return chat_tokenizer(train_bpe(text, n_tokens))
+
+
+def domain_examples(tokenizer: ChatTokenizer, held_out: bool) -> dict[str, list[Example]]:
+    """The texts of each of `DOMAINS`, those to train on or the held-out ones.
+
+    An example is a function (or another part) of a script, a dialogue, or a puzzle; each closes
+    with the end marker. All tokens count, but for the questions of dialogues. The prompt is the
+    first half of a function, or a question.
+    """
+    corpus = load_held_out() if held_out else load_corpus()
+    functions = [part for d in corpus.documents for part in d.entry.split(BETWEEN)]
+    puzzles = load_puzzles("held_out" if held_out else "train")
+    found: dict[str, list[Example]] = {name: [] for name in DOMAINS}
+    for part in functions:
+        ids = tokenizer.encode(part)
+        found["scripts"].append(_example([*ids, tokenizer.end], (len(ids) + 1) // 2))
+    for dialogue in _dialogues(held_out):
+        ids, counts = render(dialogue, tokenizer)
+        n_prompt = len(question_ids(dialogue.question, tokenizer))
+        found["dialogues"].append(Example(torch.tensor(ids), torch.tensor(counts), n_prompt))
+    for puzzle in puzzles:
+        ids = tokenizer.encode(puzzle.text)
+        n_prompt = len(tokenizer.encode(puzzle.question))
+        found["puzzles"].append(_example([*ids, tokenizer.end], n_prompt))
+    return found
+
+
+def _dialogues(held_out: bool) -> list[Dialogue]:
+    names = ("held_out",) if held_out else ("plain", "varied")
+    return [dialogue for name in names for dialogue in load_dialogues(name)]
+
+
+def _example(ids: list[int], n_prompt: int) -> Example:
+    """An example all of whose tokens count."""
+    return Example(torch.tensor(ids), torch.ones(len(ids), dtype=torch.bool), n_prompt)
+
+
+def guess_table(
+    models: Mapping[str, LanguageModel], examples: Mapping[str, Sequence[Example]]
+) -> "pd.DataFrame":
+    """What models guess for each token that counts: columns domain, token, and each model's name.
+
+    `examples` are those of each domain. Each is read alone, from its own beginning, and each
+    token guessed once, after at least half a context (`strided_guesses`). An id stands for a
+    token. Raises `ValueError` if there is no model, no example, or a model lacks rows for one.
+    """
+    import pandas as pd
+
+    instance("models", models, Mapping, '{"GPT": model}')
+    instance("examples", examples, Mapping, "lab.accuracy.domain_examples(tokenizer, True)")
+    parts = []
+    for domain, of in examples.items():
+        for example in _checked(of):
+            counted = example.counts[1:]
+            guesses = {
+                name: strided_guesses(model, example.ids)[counted].numpy()
+                for name, model in models.items()
+            }
+            tokens = example.ids[1:][counted].numpy()
+            parts.append(pd.DataFrame({"domain": domain, "token": tokens, **guesses}))
+    if not parts or not models:
+        raise ValueError("There is nothing to compare; give at least one model and one example.")
+    return pd.concat(parts, ignore_index=True)
+
+
+def accuracy_by_domain(guesses: "pd.DataFrame") -> "pd.DataFrame":
+    """Each model's token accuracy on each domain, and their mean, of a `guess_table`.
+
+    A row for each domain and one called "average", in which a short domain weighs as much as a
+    long one. Columns: `tokens`, how many there are (of all, in the last row), and the models.
+    """
+    right, tokens = _right(guesses), guesses.groupby("domain", sort=False).size()
+    table = right.groupby(guesses["domain"], sort=False).mean()
+    table.loc["average"] = table.mean()
+    table.insert(0, "tokens", [*tokens, len(guesses)])
+    return table
+
+
+def accuracy_by_frequency(guesses: "pd.DataFrame", train: Tensor) -> "pd.DataFrame":
+    """Each model's token accuracy by how often a token occurs in the training text.
+
+    `guesses` is a `guess_table`, `train` the ids (N,) that were trained on. A row for each bin of
+    `FREQUENCIES`. Columns: `text`, the share of the tokens that are in the bin; for each model
+    "NAME right", its accuracy on them (NaN if there are none), and "NAME guessed", the share of its
+    guesses that are in the bin. A model that guesses common tokens more often than the text has
+    them is biased towards them.
+    """
+    import pandas as pd
+
+    right = _right(guesses)
+    bins = {
+        name: frequency_bins(torch.tensor(guesses[name].tolist()), train).numpy()
+        for name in guesses.columns[1:]
+    }
+    upper = [f"{low:,} to {high - 1:,}" for low, high in pairwise(FREQUENCIES)]
+    names = ["none", *upper, f"{FREQUENCIES[-1]:,} or more"]
+    table = pd.DataFrame(index=pd.Index(names, name="occurrences in the training text"))
+    numbers = range(len(names))
+    table["text"] = [(bins["token"] == i).mean() for i in numbers]
+    for name in right:
+        table[f"{name} right"] = right[name].groupby(bins["token"]).mean().reindex(numbers).array
+        table[f"{name} guessed"] = [(bins[name] == i).mean() for i in numbers]
+    return table
+
+
+def frequency_bins(tokens: Tensor, train: Tensor) -> Tensor:
+    """For each token (N,) the bin (N,) of its number of occurrences in the ids `train`, from 0 on.
+
+    Bin 0 is of tokens that do not occur, bin i of those with at least `FREQUENCIES[i − 1]`.
+    """
+    for name, ids in (("tokens", tokens), ("train", train)):
+        require_ids(name, ids)
+    occurrences = train.bincount(minlength=int(tokens.max()) + 1)[tokens]
+    return torch.bucketize(occurrences, torch.tensor(FREQUENCIES), right=True)
+
+
+def _right(guesses: "pd.DataFrame") -> "pd.DataFrame":
+    """Whether each guess is the token, a column for each model."""
+    table_with("guesses", guesses, ["domain", "token"], "what lab.accuracy.guess_table(…) returns")
+    models = guesses.drop(columns=["domain", "token"])
+    return models.eq(guesses["token"], axis=0)
+
+
+def loop_length(ids: Sequence[int]) -> int:
+    """How many tokens long the loop is that a text ends in; 0 if it ends in none.
+
+    A loop is a stretch of tokens that comes three times in a row; of several, the shortest. Raises
+    `ValueError` for something else than token ids.
+    """
+    ids = listed_ids("ids", ids)
+    for length in range(1, len(ids) // TIMES + 1):
+        end = ids[-TIMES * length :]
+        if end[length:] == end[:-length]:
+            return length
+    return 0
+
+
+def free_running(
+    model: GPT,
+    examples: Sequence[Example],
+    end: int | None = None,
+    decoding: Decoding = GREEDY,
+    max_tokens: int = FREE_TOKENS,
+    use_cache: bool = True,
+) -> "pd.DataFrame":
+    """The same model twice, on what follows each prompt: teacher-forced, and free-running.
+
+    A row for each example. It looks at the first `max_tokens` tokens after the prompt, and a text
+    that the model writes is over at the token `end`. Columns: `forced`, the share of tokens that
+    the model guesses after the example's own; `free`, the share of places where its free-running
+    text has the example's token; `repetition` of that text (see `repetition_rate`) and the length
+    of its `loop` (see `loop_length`); `own_repetition` and `own_loop`, those of the example.
+    """
+    import pandas as pd
+
+    rows = []
+    for example in _checked(examples):
+        start = example.n_prompt
+        truth = example.ids[start : start + max_tokens].tolist()
+        forced = strided_guesses(model, example.ids[: start + max_tokens])[start - 1 :].tolist()
+        tokens = generate_tokens(
+            model, example.ids[:start].tolist(), max_tokens, decoding, use_cache=use_cache
+        )
+        written = list(takewhile(lambda token: token != end, tokens))
+        own = list(takewhile(lambda token: token != end, truth))
+        rows.append(
+            {
+                "forced": _agreement(forced, truth),
+                "free": _agreement(written if end is None else [*written, end], truth),
+                "repetition": repetition_rate(written),
+                "loop": loop_length(written),
+                "own_repetition": repetition_rate(own),
+                "own_loop": loop_length(own),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _agreement(guesses: list[int], truth: list[int]) -> float:
+    """The share of places of the true text where another one has the same token."""
+    return sum(a == b for a, b in zip(guesses, truth, strict=False)) / len(truth)
+
+
+def _checked(examples: Sequence[Example]) -> list[Example]:
+    return instances("examples", examples, Example)
