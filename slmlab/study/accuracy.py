@@ -18,7 +18,7 @@ from slmlab.engine.evaluation import LanguageModel, strided_guesses
 from slmlab.engine.generation import generate_tokens
 from slmlab.engine.model import GPT
 from slmlab.study.samples import repetition_rate
-from slmlab.text.corpus import load_corpus, load_held_out
+from slmlab.text.corpus import Corpus, load_corpus, load_held_out
 from slmlab.text.dataset import listed_ids, require_ids, require_mask
 from slmlab.text.dialogues import Dialogue, load_dialogues, question_ids, render
 from slmlab.text.puzzles import load_puzzles
@@ -71,11 +71,13 @@ def domain_examples(tokenizer: ChatTokenizer, held_out: bool) -> dict[str, list[
     """The texts of each of `DOMAINS`, those to train on or the held-out ones.
 
     An example is a function (or another part) of a script, a dialogue, or a puzzle; each closes
-    with the end marker. All tokens count, but for the questions of dialogues. The prompt is the
-    first half of a function, or a question.
+    with the end marker. No held-out one is trained on, word for word. All tokens count, but for
+    the questions of dialogues. The prompt is the first half of a function, or a question.
     """
-    corpus = load_held_out() if held_out else load_corpus()
-    functions = [part for d in corpus.documents for part in d.entry.split(BETWEEN)]
+    functions = _functions(load_corpus())
+    if held_out:  # without what every script has, such as the call of main() at the end
+        known = set(functions)
+        functions = [part for part in _functions(load_held_out()) if part not in known]
     puzzles = load_puzzles("held_out" if held_out else "train")
     found: dict[str, list[Example]] = {name: [] for name in DOMAINS}
     for part in functions:
@@ -90,6 +92,10 @@ def domain_examples(tokenizer: ChatTokenizer, held_out: bool) -> dict[str, list[
         n_prompt = len(tokenizer.encode(puzzle.question))
         found["puzzles"].append(_example([*ids, tokenizer.end], n_prompt))
     return found
+
+
+def _functions(corpus: Corpus) -> list[str]:
+    return [part for document in corpus.documents for part in document.entry.split(BETWEEN)]
 
 
 def _dialogues(held_out: bool) -> list[Dialogue]:
