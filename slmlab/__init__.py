@@ -126,6 +126,7 @@ __all__ = [
     "read_crossing",
     "read_grid",
     "read_ladder",
+    "read_loops",
     "read_recipes",
     "read_suspects",
     "read_text",
@@ -186,6 +187,7 @@ _LATER = {
     "read_counting": "slmlab.study.experiments.counting",
     "read_crossing": "slmlab.study.experiments.crossing",
     "read_grid": "slmlab.study.experiments.grid",
+    "read_loops": "slmlab.study.experiments.loops",
     "read_ladder": "slmlab.study.ladder",
     "read_recipes": "slmlab.study.experiments.recipes",
     "read_suspects": "slmlab.study.experiments.suspects",
@@ -202,8 +204,9 @@ _LATER = {
     "vocabulary_table": "slmlab.study.vocabulary",
 }
 # Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05,
-# what lesson 06 takes apart, and the dialogues and techniques of lesson 07.
+# what lesson 06 takes apart, the dialogues and techniques of lesson 07, the accuracy of lesson 08.
 _MODULES = {
+    "accuracy": "slmlab.study.accuracy",
     "byte_counts": "slmlab.study.byte_counts",
     "byte_pairs": "slmlab.text.byte_pairs",
     "dialogues": "slmlab.text.dialogues",

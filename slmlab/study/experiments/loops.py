@@ -1,4 +1,4 @@
-"""Loops: the mistakes that could lie behind a token accuracy of 80 % beside text that loops."""
+"""Loops: the mistakes that could lie behind a token accuracy of 80% beside text that loops."""
 
 import math
 from collections.abc import Sequence
