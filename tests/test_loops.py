@@ -1,5 +1,6 @@
 """The suspects behind 80 % accuracy and loops: each has its one fault, and reports as it would."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 import slmlab as lab
 from slmlab.engine.evaluation import strided_guesses, strided_losses
 from slmlab.study.accuracy import DOMAINS, Example, domain_examples
-from slmlab.study.experiments import loops
+from slmlab.study.experiments import loops, tables
 from slmlab.study.experiments.loops import (
     AT_END,
     LOOPS,
@@ -31,7 +32,7 @@ from slmlab.study.experiments.loops import (
 )
 from slmlab.study.experiments.suspects import LABELS, MASK, NONE, UnshiftedGPT
 from slmlab.text.dataset import IGNORED
-from slmlab.text.files import read_published
+from slmlab.text.files import data_path, read_published, read_sums
 
 SMALL = replace(
     LOOPS,
@@ -71,6 +72,27 @@ def test_a_suspect_makes_whole_rows(suspect):
         assert early or missing <= allowed  # a text of fewer than four tokens repeats nothing
     shares = [name for name in (*REPORTED, *TRUE) if not name.endswith("loss")]
     assert all(0 <= rows[-1][name] <= 1 for name in shares)
+
+
+def test_rows_are_read_as_they_were_written(tmp_path):
+    cell = SMALL.cell(NONE, 1)
+    rows = SMALL.run_cell(cell)
+    rows[-1]["sample"] = 'say "a, b"\nand\n\nand'
+    tables.write_table(SMALL, tmp_path, rows, [])
+    again = tables.read_rows(SMALL, tmp_path)
+    assert [row["sample"] for row in again] == [row["sample"] for row in rows]
+    for name in (*REPORTED, *TRUE, *AT_END):
+        values = [[row[name] for row in of] for of in (again, rows)]
+        assert values[0] == pytest.approx(values[1], rel=1e-5, nan_ok=True), name
+    missing = tables.missing_cells(SMALL, tmp_path)
+    assert cell not in missing and len(missing) == len(SMALL.cells()) - 1
+
+
+def test_records_made_with_other_texts_are_refused():
+    for of in ("puzzles", "dialogues"):
+        assert {*LOOPS.settings[of]} >= {"held_out.json"}
+        assert LOOPS.settings[of] == read_sums(data_path(of), of)
+    json.dumps(LOOPS.settings)
 
 
 def test_every_suspect_has_every_seed_once_and_the_slowest_are_first():
@@ -245,10 +267,10 @@ def test_a_signature_is_of_the_last_look():
 
 
 @pytest.mark.slow
-def test_unshifted_labels_and_no_mask_are_soon_reported_as_right():
-    """The signatures in little: both report far more than is true."""
+@pytest.mark.parametrize(("suspect", "more"), [(LABELS, 0.5), (PADDING, 0.2), (NONE, 0)])
+def test_a_fault_is_soon_reported_as_skill(suspect, more):
+    """The signatures in little. A model without a fault reports what is true."""
     brief = replace(SMALL, base=SMALL.base.replace(max_steps=150, learning_rate=1e-2))
-    for suspect in (LABELS, MASK):
-        last = brief.run_cell(brief.cell(suspect, 0))[-1]
-        reported, true = (last[f"{kind}_puzzles"] for kind in ("reported", "true"))
-        assert reported > 0.6 > 0.4 > true, suspect
+    last = brief.run_cell(brief.cell(suspect, 0))[-1]
+    reported, true = (last[f"{kind}_puzzles"] for kind in ("reported", "true"))
+    assert reported - true > more if more else reported == true
