@@ -35,8 +35,7 @@ def small(block=16, seed=0, vocab=TOKENIZER.n_vocab):
 
 
 def example(ids, n_prompt=1, counts=None):
-    counts = [True] * len(ids) if counts is None else counts
-    return Example(torch.tensor(ids), torch.tensor(counts), n_prompt)
+    return Example(torch.tensor(ids), n_prompt, None if counts is None else torch.tensor(counts))
 
 
 class Follows(lab.GPT):

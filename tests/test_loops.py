@@ -115,7 +115,7 @@ def test_all_see_the_same_texts_in_an_order_of_their_seed():
 def test_only_questions_are_masked_and_only_one_suspect_has_no_mask():
     text = SMALL.dataset(NONE, 0)
     unseen = TOKENIZER.decode(text.train[~text.train_mask].tolist())
-    assert unseen.count("<|user|>") == unseen.count("<|assistant|>") == 4
+    assert unseen.count("<|user|>") == unseen.count("<|assistant|>") == 4 * 4
     assert "<|end|>" not in unseen
     assert SMALL.dataset(QUESTIONS, 0).train_mask is SMALL.dataset(QUESTIONS, 0).val_mask is None
     for suspect in (MASK, LABELS, SUM):
@@ -196,7 +196,7 @@ def test_what_is_true_of_a_sound_model_is_what_its_own_evaluation_says():
 def test_without_a_mask_the_future_is_in_the_report_and_not_in_the_truth():
     """The negative control: the same question to a sound model changes neither."""
     example = HELD_OUT["puzzles"][0]
-    other = Example(example.ids.clone(), example.counts, 1)
+    other = Example(example.ids.clone())
     other.ids[-2] = 7  # the last one that is read
     n = len(example.ids) - 3
     for suspect, leaks in ((MASK, True), (NONE, False)):

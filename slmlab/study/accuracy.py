@@ -42,18 +42,20 @@ class Example:
 
     Attributes:
         ids: (N,) int64, at least two.
-        counts: (N,) bool, which of them count in a score.
         n_prompt: how many of them a model is given to continue.
+        counts: (N,) bool, which of them count in a score; all if not given.
 
     Raises `ValueError` for something else.
     """
 
     ids: Tensor
-    counts: Tensor
-    n_prompt: int
+    n_prompt: int = 1
+    counts: Tensor = None
 
     def __post_init__(self) -> None:
         require_ids("ids", self.ids)
+        if self.counts is None:
+            object.__setattr__(self, "counts", torch.ones_like(self.ids, dtype=torch.bool))
         require_mask("counts", self.counts, self.ids)
         whole_number("n_prompt", self.n_prompt, 1, len(self.ids) - 1)
 
@@ -82,15 +84,16 @@ def domain_examples(tokenizer: ChatTokenizer, held_out: bool) -> dict[str, list[
     found: dict[str, list[Example]] = {name: [] for name in DOMAINS}
     for part in functions:
         ids = tokenizer.encode(part)
-        found["scripts"].append(_example([*ids, tokenizer.end], (len(ids) + 1) // 2))
+        example = Example(torch.tensor([*ids, tokenizer.end]), (len(ids) + 1) // 2)
+        found["scripts"].append(example)
     for dialogue in _dialogues(held_out):
         ids, counts = render(dialogue, tokenizer)
         n_prompt = len(question_ids(dialogue.question, tokenizer))
-        found["dialogues"].append(Example(torch.tensor(ids), torch.tensor(counts), n_prompt))
+        found["dialogues"].append(Example(torch.tensor(ids), n_prompt, torch.tensor(counts)))
     for puzzle in puzzles:
         ids = tokenizer.encode(puzzle.text)
         n_prompt = len(tokenizer.encode(puzzle.question))
-        found["puzzles"].append(_example([*ids, tokenizer.end], n_prompt))
+        found["puzzles"].append(Example(torch.tensor([*ids, tokenizer.end]), n_prompt))
     return found
 
 
@@ -101,11 +104,6 @@ def _functions(corpus: Corpus) -> list[str]:
 def _dialogues(held_out: bool) -> list[Dialogue]:
     names = ("held_out",) if held_out else ("plain", "varied")
     return [dialogue for name in names for dialogue in load_dialogues(name)]
-
-
-def _example(ids: list[int], n_prompt: int) -> Example:
-    """An example all of whose tokens count."""
-    return Example(torch.tensor(ids), torch.ones(len(ids), dtype=torch.bool), n_prompt)
 
 
 def guess_table(

@@ -51,7 +51,10 @@ TRUE = (
     *("true_loss", "seen_loss", "rare", "common", "guessed_common"),
 )
 AT_END = (*FREE, "loops", "sampled_repetition", "sampled_loops")  # measured at the last look only
-SEEN, CONTINUED = 48, 16  # examples of each domain, evenly spread
+SEEN, CONTINUED = 32, 16  # examples of each domain, evenly spread
+REPEATED = {
+    "dialogues": 4
+}  # so that there are about as many as puzzles; published was a third each
 PROMPT = "what is python"  # as published
 READ = "what lab.read_loops() returns"
 COMMON = 3  # the first bin of `frequency_bins` that counts as common: 100 occurrences
@@ -67,6 +70,8 @@ class SummedGPT(GPT):
 @dataclass(frozen=True)
 class Loops(Experiment):
     """A model for each mistake, or none, trained on scripts, dialogues and puzzles at once.
+
+    A text has every training example once, but dialogues four times.
 
     Each reports its accuracy on the held-out texts of each domain as its own evaluation would,
     `reported_…`. Beside it `true_…` is how often it guesses the tokens that count right, after the
@@ -99,7 +104,7 @@ class Loops(Experiment):
         TrainConfig(4, 1e-3, max_steps=1_600, cosine=True),
     )
     seeds: tuple[int, ...] = (0, 1, 2)
-    first_look: int = 100
+    first_look: int = 200
 
     def cells(self) -> list[Cell]:
         return [self.cell(suspect, seed) for suspect in SUSPECTS for seed in self.seeds]
@@ -108,6 +113,7 @@ class Loops(Experiment):
     def settings(self) -> dict[str, Any]:
         """With what is measured, too."""
         measured = {"seen": SEEN, "continued": CONTINUED, "free_tokens": FREE_TOKENS}
+        measured |= {"repeated": REPEATED}
         sets = {of: read_sums(data_path(of), f"set of {of}") for of in DOMAINS[1:]}
         return super().settings | measured | sets
 
@@ -125,12 +131,11 @@ class Loops(Experiment):
     def dataset(self, suspect: str, seed: int) -> Dataset:
         """The examples of all domains: those to train on in an order drawn by the seed."""
         tokenizer = self.tokenizer
-        texts = [
-            [example for of in domain_examples(tokenizer, held_out).values() for example in of]
-            for held_out in (False, True)
-        ]
-        order = torch.randperm(len(texts[0]), generator=torch.Generator().manual_seed(seed))
-        train, val = [texts[0][i] for i in order.tolist()], texts[1]
+        of_domain = domain_examples(tokenizer, held_out=False).items()
+        every = [e for name, of in of_domain for e in of * REPEATED.get(name, 1)]
+        order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))
+        train = [every[i] for i in order.tolist()]
+        val = [e for of in domain_examples(tokenizer, held_out=True).values() for e in of]
         text = Dataset(_joined(train, "ids"), _joined(val, "ids"), tokenizer, {"kind": "loops"})
         if suspect == QUESTIONS:
             return text
