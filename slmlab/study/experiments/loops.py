@@ -112,8 +112,8 @@ class Loops(Experiment):
     @property
     def settings(self) -> dict[str, Any]:
         """With what is measured, too."""
-        measured = {"seen": SEEN, "continued": CONTINUED, "free_tokens": FREE_TOKENS}
-        measured |= {"repeated": REPEATED}
+        counts = {"seen": SEEN, "continued": CONTINUED, "free_tokens": FREE_TOKENS}
+        measured: dict[str, Any] = {"repeated": REPEATED, **counts}
         sets = {of: read_sums(data_path(of), f"set of {of}") for of in DOMAINS[1:]}
         return super().settings | measured | sets
 
