@@ -74,6 +74,17 @@ def test_a_suspect_makes_whole_rows(suspect):
     assert all(0 <= rows[-1][name] <= 1 for name in shares)
 
 
+def test_a_model_that_never_ends_is_told_from_one_that_ends_at_once():
+    """The first repeats one word for ever; the second writes nothing, which repeats nothing."""
+    model = Constant(SMALL.base.shape.config(TOKENIZER.n_vocab), 0)
+    model.token = TOKENIZER.encode("a")[0]
+    found = SMALL.written(model)
+    assert found["loops"] == 1 and found["repetition_puzzles"] > 0.8 and found["sample"] == "a" * 12
+    model.token = TOKENIZER.end
+    found = SMALL.written(model)
+    assert found["loops"] == 0 and math.isnan(found["repetition_puzzles"]) and not found["sample"]
+
+
 def test_rows_are_read_as_they_were_written(tmp_path):
     cell = SMALL.cell(NONE, 1)
     rows = SMALL.run_cell(cell)
@@ -160,6 +171,9 @@ class Constant(lab.GPT):
 
     def forward(self, idx, cache=None):
         return F.one_hot(torch.full_like(idx, self.token), self.config.vocab_size).float()
+
+    def next_logits(self, idx, cache=None):
+        return self(idx)[:, -1]
 
 
 def test_each_fault_of_a_report_is_worth_what_can_be_counted_by_hand():

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import takewhile
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -225,26 +226,28 @@ class Loops(Experiment):
 
     def written(self, model: GPT) -> dict[str, Any]:
         """The columns `AT_END`, and a sample."""
+        import pandas as pd
+
         # Without a mask, a token's keys and values change with every token after it.
-        tokenizer, cached = self.tokenizer, not is_unmasked(model)
-        texts = domain_examples(tokenizer, held_out=True)
-        some = {name: spread(of, CONTINUED) for name, of in texts.items()}
+        end, cached = self.tokenizer.end, not is_unmasked(model)
+        texts = domain_examples(self.tokenizer, held_out=True).items()
+        some = {name: spread(of, CONTINUED) for name, of in texts}
         greedy, sampled = (
-            {
-                name: free_running(model, of, tokenizer.end, decoding, use_cache=cached)
-                for name, of in some.items()
-            }
-            for decoding in (GREEDY, SAMPLING)
+            pd.concat(
+                {n: free_running(model, of, end, way, use_cache=cached) for n, of in some.items()}
+            )
+            for way in (GREEDY, SAMPLING)
         )
-        ids = question_ids(PROMPT, tokenizer)
-        new = list(generate_tokens(model, ids, FREE_TOKENS, GREEDY, use_cache=cached))
+        means = greedy.groupby(level=0)[["free", "repetition"]].mean()
+        ids = question_ids(PROMPT, self.tokenizer)
+        tokens = generate_tokens(model, ids, FREE_TOKENS, GREEDY, use_cache=cached)
+        reply = list(takewhile(lambda token: token != end, tokens))
         return {
-            **{f"free_{name}": of["free"].mean() for name, of in greedy.items()},
-            **{f"repetition_{name}": of["repetition"].mean() for name, of in greedy.items()},
-            "loops": fmean((of["loop"] > 0).mean() for of in greedy.values()),
-            "sampled_repetition": fmean(of["repetition"].mean() for of in sampled.values()),
-            "sampled_loops": fmean((of["loop"] > 0).mean() for of in sampled.values()),
-            "sample": decoded(tokenizer, new),
+            **{f"{kind}_{name}": means.loc[name, kind] for kind in means for name in DOMAINS},
+            "loops": (greedy["loop"] > 0).mean(),
+            "sampled_repetition": sampled["repetition"].mean(),  # of texts of four tokens or more
+            "sampled_loops": (sampled["loop"] > 0).mean(),
+            "sample": decoded(self.tokenizer, reply),
         }
 
 
