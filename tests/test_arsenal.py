@@ -143,7 +143,9 @@ def test_a_technique_is_worth_as_much_text_as_would_do_the_same():
         {BASE: math.nan, HALVES[0]: 0.5, "helps": 2, "hurts": 2**-0.5}, nan_ok=True
     )
     spread = pd.Series([-0.02, 0.01, 0.03]).std()
-    assert noise_floor(scores, 3) == pytest.approx(1.96 * spread * math.sqrt(2 / 3))
+    with pytest.raises(ValueError, match="one run only"):
+        noise_floor(scores.query("seed == 0"))
+    assert noise_floor(scores, 3) == pytest.approx(4.30 * spread * math.sqrt(2 / 3))
 
 
 def test_another_set_chooses_the_step_of_a_chat():
