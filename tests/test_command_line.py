@@ -226,7 +226,7 @@ def test_a_place_that_cannot_be_written_is_told_before_training(tmp_path, where,
 def test_a_run_that_cannot_be_saved_as_asked_is_saved_elsewhere(tmp_path, monkeypatch, capsys):
     asked, save = tmp_path / "asked", lab.Run.save
 
-    def full(run, folder, keep):
+    def full(run, folder, keep, **_):
         if Path(folder) == asked:
             raise lab.DataError("No space left.")
         return save(run, folder, keep)

@@ -151,17 +151,20 @@ class Run(storage.RunParts):
         check_fit(self.model, self.dataset)
         check_precision(config.precision, resolve_device(config.device))
 
-    def save(self, folder: Path | str, keep: storage.Keep = "all") -> Path:
+    def save(
+        self, folder: Path | str, keep: storage.Keep = "all", *, over: str | None = None
+    ) -> Path:
         """Write the run to a folder, replacing an older run there in one step.
 
         `keep` is "all" (can be resumed), "best" (the best weights only) or "history" (losses and
-        samples, no weights). Formats are CSV, JSON and safetensors; nothing is pickled.
+        samples, no weights). Formats are CSV, JSON and safetensors; nothing is pickled. `over` says
+        what may be replaced (see `write_run_folder`).
 
         Raises:
             ValueError: if `keep` is something else, or the run is not one that can be saved.
             DataError: if the folder cannot be written; what was there before is untouched.
         """
-        return write_run_folder(folder, storage.contents_of(self, keep))
+        return write_run_folder(folder, storage.contents_of(self, keep), over)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Run":
