@@ -58,6 +58,11 @@ class Run(storage.RunParts):
         """False for a run that was not trained yet, or was kept without its weights."""
         return bool(self.state.best_weights)
 
+    @property
+    def weights_step(self) -> int:
+        """The step whose weights `model` has: the best one, where no later ones were kept."""
+        return self.state.best_step if self.state.optimizer is None else self.state.step
+
     @cached_property
     def best_model(self) -> GPT:
         """The model with the weights of the lowest validation loss (`ValueError` if not kept)."""
@@ -85,7 +90,7 @@ class Run(storage.RunParts):
         with self.state.lock:  # another thread may be training this model
             ids = encoded_prompt(tokenizer, prompt)
             text, new = continuation(self.model, tokenizer, ids, max_new_tokens, decoding)
-        return {"step": self.state.step, "prompt": prompt, "text": prompt + text, "ids": new}
+        return {"step": self.weights_step, "prompt": prompt, "text": prompt + text, "ids": new}
 
     def require_weights(self) -> None:
         """Raise `ValueError` for a run without weights, and say why it has none."""
@@ -280,9 +285,9 @@ def _take_samples(run: Run, stop: threading.Event | None = None) -> None:
 
 def _take_last_samples(run: Run, interrupted: threading.Event) -> None:
     """Sample at the end, unless somebody stopped the training and there are samples already."""
-    sampled = run.samples[-1]["step"] if run.samples else None
+    sampled = {sample["step"] for sample in run.samples}
     stopped = interrupted.is_set()
-    if sampled is None or (sampled != run.state.step and not stopped):
+    if not sampled or (run.weights_step not in sampled and not stopped):
         with suppress(KeyboardInterrupt):  # whoever does not want to wait gets the run at once
             _take_samples(run, None if stopped else interrupted)
 

@@ -141,6 +141,8 @@ def _measures_of_losses(run: Run) -> list[Measure]:
     reading = f"perplexity {perplexity(last.val_loss):,.1f}, {bits:.2f} bits per byte"
     if run.has_weights:
         reading += f", {token_accuracy(run.model, run.dataset.val):.0%} of tokens guessed"
+        if run.weights_step != last.step:  # later ones were not kept, or not evaluated
+            reading += f" by the model of step {run.weights_step:,}"
     return [
         (
             "training loss",
