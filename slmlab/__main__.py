@@ -219,7 +219,9 @@ def _setup(options: argparse.Namespace) -> tuple[Setup, str]:
 
 def _sample(options: argparse.Namespace) -> int:
     run = Run.load(options.run)
-    text = run.sample(options.prompt, options.tokens, temperature=options.temperature)
+    # Where a terminal is said to have ASCII only, Python leaves the bytes of other letters alone.
+    prompt = os.fsencode(options.prompt).decode(errors="surrogateescape")
+    text = run.sample(prompt, options.tokens, temperature=options.temperature)
     _say(in_terminal(text))
     return 0
 

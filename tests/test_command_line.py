@@ -244,6 +244,17 @@ def test_a_run_that_cannot_be_saved_as_asked_is_saved_elsewhere(tmp_path, monkey
 POOR = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the locale of a POSIX system")
+def test_a_prompt_in_a_terminal_that_is_said_to_know_ascii_only(saved):
+    result = subprocess.run(
+        [sys.executable, "-m", "slmlab", "sample", str(saved), "é"],
+        env=os.environ | POOR,
+        capture_output=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
 def test_a_terminal_without_the_minus_sign_gets_the_report_and_the_run(tmp_path, encoding):
     out = tmp_path / "run"
