@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 import slmlab as lab
-from slmlab.show import words
 from slmlab.show.harmless import in_markdown, in_spreadsheet
 from slmlab.show.widgets import readout
+from slmlab.show.words import counted, number
 from slmlab.text.own_text import read_text
 
 
@@ -257,11 +257,11 @@ def test_a_backslash_begins_no_formula(formula):
     [(-0.001, "+.2f", "+0.00"), (-0.001, ".2f", "0.00"), (-0.01, "+.2f", "-0.01")],
 )
 def test_a_number_that_rounds_to_0_has_no_minus(value, form, said):
-    assert words.number(value, form) == said
+    assert number(value, form) == said
 
 
 @pytest.mark.parametrize(
     ("count", "said"), [(0, "0 tokens"), (1, "1 token"), (2_000, "2,000 tokens")]
 )
 def test_one_thing_is_no_several(count, said):
-    assert words.counted(count, "token") == said
+    assert counted(count, "token") == said

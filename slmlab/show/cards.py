@@ -203,7 +203,7 @@ def _training(run: Run) -> list[str]:
         f"{counted(last.step, 'step')} ({how}), the text read {last.epochs:,.1f} times, in "
         f"{state.seconds:,.0f} seconds.",
         f"AdamW, learning rate {config.learning_rate:g}, {counted(config.batch_size, 'sequence')} "
-        f"a batch, weight decay {config.weight_decay:g}, dropout {run.model.config.dropout:g}, seed "
-        f"{config.seed}.",
+        f"a batch, weight decay {config.weight_decay:g}, dropout {run.model.config.dropout:g}, "
+        f"seed {config.seed}.",
         f"{in_markdown(made_with)}.",
     ]

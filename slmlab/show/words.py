@@ -24,7 +24,7 @@ def number(value: float, form: str = ".2f") -> str:
 
 def counted(count: int, what: str) -> str:
     """So many of a thing: "1 step", "1,000 steps"."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def of_steps(count: int) -> str:
