@@ -97,9 +97,7 @@ class Run(storage.RunParts):
         if self.has_weights:
             return
         if not self.state.history:
-            raise ValueError(
-                f"{self.name} was not trained yet, so there is nothing to sample from."
-            )
+            raise ValueError(f"{self.name} was not trained yet: there is nothing to sample from.")
         if self.state.best_val_loss == math.inf:
             raise ValueError(
                 f"{self.name} never had a loss that is a finite number, so it has no weights to "
@@ -162,8 +160,8 @@ class Run(storage.RunParts):
         """Write the run to a folder, replacing an older run there in one step.
 
         `keep` is "all" (can be resumed), "best" (the best weights only) or "history" (losses and
-        samples, no weights). Formats are CSV, JSON and safetensors; nothing is pickled. `over` says
-        what may be replaced (see `write_run_folder`).
+        samples, no weights); `over` says what may be replaced (see `write_run_folder`). Formats are
+        CSV, JSON and safetensors; nothing is pickled.
 
         Raises:
             ValueError: if `keep` is something else, or the run is not one that can be saved.
@@ -178,9 +176,8 @@ class Run(storage.RunParts):
         A run kept as "history" has no weights: its model is as before training.
 
         Raises:
-            DataError: if the folder is missing, half-written or altered, or if it is not a
-                folder of this format (a pickled checkpoint is never opened: unpickling a file
-                can run any code that its author put there).
+            DataError: if the folder is missing, half-written, altered or not of this format (a
+                pickled checkpoint is never opened: that can run any code of its author).
         """
         parts = storage.parts_of(folder)
         return cls(**{f.name: getattr(parts, f.name) for f in fields(parts)})
@@ -285,8 +282,7 @@ def _take_samples(run: Run, stop: threading.Event | None = None) -> None:
 
 def _take_last_samples(run: Run, interrupted: threading.Event) -> None:
     """Sample at the end, unless somebody stopped the training and there are samples already."""
-    sampled = {sample["step"] for sample in run.samples}
-    stopped = interrupted.is_set()
+    sampled, stopped = {sample["step"] for sample in run.samples}, interrupted.is_set()
     if not sampled or (run.weights_step not in sampled and not stopped):
         with suppress(KeyboardInterrupt):  # whoever does not want to wait gets the run at once
             _take_samples(run, None if stopped else interrupted)
