@@ -97,7 +97,9 @@ class Run(storage.RunParts):
         if self.has_weights:
             return
         if not self.state.history:
-            raise ValueError(f"{self.name} was not trained yet: there is nothing to sample from.")
+            raise ValueError(
+                f"{self.name} was not trained yet, so there is nothing to sample from."
+            )
         if self.state.best_val_loss == math.inf:
             raise ValueError(
                 f"{self.name} never had a loss that is a finite number, so it has no weights to "
@@ -171,9 +173,7 @@ class Run(storage.RunParts):
 
     @classmethod
     def load(cls, folder: Path | str) -> "Run":
-        """Read a run that `save` wrote.
-
-        A run kept as "history" has no weights: its model is as before training.
+        """Read a run that `save` wrote; one kept as "history" has its model as before training.
 
         Raises:
             DataError: if the folder is missing, half-written, altered or not of this format (a
