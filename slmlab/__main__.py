@@ -170,8 +170,8 @@ def _recommend(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     setup, name = _setup(options)
-    if options.out is not None:
-        check_target(options.out)  # not after an hour of training
+    # Not after an hour of training.
+    over = None if options.out is None else check_target(options.out)
     if options.text is None:
         dataset = setup.dataset(tested=setup.data.vocabulary != "gpt2")
         prompts: tuple[str, ...] = PROMPTS
@@ -193,12 +193,12 @@ def _run(options: argparse.Namespace) -> int:
             if options.out is not None and hasattr(ended, "run"):
                 # It may have cut a step in two, from which nothing can go on.
                 keep: Keep = "best" if options.keep == "all" else options.keep
-                place = save_or_rescue(ended.run, options.out, keep, tell)
+                place = save_or_rescue(ended.run, options.out, keep, tell, over)
                 _say(f'Saved to {place}, with keep="{keep}"')
             raise
         elsewhere = False
         if options.out is not None:
-            place = save_or_rescue(run, options.out, options.keep, tell)
+            place = save_or_rescue(run, options.out, options.keep, tell, over)
             elsewhere = place != user_path(options.out)
             _say(f"Saved to {place}\n")
     _say(str(report(run)))
@@ -219,7 +219,9 @@ def _setup(options: argparse.Namespace) -> tuple[Setup, str]:
 
 def _sample(options: argparse.Namespace) -> int:
     run = Run.load(options.run)
-    text = run.sample(options.prompt, options.tokens, temperature=options.temperature)
+    # Where a terminal is said to have ASCII only, Python leaves the bytes of other letters alone.
+    prompt = os.fsencode(options.prompt).decode(errors="surrogateescape")
+    text = run.sample(prompt, options.tokens, temperature=options.temperature)
     _say(in_terminal(text))
     return 0
 

@@ -226,7 +226,7 @@ def test_a_place_that_cannot_be_written_is_told_before_training(tmp_path, where,
 def test_a_run_that_cannot_be_saved_as_asked_is_saved_elsewhere(tmp_path, monkeypatch, capsys):
     asked, save = tmp_path / "asked", lab.Run.save
 
-    def full(run, folder, keep):
+    def full(run, folder, keep, **_):
         if Path(folder) == asked:
             raise lab.DataError("No space left.")
         return save(run, folder, keep)
@@ -242,6 +242,17 @@ def test_a_run_that_cannot_be_saved_as_asked_is_saved_elsewhere(tmp_path, monkey
 
 
 POOR = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the locale of a POSIX system")
+def test_a_prompt_in_a_terminal_that_is_said_to_know_ascii_only(saved):
+    result = subprocess.run(
+        [sys.executable, "-m", "slmlab", "sample", str(saved), "é"],
+        env=os.environ | POOR,
+        capture_output=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])

@@ -228,6 +228,20 @@ def test_a_run_without_weights_claims_no_accuracy(tmp_path):
     assert "of tokens guessed" not in str(lab.report(history))
 
 
+def test_a_run_of_which_the_best_weights_are_left_says_whose_they_are(tmp_path):
+    data = lab.corpus_dataset(300, "right-sized")
+    model = lab.GPT(lab.GPTConfig(data.tokenizer.n_vocab, 16, 1, 2, 8))
+    config = lab.TrainConfig(4, 0.1, max_steps=40, eval_interval=4)
+    run = lab.train(model, data, config, progress=False, prompts=["import"])
+    best = run.state.best_step
+    assert 0 < best < 40, "the case that is to be tested"
+    loaded = lab.Run.load(run.save(tmp_path / "run", keep="best"))
+    assert [r.take_sample("a")["step"] for r in (run, loaded)] == [40, best]
+    assert "by the model of step" not in str(lab.report(run))
+    guessed = lab.token_accuracy(run.best_model, data.val)
+    assert f"{guessed:.0%} of tokens guessed by the model of step {best}" in str(lab.report(loaded))
+
+
 @pytest.mark.slow
 def test_a_report_made_while_a_thread_trains_waits_for_the_step(finished):
     """It evaluates the model, with dropout off; a step at that moment would be another one."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from slmlab.text.tokenizer import checked_ids
+from slmlab.text.tokenizer import LARGEST_VOCABULARY, checked_ids
 from slmlab.validation import instance, real_number, shown, whole_number
 
 # Below this a float32 tells no difference any more: all but the likeliest token have probability 0.
@@ -43,7 +43,7 @@ class Decoding:
     def __post_init__(self) -> None:
         self._set("temperature", real_number("temperature", self.temperature, least=0))
         if self.top_k is not None:
-            self._set("top_k", whole_number("top_k", self.top_k, least=1))
+            self._set("top_k", whole_number("top_k", self.top_k, 1, LARGEST_VOCABULARY))
         if self.top_p is not None:
             self._set("top_p", real_number("top_p", self.top_p, above=0, most=1))
         penalty = real_number("repetition_penalty", self.repetition_penalty, above=0)

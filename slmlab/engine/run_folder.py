@@ -7,6 +7,7 @@ tidies up. What is not provably a run, or what a save has left of one, is never 
 """
 
 import errno
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -43,8 +44,11 @@ NEVER_OPENED = (
 )
 
 
-def write_run_folder(path: Path | str, contents: dict[str, bytes]) -> Path:
+def write_run_folder(path: Path | str, contents: dict[str, bytes], over: str | None = None) -> Path:
     """Write a run's files, and their hashes, in place of an older run there, if there is one.
+
+    Given what `check_target` returned as `over`, no run is replaced that came after that, nor a
+    whole training by one that was stopped.
 
     Returns the folder. Raises `DataError` if that is not possible; what was there before can then
     still be read.
@@ -59,6 +63,8 @@ def write_run_folder(path: Path | str, contents: dict[str, bytes]) -> Path:
     sums = "".join(f"{sha256(content)}  {name}\n" for name, content in contents.items())
     try:
         with _place(folder):
+            if over is not None:
+                _require_replaceable(folder, over, contents)
             try:
                 # The list comes first: it proves whose the other files are.
                 _fill(_new(folder), {SUMS: sums.encode()} | contents)
@@ -74,8 +80,11 @@ def write_run_folder(path: Path | str, contents: dict[str, bytes]) -> Path:
     return folder
 
 
-def check_target(path: Path | str) -> None:
-    """Raise `DataError` now if `write_run_folder` could not write there later."""
+def check_target(path: Path | str) -> str:
+    """Raise `DataError` now if `write_run_folder` could not write there later.
+
+    Returns the hashes of the run that is there, which no other has; nothing if there is none.
+    """
     folder = _named(path)
     inside = next(filter(is_run, folder.absolute().parents), None)
     if inside is not None:
@@ -90,6 +99,7 @@ def check_target(path: Path | str) -> None:
                 _rehearse(folder)
             finally:
                 _new(folder).rmdir()
+            return _hashes(folder)
     except OSError as error:
         raise DataError(
             f"No run can be saved to {folder} ({reason(error)}); choose a folder that you may "
@@ -186,6 +196,23 @@ def _place(folder: Path) -> Iterator[None]:
                     "alone; choose another name, or remove it yourself."
                 )
         yield
+
+
+def _require_replaceable(folder: Path, over: str, contents: dict[str, bytes]) -> None:
+    """Raise `DataError` for a run that came later than `over`, or one worth more than the new."""
+    if _hashes(folder) != over:
+        raise DataError(f"{folder} holds another run by now.")
+    if over and _is_whole((folder / "run.json").read_bytes()) > _is_whole(contents["run.json"]):
+        raise DataError(f"{folder} holds a run that came to its end, which this one did not.")
+
+
+def _hashes(folder: Path) -> str:
+    return (folder / SUMS).read_text() if (folder / SUMS).is_file() else ""
+
+
+def _is_whole(summary: bytes) -> bool:
+    """Whether a training came to its end, going by its `run.json`."""
+    return json.loads(summary).get("status") in ("finished", "stopped early")
 
 
 def _fill(folder: Path, contents: dict[str, bytes]) -> None:

@@ -154,11 +154,9 @@ def _evaluate(model: GPT, dataset: Dataset, state: TrainState) -> Losses:
         test=None if dataset.test is None else mean_loss(model, dataset.test),
     )
     if losses.val < state.best_val_loss:
-        state.best_val_loss, state.best_step = losses.val, state.step
-        if not state.best_weights:
-            state.best_weights = {k: torch.empty_like(v) for k, v in model.state_dict().items()}
-        for name, weight in model.state_dict().items():
-            state.best_weights[name].copy_(weight)
+        weights = {name: weight.clone() for name, weight in model.state_dict().items()}
+        # Together: a second Ctrl-C must not part the weights from what is said of them.
+        state.best_weights, state.best_val_loss, state.best_step = weights, losses.val, state.step
     return losses
 
 

@@ -33,6 +33,7 @@ from slmlab.exercises.checking import (
     require,
 )
 from slmlab.exercises.telling import right, task
+from slmlab.validation import shown
 
 __all__ = [
     "attention",
@@ -214,7 +215,7 @@ def _judge_loss(answer: Any, loss: float) -> None:
     )
     require(
         isinstance(answer, float) and close(answer, loss, SAME, SAME),
-        f"`step` returns {answer!r}; the loss of this batch, before the weights change, is "
+        f"`step` returns {shown(answer)}; the loss of this batch, before the weights change, is "
         f"{loss:.4f}. It is `model.loss(inputs, targets)`, in this order.",
     )
 
@@ -307,9 +308,11 @@ def sample(function: Any) -> None:
 def _ids(answer: Any, name: str) -> list[int]:
     require(
         isinstance(answer, list),
-        f"`{name}` returns {answer!r}; it should be a list. (`tolist()` makes one of a tensor.)",
+        f"`{name}` returns {shown(answer)}; it should be a list. (`tolist()` makes one of a "
+        "tensor.)",
     )
     try:
         return [int(i) for i in answer]
-    except (TypeError, ValueError):
-        raise Mistake(f"`{name}` returns {answer!r}; it should be a list of token ids.") from None
+    except Exception:  # each kind of thing has its own
+        told = f"`{name}` returns {shown(answer)}; it should be a list of token ids."
+        raise Mistake(told) from None

@@ -69,7 +69,7 @@ class Excerpt:
                 "less."
             )
         if self.order is not None:
-            object.__setattr__(self, "order", whole_number("order", self.order))
+            object.__setattr__(self, "order", whole_number("order", self.order, 0, 2**32 - 1))
         one_of("validation", self.validation, VALIDATIONS)
 
 
@@ -84,6 +84,10 @@ class Setup:
     shape: Shape
     data: Excerpt
     training: TrainConfig
+
+    def __post_init__(self) -> None:
+        for name, kind in {"shape": Shape, "data": Excerpt, "training": TrainConfig}.items():
+            instance(name, getattr(self, name), kind, f"lab.PHASES[2].setup.{name}")
 
     @classmethod
     def parse(cls, text: str) -> "Setup":
@@ -304,7 +308,9 @@ def _parsed(key: str, value: str) -> Any:
             try:
                 return kind(value)
             except ValueError:
-                if kind is int and value.isdecimal():  # Python reads 4,300 digits at most
+                if (
+                    kind is int and value.removeprefix("-").isdecimal()
+                ):  # Python reads 4,300 digits at most
                     raise ValueError(f"{key} is a number that is far too large.") from None
                 raise ValueError(f"{key} is {value[:40]!r}; it must be {noun}.") from None
     raise AssertionError(key)

@@ -701,3 +701,42 @@ def test_progress_kept_in_a_folder_is_told_with_its_path_and_what_to_do(tmp_path
     monkeypatch.setenv("SLMLAB_PROGRESS", str(tmp_path))
     with pytest.warns(UserWarning, match="from '.*Name a file that can be read and written"):
         assert progress.read() == progress.Progress()
+
+
+SETUP_PARTS = [lab.PHASES[2].setup.shape, lab.PHASES[2].setup.data, lab.PHASES[2].setup.training]
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "shape"), (1, "data"), (2, "training")])
+@pytest.mark.parametrize("value", [1, None, "phase-2", SETUP_PARTS])
+def test_a_setup_of_other_parts_is_refused(place, name, value):
+    parts = list(SETUP_PARTS)
+    parts[place] = value
+    with pytest.raises(ValueError, match=f"^{name} is .*; it must be a .*, such as lab"):
+        lab.Setup(*parts)
+
+
+HUGE = {
+    "families": lambda r, n: lab.families(lab.load_held_out(), n=n),
+    "similar_pairs": lambda r, n: lab.similar_pairs(lab.load_held_out(), n=n),
+    "overlap_losses": lambda r, n: lab.overlap_losses(r.model, r.dataset, n),
+    "top_k": lambda r, n: str(lab.Decoding(top_k=n)),
+    "order": lambda r, n: str(SETUP.replace(order=n)),
+    "n_layer": lambda r, n: lab.Setup.parse(f"phase-2 n_layer=-{'9' * 5000}"),
+}
+
+
+@pytest.mark.parametrize("use", HUGE)
+def test_a_number_of_5000_digits_gets_a_sentence(run, use):
+    with pytest.raises(ValueError, match="is a number that is far too large") as told:
+        HUGE[use](run, 10**5000)
+    assert len(str(told.value)) < 200
+
+
+def test_a_working_folder_that_is_gone_is_told_as_such(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for path in ("run", "./run"):
+        with pytest.raises(lab.DataError, match="The working folder is gone"):
+            lab.text.files.user_path(path)
+    assert lab.text.files.user_path(tmp_path) == tmp_path
