@@ -84,10 +84,6 @@ ARMS: tuple[Arm, ...] = (
     Arm("bf16", {"precision": "bf16"}),
     Arm("ensemble of 4", members=4),
     Arm("one student of 4", teachers=4),
-    Arm(
-        "dropout 0.1, average, width 192",  # what helped one model most, all together
-        {"n_embd": 192, "learning_rate": 1e-4, "dropout": 0.1, "average": 0.99},
-    ),
 )
 
 
