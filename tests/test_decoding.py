@@ -160,6 +160,12 @@ def test_a_text_ends_where_nothing_may_follow(finished):
     assert len(set(tried)) == len(tried) == min(MOST_TRIED, finished.model.config.vocab_size)
 
 
+@pytest.mark.parametrize("option", ["ended", "allowed"])
+def test_what_judges_a_text_must_be_a_function(finished, option):
+    with pytest.raises(ValueError, match=f"{option} is 5; it must be a Callable"):
+        next(generate_tokens(finished.model, [0], 5, **{option: 5}))
+
+
 @pytest.mark.slow
 def test_what_is_allowed_is_drawn_by_its_probability():
     model = lab.GPT(lab.GPTConfig(4, 4, 1, 1, 4))
@@ -179,7 +185,7 @@ def test_what_is_allowed_is_drawn_by_its_probability():
         ({"presence_penalty": float("nan")}, "presence_penalty is nan"),
         ({"frequency_penalty": float("inf")}, "frequency_penalty is inf"),
         ({"no_repeat_ngram": 0}, "no_repeat_ngram is 0; it must be a whole number of at least 1"),
-        ({"beams": 0}, "beams is 0; it must be a whole number from 1 to 1,000"),
+        ({"beams": 0}, "beams is 0; it must be a whole number from 1 to 100"),
         ({"beams": True}, "beams is True"),
         ({"length_normalisation": -1}, "length_normalisation is -1"),
         ({"contrast": 1.5, "top_k": 4}, "contrast is 1.5"),

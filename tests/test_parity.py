@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sharp import sharp
 
 import slmlab as lab
 from slmlab import Decoding
@@ -19,10 +20,7 @@ V, CONTEXT, LONGEST = 24, 32, 12  # tokens of a vocabulary, of a context, of a p
 @cache
 def models(seed):
     """A random model whose tokens differ clearly in probability, and Hugging Face's of it."""
-    model = lab.GPT(lab.GPTConfig(V, CONTEXT, 1, 2, 16), seed)
-    with torch.no_grad():
-        model.wte.weight.mul_(40)
-        model.wpe.weight.mul_(40)
+    model = sharp(seed, V, CONTEXT)
     return model, lab.to_huggingface(model)
 
 

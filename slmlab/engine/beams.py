@@ -63,15 +63,16 @@ def beam_search(
     prompt = continuable(model, ids)
     count = whole_number("max_new_tokens", max_new_tokens, 1)
     n = whole_number("beams", decoding.beams, 1)
+    if ended is not None:
+        instance("ended", ended, Callable, "lambda new: len(new) == 5")
     tree: list[Node] = []
     live, over = [PROMPT], list[Beam]()
     texts, rows, cache = [prompt], [0], model.new_cache()
+    sums = torch.zeros(1, 2)  # of each live text: its log-probability and its score
     for length in range(1, count + 1):
         with evaluating(model), torch.inference_mode():
             own, scores = _grown(model, texts, rows, cache, decoding)
-        if length > 1:
-            own += torch.tensor([[tree[node].log_probability] for node in live])
-            scores += torch.tensor([[tree[node].score] for node in live])
+        own, scores = own + sums[:, :1], scores + sums[:, 1:]
         parents, grown = live, texts
         live, texts, rows = [], [], []
         # Twice as many as needed, so that enough are left if the best half of them end.
@@ -91,12 +92,13 @@ def beam_search(
             else:
                 live, texts, rows = [*live, len(tree) - 1], [*texts, text], [*rows, row]
         over = sorted(over, key=lambda beam: -beam.score)[:n]
-        # A score only falls as a text grows: none of the others can still be among the best.
-        hope = max((tree[node].score for node in live), default=-torch.inf)
-        if not live or (
-            len(over) == n and hope / count**decoding.length_normalisation <= over[-1].score
-        ):
+        if not live:
             break
+        # A score falls as a text grows, unless a penalty is negative: is there hope for these?
+        hope = max(tree[node].score for node in live) / count**decoding.length_normalisation
+        if len(over) == n and hope <= over[-1].score:
+            break
+        sums = torch.tensor([tree[node][2:] for node in live])
     return BeamSearch(tuple(over), tuple(tree))
 
 

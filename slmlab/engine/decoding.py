@@ -13,7 +13,7 @@ from slmlab.validation import instance, real_number, shown, truth_values, whole_
 
 # Below this a float32 tells no difference any more: all but the likeliest token have probability 0.
 SMALLEST_TEMPERATURE = 1e-30
-MAX_BEAMS = 1_000  # each has a cache, and logits, of its own
+MAX_BEAMS = 100  # each has a cache, and logits, of its own
 
 
 @dataclass(frozen=True)

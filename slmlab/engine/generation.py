@@ -123,6 +123,9 @@ def generate_tokens(
     text = continuable(model, ids)
     count = whole_number("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS)
     truth_values(use_cache=use_cache)
+    for name, judge in (("ended", ended), ("allowed", allowed)):
+        if judge is not None:
+            instance(name, judge, Callable, "lambda new: len(new) < 5")
     if decoding.beams is not None:
         yield from beam_search(model, text, count, decoding, ended=ended).beams[0].ids
         return
