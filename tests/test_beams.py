@@ -59,11 +59,14 @@ def test_beams_are_best_first_and_each_a_branch_of_the_tree():
 
 def test_penalties_change_the_score_and_not_the_models_own_probability():
     model, prompt = sharp(4), [3, 1]
-    decoding = Decoding(beams=3, repetition_penalty=2.0, length_normalisation=0)
-    for beam in beam_search(model, prompt, 6, decoding).beams:
+    decoding = Decoding(beams=3, frequency_penalty=0.5, length_normalisation=0)
+    for beam in beam_search(model, prompt, 12, decoding).beams:
         expected = log_probability(model, prompt, beam.ids)
         assert beam.log_probability == pytest.approx(expected, abs=1e-4)
-        assert beam.score < beam.log_probability
+        text = [*prompt, *beam.ids]
+        repeats = sum(text[:i].count(text[i]) for i in range(len(prompt), len(text)))
+        assert repeats > 0
+        assert beam.score == pytest.approx(expected - 0.5 * repeats, abs=1e-4)
 
 
 def test_beams_go_on_beyond_the_context():

@@ -105,7 +105,10 @@ def ban_on_shorter_repeats(logits, ids, n, right=module.without_repeats):
 
 
 FAULTS = {
-    "penalise": (penalty_that_rewards_negative_logits, cases(repetition_penalty=1.5)),
+    "penalise": (
+        penalty_that_rewards_negative_logits,
+        cases(repetition_penalty=5.0, temperature=2.0),
+    ),
     "next_distribution": (temperature_last, cases(temperature=2.0, top_p=0.5)),
     "FILTERS": (
         dict(reversed(module.FILTERS.items())),
