@@ -111,6 +111,11 @@ def test_the_stages_are_in_the_order_in_which_they_act():
     ]
 
 
+def test_a_filter_that_keeps_all_is_no_stage():
+    decoding = Decoding(top_p=1.0, typical_p=1.0, top_k=3)
+    assert list(filter_stages(LOGITS, [1], decoding)) == ["model", "top-k"]
+
+
 def contrastive_by_hand(model, text, k, alpha):
     with torch.no_grad():
         p = model(torch.tensor([text]))[0, -1].softmax(0)

@@ -160,7 +160,7 @@ def filter_stages(logits: Tensor, ids: Sequence[int], decoding: Decoding) -> dic
     """What each filter of `next_distribution` does: the probabilities (V,) after one more each.
 
     The first is the model's own distribution, the last is `next_distribution` with all options.
-    Filters whose option is as in `Decoding()` are left out.
+    Filters that are off are left out.
     """
     stage = Decoding()
     stages = {"model": next_distribution(logits, ids, stage)}
@@ -175,7 +175,9 @@ def filter_stages(logits: Tensor, ids: Sequence[int], decoding: Decoding) -> dic
         "min-p": "min_p",
         "typical": "typical_p",
     }.items():
-        if (value := getattr(decoding, option)) != getattr(stage, option):
+        value = getattr(decoding, option)
+        keeps_all = option in FILTERS and value == 1
+        if value != getattr(stage, option) and not keeps_all:
             stage = replace(stage, **{option: value})
             stages[name] = next_distribution(logits, ids, stage)
     return stages

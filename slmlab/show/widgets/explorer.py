@@ -136,7 +136,7 @@ class NextTokenExplorer(Panel):
         return Decoding(
             temperature=self.temperature.value,
             top_k=self.top_k.value or None,
-            top_p=self.top_p.value if self.top_p.value < 1 else None,
+            top_p=self.top_p.value,
             repetition_penalty=self.penalty.value,
             seed=self.seed.value,
         )
