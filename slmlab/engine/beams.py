@@ -33,7 +33,7 @@ class Beam(NamedTuple):
 
 
 class BeamSearch(NamedTuple):
-    """What a beam search found: the beams, best first, and every token that it went on from."""
+    """What a beam search found: the beams, best first, and every token that it kept on the way."""
 
     beams: tuple[Beam, ...]
     tree: tuple[Node, ...]
