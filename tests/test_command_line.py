@@ -165,7 +165,7 @@ def one_sentence(text):
         (["sample", "RUN", "hello", "--temperature", "-1"], "temperature is -1.0"),
         (["sample", "RUN", "hello", "--beams", "0"], "beams is 0"),
         (["sample", "RUN", "hello", "--beams", "2", "--contrast", "1"], "set only one of them"),
-        (["sample", "RUN", "two words", "--python"], "no text can continue to Python"),
+        (["sample", "RUN", "two words", "--python"], "Python"),
         (["sample", "RUN/run.json", "hello"], "a saved run is a folder"),
     ],
 )
