@@ -13,7 +13,11 @@ from slmlab.validation import instance, real_number, shown, truth_values, whole_
 
 # Below this a float32 tells no difference any more: all but the likeliest token have probability 0.
 SMALLEST_TEMPERATURE = 1e-30
-MAX_BEAMS = 100  # each has a cache, and logits, of its own
+MOST = {  # of the options that are whole numbers, if they are given
+    "top_k": LARGEST_VOCABULARY,
+    "no_repeat_ngram": 1_000_000,  # no text that is generated is longer
+    "beams": 100,  # each has a cache, and logits, of its own
+}
 
 
 @dataclass(frozen=True)

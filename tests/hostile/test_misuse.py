@@ -445,7 +445,10 @@ WRONG_VALUES = {
         lambda r: lab.train(r.model, replace(r.dataset, train=IDS[:0]), r.config, progress=False),
         "at least 2",
     ),
-    "passages of one": (lambda r: lab.overlap_losses(r.model, r.dataset, 1), "from 2 to 100,000,000"),
+    "passages of one": (
+        lambda r: lab.overlap_losses(r.model, r.dataset, 1),
+        "from 2 to 100,000,000",
+    ),
     "a penalty near 0": (lambda r: r.sample("a", repetition_penalty=1e-45), "not finite"),
     "stop": (lambda r: lab.Decoding(stop=5), "list of strings"),
     "a context": (lambda r: lab.GPTConfig(10, 10**5, 1, 1, 1), "block_size"),
