@@ -189,7 +189,10 @@ def test_what_is_allowed_is_drawn_by_its_probability():
         ({"typical_p": "0.5"}, "typical_p is '0.5'"),
         ({"presence_penalty": float("nan")}, "presence_penalty is nan"),
         ({"frequency_penalty": float("inf")}, "frequency_penalty is inf"),
-        ({"no_repeat_ngram": 0}, "no_repeat_ngram is 0; it must be a whole number of at least 1"),
+        (
+            {"no_repeat_ngram": 0},
+            "no_repeat_ngram is 0; it must be a whole number from 1 to 1,000,000",
+        ),
         ({"beams": 0}, "beams is 0; it must be a whole number from 1 to 100"),
         ({"beams": True}, "beams is True"),
         ({"length_normalisation": -1}, "length_normalisation is -1"),
