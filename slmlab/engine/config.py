@@ -9,6 +9,7 @@ from torch import Tensor
 
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.precision import PRECISIONS
+from slmlab.text.dataset import MAX_BATCH
 from slmlab.validation import one_of, real_number, shown, truth_values, whole_number
 
 ENDLESS = 1_000_000_000  # steps, or seconds (32 years): more is a slip of the keyboard
@@ -62,8 +63,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if (self.max_steps is None) == (self.seconds is None):
             raise ValueError("Give either max_steps or a budget in seconds, one of the two.")
-        for name in ("batch_size", "max_steps", "eval_interval", "patience"):
-            if name == "batch_size" or getattr(self, name) is not None:
+        self._set("batch_size", whole_number("batch_size", self.batch_size, 1, MAX_BATCH))
+        for name in ("max_steps", "eval_interval", "patience"):
+            if getattr(self, name) is not None:
                 self._set(name, whole_number(name, getattr(self, name), 1, ENDLESS))
         self._set("learning_rate", real_number("learning_rate", self.learning_rate, above=0))
         if self.seconds is not None:
