@@ -237,7 +237,7 @@ def _spare(config: GPTConfig, rows: int) -> str:
 
 
 def check_trainable(model: GPT, dataset: Dataset, config: TrainConfig) -> torch.device:
-    """All that may refuse a training, before anything is changed (see `fit`). Returns its device."""
+    """The device of a training; refuses, before anything is changed, what `fit` says it does."""
     _check_fit(model, dataset)
     device = resolve_device(config.device)
     check_precision(config.precision, device)
