@@ -10,7 +10,7 @@ from torch import Tensor
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.precision import PRECISIONS
 from slmlab.text.dataset import MAX_BATCH
-from slmlab.validation import one_of, real_number, shown, truth_values, whole_number
+from slmlab.validation import is_word, one_of, real_number, shown, truth_values, whole_number
 
 ENDLESS = 1_000_000_000  # steps, or seconds (32 years): more is a slip of the keyboard
 
@@ -78,7 +78,7 @@ class TrainConfig:
             self._set(name, real_number(name, getattr(self, name), least=0, below=1))
         truth_values(cosine=self.cosine)
         one_of("precision", self.precision, PRECISIONS)
-        if not isinstance(self.device, str):
+        if not is_word(self.device):
             raise ValueError(f'device is {shown(self.device)}; it must be a name, such as "cpu".')
 
     def _set(self, name: str, value: float) -> None:
