@@ -92,7 +92,7 @@ def test_a_damaged_file_is_set_aside(progress_file, content):
 
 
 def test_what_a_later_version_keeps_besides_stays(progress_file):
-    known = dict.fromkeys(("predictions", "quizzes", "exercises", "rulings"), {})
+    known = {name: {} for name in ("predictions", "quizzes", "exercises", "rulings")}
     unknown = {"notes": "of a later version", "others": {"a": [1, None]}}
     progress_file.write_text(json.dumps(known | unknown))
     progress.keep_exercise("00", "rates")
