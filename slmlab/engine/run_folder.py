@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from slmlab.engine.folder_lock import locked
 from slmlab.engine.run_files import (
@@ -47,8 +48,8 @@ NEVER_OPENED = (
 def write_run_folder(path: Path | str, contents: dict[str, bytes], over: str | None = None) -> Path:
     """Write a run's files, and their hashes, in place of an older run there, if there is one.
 
-    Given what `check_target` returned as `over`, no run is replaced that came after that, nor a
-    whole training by one that was stopped.
+    Given what `check_target` returned as `over`, no run is replaced that came after that; and by
+    a training that was stopped, only what the same training had come to before.
 
     Returns the folder. Raises `DataError` if that is not possible; what was there before can then
     still be read.
@@ -86,12 +87,6 @@ def check_target(path: Path | str) -> str:
     Returns the hashes of the run that is there, which no other has; nothing if there is none.
     """
     folder = _named(path)
-    inside = next(filter(is_run, folder.absolute().parents), None)
-    if inside is not None:
-        raise DataError(
-            f"{folder} is inside the saved run {inside}, which could then not be saved again; "
-            "choose another folder."
-        )
     try:
         with _place(folder):
             _new(folder).mkdir()
@@ -181,8 +176,15 @@ def _old(folder: Path) -> Path:
 def _place(folder: Path) -> Iterator[None]:
     """The place for a run to be saved in, for one save at a time.
 
-    Raises `DataError` if there is anything but nothing, an empty folder, or a whole run.
+    Raises `DataError` if there is anything but nothing, an empty folder, or a whole run; and for a
+    place inside another run.
     """
+    inside = next(filter(is_run, folder.absolute().parents), None)
+    if inside is not None:
+        raise DataError(
+            f"{folder} is inside the saved run {inside}, which could then not be saved again; "
+            "choose another folder."
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.parent, for_writing=True):
         _tidy(folder)
@@ -199,20 +201,31 @@ def _place(folder: Path) -> Iterator[None]:
 
 
 def _require_replaceable(folder: Path, over: str, contents: dict[str, bytes]) -> None:
-    """Raise `DataError` for a run that came later than `over`, or one worth more than the new."""
+    """Raise `DataError` for a run that came later than `over`.
+
+    A training that was stopped replaces only what provably is less of the same training.
+    """
     if _hashes(folder) != over:
         raise DataError(f"{folder} holds another run by now.")
-    if over and _is_whole((folder / "run.json").read_bytes()) > _is_whole(contents["run.json"]):
+    new = json.loads(contents["run.json"])
+    if not over or _is_whole(new):
+        return
+    old = json.loads((folder / "run.json").read_bytes())
+    if _is_whole(old):
         raise DataError(f"{folder} holds a run that came to its end, which this one did not.")
+    if any(old.get(part) != new[part] for part in ("model", "training", "dataset")):
+        raise DataError(f"{folder} holds a run of another set-up, and this one was stopped.")
+    if old.get("step") not in range(new["step"]):
+        raise DataError(f"{folder} holds a run that got at least as far before it was stopped.")
 
 
 def _hashes(folder: Path) -> str:
     return (folder / SUMS).read_text() if (folder / SUMS).is_file() else ""
 
 
-def _is_whole(summary: bytes) -> bool:
+def _is_whole(summary: dict[str, Any]) -> bool:
     """Whether a training came to its end, going by its `run.json`."""
-    return json.loads(summary).get("status") in ("finished", "stopped early")
+    return summary.get("status") in ("finished", "stopped early")
 
 
 def _fill(folder: Path, contents: dict[str, bytes]) -> None:

@@ -18,10 +18,9 @@ from slmlab.engine.decoding import Decoding
 from slmlab.engine.environment import environment
 from slmlab.engine.generation import continuation, encoded_prompt
 from slmlab.engine.model import GPT
-from slmlab.engine.precision import check_precision
 from slmlab.engine.run_folder import write_run_folder
 from slmlab.engine.run_parsing import check_savable, checked_prompts
-from slmlab.engine.training import check_fit, fit, resolve_device
+from slmlab.engine.training import check_trainable, fit
 from slmlab.text.dataset import Dataset
 from slmlab.validation import instance, shown, truth_values
 
@@ -153,8 +152,7 @@ class Run(storage.RunParts):
                 f"The run has made {self.state.step:,} steps, so it cannot go on to a max_steps of "
                 f"{config.max_steps:,}; give more."
             )
-        check_fit(self.model, self.dataset)
-        check_precision(config.precision, resolve_device(config.device))
+        check_trainable(self.model, self.dataset, config)
 
     def save(
         self, folder: Path | str, keep: storage.Keep = "all", *, over: str | None = None

@@ -60,6 +60,7 @@ Sentence = str | Callable[[], str]
 
 NOTEBOOK = {"lab": lab, "math": math, "re": re, "torch": torch, "F": F}  # what a body may use
 LONGEST_TOLD = 500  # letters of a learner's error
+LONGEST_SHOWN = 300  # letters, or digits, of a value
 ROUNDED = 2e-3  # answers agree to the third digit or so
 
 
@@ -268,7 +269,7 @@ def attempted(
     """
     if isinstance(function, Probe):
         raise Probed
-    name = getattr(function, "__name__", "the function")
+    name = name_of(function)
     require(callable(function), f"`{name}` is no longer a function: run its cell again.")
     try:
         return function(*arguments)
@@ -282,6 +283,11 @@ def attempted(
             if words in told:
                 raise Mistake(f"{told[:200].rstrip(' .')}. {sentence}") from error
         raise Mistake(told[:LONGEST_TOLD]) from error
+
+
+def name_of(function: Any) -> str:
+    """A function's name; not everything that can be called has one."""
+    return getattr(function, "__name__", "the function")
 
 
 class Probed(Exception):
@@ -359,10 +365,9 @@ def _fresh(argument: Any) -> Any:
 
 
 def _nothing_yet(function: Any) -> str:
-    name = getattr(function, "__name__", "the function")
     return (
-        f"`{name}` returns nothing yet: write its body, and end it with `return`; `print` only "
-        "shows a value."
+        f"`{name_of(function)}` returns nothing yet: write its body, and end it with `return`; "
+        "`print` only shows a value."
     )
 
 
@@ -384,8 +389,11 @@ def _unlike(
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
-        listed = ", ".join(map(_shown, value))
+        listed = ", ".join(map(_shown, value[:LONGEST_SHOWN]))  # each takes a letter at least
+        if len(listed) > LONGEST_SHOWN:
+            listed = f"{listed[:LONGEST_SHOWN]}…"
         return f"({listed})" if isinstance(value, tuple) else f"[{listed}]"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return shown(value, 300)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or abs(value) >= 10**LONGEST_SHOWN:
+        return shown(value, LONGEST_SHOWN)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"

@@ -223,7 +223,7 @@ def never_read(function: Any) -> None:
         otherwise="Right for a few tokens, but in Phase 1's exam you find {value} new ones, not "
         "{truth}.",
     )
-    count = len(called(function, dataset.train, exam))
+    count = int((~torch.isin(exam, dataset.train)).sum())
     right(f"{count} of the {len(exam)} tokens that Phase 1's exam asks for were never read.")
 
 

@@ -21,7 +21,7 @@ from slmlab.exercises.checking import (
     require,
 )
 from slmlab.exercises.telling import right, task
-from slmlab.validation import shown
+from slmlab.validation import is_nan, shown
 
 # Task 1
 
@@ -193,7 +193,7 @@ def contamination(function: Callable[..., Any]) -> None:
     for looked_at in ([1, 2], []):
         value = called(function, [1, 2, 3, 4], looked_at, 3)
         require(
-            value != value,  # only NaN is not itself
+            is_nan(value),
             f"A validation set of {len(looked_at)} tokens has no sequence of 3 to take a share of: "
             f"return NaN, not {shown(value)}, which would look measured.",
         )

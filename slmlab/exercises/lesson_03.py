@@ -1,6 +1,5 @@
 """Checks of the exercises for 03: recall or learning, copying, secrets, which step to keep."""
 
-import math
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,11 +11,12 @@ from slmlab.exercises.checking import (
     called,
     expect,
     expect_function,
+    name_of,
     number,
     require,
 )
 from slmlab.exercises.telling import right, task
-from slmlab.validation import shown
+from slmlab.validation import is_nan, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,8 +119,8 @@ def copied(function: Callable[..., Any]) -> None:
     )
     nothing = called(function, "# File:", "# File:", dataset, 8)
     require(
-        float(nothing) == 0 or math.isnan(float(nothing)),
-        f"Where nothing was written nothing is copied: give 0 or NaN, not {nothing}.",
+        is_nan(nothing) or number(nothing, "copied") == 0,
+        f"Where nothing was written nothing is copied: give 0 or NaN, not {shown(nothing)}.",
     )
     right("It agrees with the column `copied` of the course's scorecard.")
 
@@ -223,7 +223,7 @@ def secrets(function: Callable[..., Any]) -> None:
     verdicts = [(line, hint, _found(function, line)) for line, hint in _secret_lines()]
     require(
         any(found is not None and found is not ... for _, _, found in verdicts),
-        f"`{function.__name__}` returns nothing yet, whatever the line: write its body.",
+        f"`{name_of(function)}` returns nothing yet, whatever the line: write its body.",
     )
     for line, hint, found in verdicts:
         require(found, f"This line gets through your filter: `{line}`. {hint}")
@@ -251,8 +251,8 @@ def _found(function: Callable[..., Any], line: str) -> Any:
     try:
         bool(found)
     except Exception:  # a table has no truth value, and says so in its own way
-        name = getattr(function, "__name__", "the function")
-        raise Mistake(f"`{name}` returns {shown(found)}; it should return True or False.") from None
+        told = f"`{name_of(function)}` returns {shown(found)}; it should return True or False."
+        raise Mistake(told) from None
     return found
 
 

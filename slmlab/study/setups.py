@@ -35,7 +35,9 @@ class Shape:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        self.config(vocab_size=1)
+        checked = self.config(vocab_size=1)
+        for setting in fields(self):  # NumPy's and PyTorch's numbers are Python's from here on
+            object.__setattr__(self, setting.name, getattr(checked, setting.name))
 
     def config(self, vocab_size: int) -> GPTConfig:
         return GPTConfig(

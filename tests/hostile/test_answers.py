@@ -1,7 +1,9 @@
 """Whatever is handed in as an answer to an exercise is told in one short sentence."""
 
 import inspect
+import re
 from decimal import Decimal
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -11,7 +13,17 @@ import torch
 from torch import nn
 
 import slmlab as lab
-from slmlab.exercises import build_a_gpt, lesson_00, lesson_03, lesson_04, lesson_06, telling
+from slmlab.exercises import (
+    build_a_gpt,
+    checking,
+    lesson_00,
+    lesson_01,
+    lesson_02,
+    lesson_03,
+    lesson_04,
+    lesson_06,
+    telling,
+)
 from slmlab.exercises.checking import Mistake
 
 
@@ -148,6 +160,68 @@ def test_text_in_the_place_of_a_function_is_not_run(capsys):
 def test_a_function_that_gives_no_truth_value_gets_the_checks_own_sentence(check, kind):
     with pytest.raises(Mistake, match=r"` returns .*; it should return True or False\.$"):
         check(ANSWERS[f"a function that gives {kind}"])
+
+
+def unread(train, exam):
+    read = set(train.tolist())
+    return [i for i in exam.tolist() if i not in read]
+
+
+@pytest.mark.parametrize("kind", [iter, tuple, lambda ids: map(int, ids), np.array, torch.tensor])
+def test_ids_may_come_in_any_row(kind):
+    lesson_01.never_read(lambda train, exam: kind(unread(train, exam)))
+
+
+class Filter:
+    """What can be called, and has no name."""
+
+    def __call__(self, line):
+        return re.search(FILTER, line)
+
+
+FILTER = (
+    r"(?i:password|secret|token|api_?key|secret_key)[\"']?\s*[=:]\s*[\"'][^\"']{6,}[\"']"
+    r"|AKIA[A-Z0-9]{16}|\bsk-[\w-]{20,}|-----BEGIN ([A-Z]+ )?PRIVATE KEY"
+)
+
+
+@pytest.mark.parametrize("function", [partial(re.search, FILTER), Filter()])
+def test_what_has_no_name_is_as_good_as_a_function(function):
+    lesson_03.secrets(function)
+    with pytest.raises(Mistake, match="`the function` returns nothing yet"):
+        lesson_03.secrets(partial(lambda _, line: None, ""))
+
+
+def share(few, train, val, n=8):
+    """The share of `val` that stands in `train`; `few` where `val` has no sequence."""
+    seen = {tuple(train[i : i + n]) for i in range(len(train) - n + 1)}
+    asked = [tuple(val[i : i + n]) for i in range(len(val) - n + 1)]
+    return sum(s in seen for s in asked) / len(asked) if asked else few
+
+
+NO_NAN = ["x", [], np.array([]), pd.Series([1, 2]), pd.NA, 10**5000, Unprintable()]
+
+
+@pytest.mark.parametrize("few", NO_NAN, ids=lambda few: type(few).__name__)
+def test_another_kind_of_answer_where_there_is_nothing_is_told(few):
+    with pytest.raises(Mistake, match="return NaN, not"):
+        lesson_02.contamination(partial(share, few))
+
+    def copied(text, prompt, dataset, n):
+        ids = dataset.tokenizer.encode(text[len(prompt) :])
+        found = share(0.0, dataset.train.tolist(), ids, n)
+        return found if len(text) > len(prompt) else few
+
+    with pytest.raises(Mistake, match=r"`copied` is .*; it should be one number"):
+        lesson_03.copied(copied)
+
+
+LONG = {"a number": 10**5000, "ids": list(range(100_000)), "numbers": [[10**5000] * 99] * 99}
+
+
+@pytest.mark.parametrize("value", LONG.values(), ids=LONG)
+def test_a_value_that_fills_the_screen_is_cut(value):
+    assert len(checking._shown(value)) < 310
 
 
 @pytest.mark.parametrize(

@@ -380,12 +380,40 @@ def test_a_run_that_was_stopped_replaces_none_that_came_to_its_end(
     assert lab.Run.load(out).config.seed == 3
 
 
-def test_a_run_that_was_stopped_replaces_one_that_was_too(tmp_path, monkeypatch):
-    for seed in (1, 2):
+@pytest.mark.parametrize(
+    ("changes", "at", "why"),
+    [
+        ("seed=1", 2, "got at least as far"),
+        ("seed=1", 5, "got at least as far"),
+        ("seed=2", 9, "another set-up"),
+        ("seed=1 n_embd=16", 9, "another set-up"),
+        ("seed=1 n_tokens=500", 9, "another set-up"),
+        ("seed=1", 9, None),
+    ],
+)
+def test_a_run_that_was_stopped_replaces_only_less_of_the_same_training(
+    tmp_path, monkeypatch, rescued, capsys, changes, at, why
+):
+    def stopped_at(number, changes):
+        step, steps = training._step, count(1)
         with monkeypatch.context() as patch:
-            stopping(patch, 1)
-            assert trained(f"seed={seed}", "--out", str(tmp_path / "run")) == 0
-        assert lab.Run.load(tmp_path / "run").config.seed == seed
+
+            def pressed(*arguments):
+                if next(steps) == number:
+                    signal.raise_signal(signal.SIGINT)
+                return step(*arguments)
+
+            patch.setattr(training, "_step", pressed)
+            return trained(changes, "--out", str(tmp_path / "run"))
+
+    assert stopped_at(5, "seed=1") == 0
+    assert stopped_at(at, changes) == (0 if why is None else 1)
+    assert lab.Run.load(tmp_path / "run").state.step == (9 if why is None else 5)
+    if why is not None:
+        assert why in capsys.readouterr().err
+        assert rescued().state.step == at
+    trained("seed=3", "--out", str(tmp_path / "run"))
+    assert lab.Run.load(tmp_path / "run").state.status == "finished"
 
 
 @pytest.fixture
