@@ -26,8 +26,8 @@ def changes(table: pd.DataFrame, floor: float, title: str = "") -> Chart:
     beyond = (rows["low"] * rows["high"] > 0) & (rows["change"].abs() > floor)
     for passes, fill, label in ((True, SERIES[0], "beyond chance"), (False, "white", "not clear")):
         at = [place for place, one in zip(places, beyond, strict=True) if one == passes]
-        dots = {"color": SERIES[0], "markerfacecolor": fill, "label": f"mean, {label}"}
-        axes.plot(rows["change"].iloc[at], at, "o", **dots)
+        [dots] = axes.plot(rows["change"].iloc[at], at, "o", color=SERIES[0])
+        dots.set(markerfacecolor=fill, label=f"mean, {label}")
     worth = [f"{name}: × {share:.2f}" for name, share in rows["worth"].items()]
     axes.set_yticks(places, map(literal, worth))
     axes.set_ylim(len(rows) - 0.5, -0.5)
