@@ -24,7 +24,7 @@ def changes(table: pd.DataFrame, floor: float, title: str = "") -> Chart:
     axes.axvline(0, color=MUTED, zorder=1)
     axes.hlines(places, rows["low"], rows["high"], color=SERIES[0], linewidth=2)
     beyond = (rows["low"] * rows["high"] > 0) & (rows["change"].abs() > floor)
-    for passes, fill, label in ((True, SERIES[0], "beyond chance"), (False, "white", "not clear")):
+    for passes, fill, label in ((True, SERIES[0], "beyond chance"), (False, "none", "not clear")):
         at = [place for place, one in zip(places, beyond, strict=True) if one == passes]
         [dots] = axes.plot(rows["change"].iloc[at], at, "o", color=SERIES[0])
         dots.set(markerfacecolor=fill, label=f"mean, {label}")
