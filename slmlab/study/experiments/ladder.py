@@ -236,6 +236,7 @@ def _phase_text(number: int) -> str:
 
 # What gained most in the arsenal, each arm at the steps that the held-out scripts chose.
 ARMED: tuple[tuple[type[Armed], str, str, tuple[int, ...]], ...] = (
+    (Armed, "student of four GPTs", "one student of 4", (10_240,) * 3),
     (Armed, "GPT, width 96, dropout", "dropout 0.1", (2_560,) * 3),
     (Together, "four GPTs", "ensemble of 4", (2_560,) * 3),
     (MixedTogether, "four GPTs and counting, mixed", "ensemble of 4", (2_560,) * 3),
