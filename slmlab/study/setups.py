@@ -310,9 +310,8 @@ def _parsed(key: str, value: str) -> Any:
             try:
                 return kind(value)
             except ValueError:
-                if (
-                    kind is int and value.removeprefix("-").isdecimal()
-                ):  # Python reads 4,300 digits at most
+                # Python reads 4,300 digits at most.
+                if kind is int and value.removeprefix("-").isdecimal():
                     raise ValueError(f"{key} is a number that is far too large.") from None
                 raise ValueError(f"{key} is {value[:40]!r}; it must be {noun}.") from None
     raise AssertionError(key)
