@@ -11,6 +11,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # Large tensors on large memory pages (Linux): fewer page faults for 50,257-wide logits.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
+from slmlab.engine.beams import beam_search
 from slmlab.engine.config import Progress, TrainConfig, TrainState
 from slmlab.engine.decoding import Decoding, next_distribution
 from slmlab.engine.evaluation import (
@@ -80,6 +81,7 @@ __all__ = [
     "advice",
     "answer_bits",
     "at_best_rates",
+    "beam_search",
     "best_looks",
     "bits_per_byte",
     "calibration",

@@ -30,6 +30,22 @@ from slmlab.text.files import DataError, data_path, user_path
 from slmlab.text.own_text import read_text
 
 TRAIN = ("python", "-m", "slmlab", "run")
+DECODING: dict[str, tuple[type, str]] = {  # options of `sample`, by their names in `Decoding`
+    "temperature": (float, "0 is greedy (0.8)"),
+    "top_k": (int, "draw from the k likeliest tokens (40)"),
+    "top_p": (float, "draw from the likeliest that together reach this probability"),
+    "min_p": (float, "draw from those at least this many times as likely as the likeliest"),
+    "typical_p": (float, "draw from the most typical that together reach this probability"),
+    "repetition_penalty": (float, "above 1: tokens that occurred become less likely"),
+    "presence_penalty": (float, "taken off the logits of tokens that occurred"),
+    "frequency_penalty": (float, "the same for each time that they occurred"),
+    "no_repeat_ngram": (int, "no sequence of so many tokens comes twice"),
+    "seed": (int, "of the draws (0)"),
+    "stop": (str, "text before which to end; may be given several times"),
+    "beams": (int, "draw nothing; the best of so many texts"),
+    "length_normalisation": (float, "with --beams: 0 favours short texts (1)"),
+    "contrast": (float, "draw nothing; of the top-k, one unlike the text so far; 0 to 1"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -170,8 +186,8 @@ def _recommend(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     setup, name = _setup(options)
-    if options.out is not None:
-        check_target(options.out)  # not after an hour of training
+    # Not after an hour of training.
+    over = None if options.out is None else check_target(options.out)
     if options.text is None:
         dataset = setup.dataset(tested=setup.data.vocabulary != "gpt2")
         prompts: tuple[str, ...] = PROMPTS
@@ -193,12 +209,12 @@ def _run(options: argparse.Namespace) -> int:
             if options.out is not None and hasattr(ended, "run"):
                 # It may have cut a step in two, from which nothing can go on.
                 keep: Keep = "best" if options.keep == "all" else options.keep
-                place = save_or_rescue(ended.run, options.out, keep, tell)
+                place = save_or_rescue(ended.run, options.out, keep, tell, over)
                 _say(f'Saved to {place}, with keep="{keep}"')
             raise
         elsewhere = False
         if options.out is not None:
-            place = save_or_rescue(run, options.out, options.keep, tell)
+            place = save_or_rescue(run, options.out, options.keep, tell, over)
             elsewhere = place != user_path(options.out)
             _say(f"Saved to {place}\n")
     _say(str(report(run)))
@@ -219,7 +235,11 @@ def _setup(options: argparse.Namespace) -> tuple[Setup, str]:
 
 def _sample(options: argparse.Namespace) -> int:
     run = Run.load(options.run)
-    text = run.sample(options.prompt, options.tokens, temperature=options.temperature)
+    # Where a terminal is said to have ASCII only, Python leaves the bytes of other letters alone.
+    prompt = os.fsencode(options.prompt).decode(errors="surrogateescape")
+    given = {name: getattr(options, name) for name in (*DECODING, "python")}
+    changes = {name: value for name, value in given.items() if value is not None}
+    text = run.sample(prompt, options.tokens, **changes)
     _say(in_terminal(text))
     return 0
 
@@ -296,7 +316,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("run", metavar="RUN", help="folder of a saved run")
     command.add_argument("prompt", metavar="PROMPT")
     command.add_argument("--tokens", type=int, default=30)
-    command.add_argument("--temperature", type=float, default=0.8)
+    for name, (kind, what) in DECODING.items():
+        as_often = "append" if name == "stop" else "store"
+        command.add_argument(f"--{name.replace('_', '-')}", type=kind, action=as_often, help=what)
+    command.add_argument(
+        "--python", action="store_true", help="only tokens after which it can still be Python"
+    )
     command.set_defaults(command=_sample)
 
     command = commands.add_parser("record", help="make the runs that the course carries, or check")

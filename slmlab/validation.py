@@ -182,6 +182,19 @@ def is_one_line(text: str) -> bool:
     )
 
 
+def is_nan(value: Any) -> bool:
+    """Whether it is NaN, as a number of Python, NumPy or PyTorch."""
+    try:
+        return math.isnan(value)
+    except Exception:  # text and lists are no numbers, and a number may be too large
+        return False
+
+
+def is_word(value: object) -> bool:
+    """Whether it is text without blanks and control characters, and not empty."""
+    return isinstance(value, str) and value.isprintable() and value.split() == [value]
+
+
 def printable(text: object, keep: str = "") -> str:
     """What somebody wrote, for a text or a sentence: without control characters but `keep`.
 

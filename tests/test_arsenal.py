@@ -94,7 +94,7 @@ def test_batch_norm_takes_the_place_of_every_layer_norm():
     assert all(not isinstance(part, nn.LayerNorm) for part in model.modules())
 
 
-def test_each_arm_changes_one_thing_and_has_a_name_of_its_own():
+def test_each_arm_has_a_name_and_a_change_of_its_own():
     names, changes = zip(*((arm.name, str(arm)) for arm in ARMS), strict=True)
     assert len(set(names)) == len(set(changes)) == len(ARMS)
     assert ARMS[0].name == BASE and str(ARMS[0]) == "random, layer"
@@ -143,7 +143,9 @@ def test_a_technique_is_worth_as_much_text_as_would_do_the_same():
         {BASE: math.nan, HALVES[0]: 0.5, "helps": 2, "hurts": 2**-0.5}, nan_ok=True
     )
     spread = pd.Series([-0.02, 0.01, 0.03]).std()
-    assert noise_floor(scores, 3) == pytest.approx(1.96 * spread * math.sqrt(2 / 3))
+    with pytest.raises(ValueError, match="one run only"):
+        noise_floor(scores.query("seed == 0"))
+    assert noise_floor(scores, 3) == pytest.approx(4.30 * spread * math.sqrt(2 / 3))
 
 
 def test_another_set_chooses_the_step_of_a_chat():
@@ -179,3 +181,21 @@ def test_every_kind_of_arm_makes_whole_rows(kind, monkeypatch):
     assert short.is_whole(cell, rows) and not short.is_whole(cell, rows[:-1])
     assert all(list(row) == list(short.columns) for row in rows)
     assert rows[-1]["train_bits"] < rows[0]["train_bits"]
+
+
+def test_teachers_teach_at_the_minimum_of_their_loss(monkeypatch):
+    short = shortened(8, teachers=2)
+    dataset = short.setup(short.arms[0], 0).dataset(tested=False)
+    seen, told = [], iter([5.0, 2.0, 3.0])  # at the steps 0, 4 and 8
+
+    def losses(model, _):
+        seen.append({name: weight.clone() for name, weight in model.state_dict().items()})
+        return {"val_bits": next(told)}
+
+    monkeypatch.setattr("slmlab.study.experiments.arsenal.losses", losses)
+    monkeypatch.setattr("slmlab.study.experiments.arsenal.log_spaced", lambda *_: [0, 4, 8])
+    teacher, seconds = short.taught(short.arms[0], 0, dataset)
+    assert len(seen) == 3 and seconds > 0
+    for name, weight in teacher.state_dict().items():
+        assert torch.equal(weight, seen[1][name])
+    assert any(not torch.equal(seen[1][name], seen[2][name]) for name in seen[1])

@@ -9,6 +9,7 @@ import pytest
 import slmlab as lab
 from slmlab.show.harmless import in_markdown, in_spreadsheet
 from slmlab.show.widgets import readout
+from slmlab.show.words import counted, number
 from slmlab.text.own_text import read_text
 
 
@@ -249,3 +250,18 @@ def test_a_title_is_no_formula(title, harmless):
 @pytest.mark.parametrize("formula", [r"\(x\)", r"\[x\]", r"\\(x\\)"])
 def test_a_backslash_begins_no_formula(formula):
     assert in_markdown(formula).count("&#92;") == formula.count("\\")
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "said"),
+    [(-0.001, "+.2f", "+0.00"), (-0.001, ".2f", "0.00"), (-0.01, "+.2f", "-0.01")],
+)
+def test_a_number_that_rounds_to_0_has_no_minus(value, form, said):
+    assert number(value, form) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 tokens"), (1, "1 token"), (2_000, "2,000 tokens")]
+)
+def test_one_thing_is_no_several(count, said):
+    assert counted(count, "token") == said

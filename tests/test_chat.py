@@ -39,6 +39,14 @@ def test_each_column_shows_the_raw_reply_and_the_best(panel):
         assert panel.replies[name] == replies(3, model(seed), CHAT, "Hello", decoding, 6)
 
 
+def test_a_decoding_says_all_but_temperature_and_seed():
+    decoding = lab.Decoding(temperature=0, no_repeat_ngram=1, seed=9)
+    panel = ChatPanel({"first": (model(0), CHAT)}, n=2, max_tokens=6, decoding=decoding)
+    expected = replies(2, model(0), CHAT, "Hello", replace(decoding, temperature=0.8, seed=0), 6)
+    assert panel.replies["first"] == expected
+    assert len(set(panel.replies["first"][0].ids)) == len(panel.replies["first"][0].ids)
+
+
 def test_it_says_which_filter_removed_what(panel):
     many = [reply for replies in panel.replies.values() for reply in dict.fromkeys(replies)]
     lines = re.findall("<li><b>(.*?)</b>", panel.answers.value)

@@ -5,12 +5,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import slmlab as lab
-from slmlab.__main__ import main
+from slmlab.__main__ import DECODING, main
 from slmlab.text.files import data_path
 
 pytestmark = pytest.mark.slow
@@ -108,6 +109,35 @@ def test_sample_with_temperature_zero_is_greedy(saved, finished, capsys):
     assert capsys.readouterr().out == finished.sample("The old", 30, temperature=0) + "\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (["--top-k", "3", "--seed", "5"], {"top_k": 3, "seed": 5}),
+        (["--top-p", "0.5"], {"top_p": 0.5}),
+        (["--min-p", "0.2", "--typical-p", "0.9"], {"min_p": 0.2, "typical_p": 0.9}),
+        (["--repetition-penalty", "1.5"], {"repetition_penalty": 1.5}),
+        (
+            ["--presence-penalty", "1", "--frequency-penalty", "-0.5"],
+            {"presence_penalty": 1, "frequency_penalty": -0.5},
+        ),
+        (["--no-repeat-ngram", "2"], {"no_repeat_ngram": 2}),
+        (
+            ["--beams", "3", "--length-normalisation", "0", "--stop", ".", "--stop", "e"],
+            {"beams": 3, "length_normalisation": 0, "stop": [".", "e"]},
+        ),
+        (["--contrast", "0.6", "--top-k", "4"], {"contrast": 0.6, "top_k": 4}),
+    ],
+    ids=lambda case: " ".join(case) if isinstance(case, list) else "",
+)
+def test_sample_takes_every_decoder(saved, finished, capsys, arguments, changes):
+    assert main(["sample", str(saved), "The old", *arguments]) == 0
+    assert capsys.readouterr().out == finished.sample("The old", 30, **changes) + "\n"
+
+
+def test_the_options_of_sample_are_those_of_a_decoding():
+    assert {*DECODING, "python"} == {field.name for field in fields(lab.Decoding)}
+
+
 def one_sentence(text):
     return text.count("\n") == 1 and "Traceback" not in text and text.rstrip().endswith(".")
 
@@ -133,6 +163,9 @@ def one_sentence(text):
         (["sample", "RUN", "hello", "--tokens", "0"], "max_new_tokens is 0"),
         (["sample", "RUN", "hello", "--tokens", "-5"], "max_new_tokens is -5"),
         (["sample", "RUN", "hello", "--temperature", "-1"], "temperature is -1.0"),
+        (["sample", "RUN", "hello", "--beams", "0"], "beams is 0"),
+        (["sample", "RUN", "hello", "--beams", "2", "--contrast", "1"], "set only one of them"),
+        (["sample", "RUN", "two words", "--python"], "Python"),
         (["sample", "RUN/run.json", "hello"], "a saved run is a folder"),
     ],
 )
@@ -226,7 +259,7 @@ def test_a_place_that_cannot_be_written_is_told_before_training(tmp_path, where,
 def test_a_run_that_cannot_be_saved_as_asked_is_saved_elsewhere(tmp_path, monkeypatch, capsys):
     asked, save = tmp_path / "asked", lab.Run.save
 
-    def full(run, folder, keep):
+    def full(run, folder, keep, **_):
         if Path(folder) == asked:
             raise lab.DataError("No space left.")
         return save(run, folder, keep)
@@ -242,6 +275,17 @@ def test_a_run_that_cannot_be_saved_as_asked_is_saved_elsewhere(tmp_path, monkey
 
 
 POOR = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the locale of a POSIX system")
+def test_a_prompt_in_a_terminal_that_is_said_to_know_ascii_only(saved):
+    result = subprocess.run(
+        [sys.executable, "-m", "slmlab", "sample", str(saved), "é"],
+        env=os.environ | POOR,
+        capture_output=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])

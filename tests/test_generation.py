@@ -276,7 +276,7 @@ def test_rows_that_stand_for_no_token_are_written_as_such(dataset):
         ({"temperature": -0.1}, "temperature is -0.1"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"temperature": float("inf")}, "temperature is inf"),
-        ({"top_k": 0}, "top_k is 0; it must be a whole number of at least 1"),
+        ({"top_k": 0}, "top_k is 0; it must be a whole number from 1 to 1,000,000"),
         ({"top_k": -1}, "top_k is -1"),
         ({"top_k": 2.5}, "top_k is 2.5"),
         ({"top_p": 0.0}, "top_p is 0.0; it must be a number above 0"),

@@ -214,7 +214,7 @@ def test_every_rung_has_a_rival_that_counts_the_same_text():
 def test_keys_tell_cells_apart_and_the_steps_are_within_the_full_runs():
     made = Ladder()
     keys = [made.key(cell) for cell in made.cells()]
-    assert len(set(keys)) == len(keys) == 12 + 3 * 12
+    assert len(set(keys)) == len(keys) == 12 + 3 * 16
     for rung in RUNGS:
         assert max(rung.steps) <= rung.setup.training.max_steps
         assert all(step > 0 for step in rung.steps) == isinstance(rung, Trained)

@@ -15,6 +15,7 @@ import slmlab as lab
 from slmlab.show import plots
 from slmlab.show.plots.chart import BITS, GUESS, HELD_OUT, SERIES, TRAIN, VAL
 from slmlab.show.plots.layout import apart
+from slmlab.show.words import number
 from slmlab.study.diagnosis import early_stop
 from slmlab.validation import printable
 
@@ -92,8 +93,8 @@ def test_loss_curves(runs, finished):
     assert across(axes) == [(lab.number_to_beat(runs[0].dataset).val_loss, BLACK)]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", f"loss {NATS}")
     assert axes.get_title() == (
-        f"Your run: the gap ends at {finished.gap:+.2f}; recorded run: the gap ends at "
-        f"{runs[0].gap:+.2f}"
+        f"Your run: the gap ends at {number(finished.gap, '+.2f')}; recorded run: the gap ends at "
+        f"{number(runs[0].gap, '+.2f')}"
     )
     assert axes.get_ylim()[0] == 0
     assert len(axes.collections) == 1  # the shaded gap
@@ -122,8 +123,8 @@ def test_a_short_run_has_a_panel_of_its_own(runs, finished):
     assert (len(lines(own)), across(own)) == (2, [])
     assert runs[0].history["val_loss"].tolist() not in [y for _, y, _ in lines(full)]
     assert [axes.get_title().replace("\n", " ") for axes in chart.axes] == [
-        f"Your run: the gap ends at {runs[0].gap:+.2f}",
-        f"Recorded run: the gap ends at {finished.gap:+.2f}",
+        f"Your run: the gap ends at {number(runs[0].gap, '+.2f')}",
+        f"Recorded run: the gap ends at {number(finished.gap, '+.2f')}",
     ]
     assert [points(axes)[0][0] for axes in chart.axes] == [
         runs[0].state.best_step,
@@ -133,8 +134,8 @@ def test_a_short_run_has_a_panel_of_its_own(runs, finished):
     assert f"lowest: step {runs[0].state.best_step} (your run)" in legend(full)[0]
     assert (len(ends(own)), len(ends(full))) == (2, 2)
     assert is_a_picture(chart)
-    assert f"{runs[0].gap:+.2f}" in chart.description
-    assert f"{finished.gap:+.2f}" in chart.description
+    assert number(runs[0].gap, "+.2f") in chart.description
+    assert number(finished.gap, "+.2f") in chart.description
 
 
 @pytest.mark.parametrize(

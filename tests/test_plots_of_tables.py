@@ -237,8 +237,10 @@ def test_changes():
         r"\$clipping\$: × 1.00",
         "label smoothing: × 0.80",
     ]
-    [dots] = [line for line in axes.lines if line.get_marker() == "o"]
-    assert list(dots.get_xdata()) == [-0.05, 0.001, 0.1]
+    beyond, not_beyond = [line for line in axes.lines if line.get_marker() == "o"]
+    assert list(beyond.get_xdata()) == [-0.05, 0.1] and list(beyond.get_ydata()) == [0, 2]
+    assert list(not_beyond.get_xdata()) == [0.001] and list(not_beyond.get_ydata()) == [1]
+    assert not_beyond.get_markerfacecolor() == "none"  # hollow on any page
     [intervals] = axes.collections
     assert [segment[:, 0].tolist() for segment in intervals.get_segments()] == [
         [-0.08, -0.01],

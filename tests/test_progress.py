@@ -75,6 +75,9 @@ def test_a_table_of_guesses_holds_the_largest_step_of_a_run(progress_file):
         '{"predictions": {}, "quizzes": {"00": {"q": 1}}, "exercises": {}, "rulings": {}}',
         '{"predictions": {}, "quizzes": {}, "exercises": {"00": [1]}, "rulings": {}}',
         '{"predictions": {}, "quizzes": {}, "exercises": {}, "rulings": {"1": ["no"]}}',
+        '{"predictions": {}, "quizzes": {}, "exercises": {}, "rulings": {"1": "no"}}',
+        '{"predictions": {}, "quizzes": {}, "exercises": {"00": "abc"}, "rulings": {}}',
+        '{"predictions": {}, "quizzes": {}, "exercises": {"00": {"abc": 1}}, "rulings": {}}',
         "[" * 100_000,
         GUESS.replace("BEST", f"{10**22}"),
         GUESS.replace("BEST", "-1"),
@@ -86,6 +89,15 @@ def test_a_damaged_file_is_set_aside(progress_file, content):
         progress.keep_exercise("00", "rates")
     assert progress.read().exercises == {"00": ["rates"]}
     assert progress_file.with_name("progress-damaged-1.json").read_text("utf-8") == content
+
+
+def test_what_a_later_version_keeps_besides_stays(progress_file):
+    known = {name: {} for name in ("predictions", "quizzes", "exercises", "rulings")}
+    unknown = {"notes": "of a later version", "others": {"a": [1, None]}}
+    progress_file.write_text(json.dumps(known | unknown))
+    progress.keep_exercise("00", "rates")
+    kept = json.loads(progress_file.read_text())
+    assert kept == known | unknown | {"exercises": {"00": ["rates"]}}
 
 
 def test_every_damaged_file_has_a_name_of_its_own(progress_file):

@@ -79,18 +79,37 @@ def test_a_reply_longer_than_the_context_is_cut_off():
     assert said.loss > 0
 
 
+def writing(ids):
+    """A `generate_tokens` that yields these, until the text is over."""
+
+    def generate_tokens(*args, ended):
+        for i, token in enumerate(ids):
+            yield token
+            if ended(ids[: i + 1]):
+                return
+
+    return generate_tokens
+
+
 def test_text_that_spells_the_marker_ends_nothing(monkeypatch):
     ids = [*CHAT.encode("a <|end|> b."), CHAT.end, 0, 0]
-    monkeypatch.setattr("slmlab.study.replies.generate_tokens", lambda *args: iter(ids))
+    monkeypatch.setattr("slmlab.study.replies.generate_tokens", writing(ids))
     said = reply(small(), CHAT, "Hi")
     assert (said.text, said.ended) == ("a <|end|> b.", True)
     assert said.ids == tuple(ids[:-2])
 
 
 def test_an_immediate_end_is_an_empty_reply(monkeypatch):
-    monkeypatch.setattr("slmlab.study.replies.generate_tokens", lambda *args: iter([CHAT.end]))
+    monkeypatch.setattr("slmlab.study.replies.generate_tokens", writing([CHAT.end]))
     said = reply(small(), CHAT, "Hi")
     assert (said.text, said.ended, said.problems) == ("", True, ("unfinished",))
+
+
+def test_beams_end_at_the_marker_and_find_a_reply_no_less_likely(model):
+    for dialogue in TALK:
+        said = reply(model, CHAT, dialogue.question, Decoding(beams=3))
+        assert said.ended and CHAT.end not in said.ids[:-1]
+        assert said.loss <= reply(model, CHAT, dialogue.question, GREEDY).loss + 1e-5
 
 
 def test_replies_differ_by_their_seeds(model):

@@ -9,6 +9,7 @@ from drawn import is_a_picture, legend, lines
 
 import slmlab as lab
 from slmlab.show.plots.chart import Chart
+from slmlab.show.words import number
 from slmlab.study.domain import domain_names
 
 TAG = "<img src=x onerror=alert(1)>"
@@ -26,12 +27,12 @@ def own_run(dataset, tiny):
 
 def test_the_report_prints_its_measures(finished):
     text = str(lab.report(finished))
-    assert text.startswith(f"tiny\nThe run ends at a gap of {finished.gap:+.2f}; ")
+    assert text.startswith(f"tiny\nThe run ends at a gap of {number(finished.gap, '+.2f')}; ")
     for part in ("training loss", "validation loss", "gap", "parameters per training token"):
         assert part in text
     for part in ("epochs", "copied", "samples that parse", "bits per byte", "perplexity"):
         assert part in text
-    assert f"{finished.gap:+.2f}" in text
+    assert number(finished.gap, "+.2f") in text
     assert lab.gap_band(finished.gap).meaning in text
     assert finished.samples[0]["text"] in text
     for warning in lab.advice(finished):
@@ -96,8 +97,9 @@ def test_the_outcome_is_short_and_leaves_a_short_run_unjudged(finished):
     )
     assert lab.report(full).outcome == f"The run {ended}"
     running = replace(finished, state=replace(finished.state, status="running", best_step=60))
+    gap = number(finished.gap, "+.2f")
     assert lab.report(running).outcome == (
-        f"The run is at a gap of {finished.gap:+.2f}; its validation loss was lowest at the end."
+        f"The run is at a gap of {gap}; its validation loss was lowest at the end."
     )
 
 
@@ -228,6 +230,20 @@ def test_a_run_without_weights_claims_no_accuracy(tmp_path):
     assert "of tokens guessed" not in str(lab.report(history))
 
 
+def test_a_run_of_which_the_best_weights_are_left_says_whose_they_are(tmp_path):
+    data = lab.corpus_dataset(300, "right-sized")
+    model = lab.GPT(lab.GPTConfig(data.tokenizer.n_vocab, 16, 1, 2, 8))
+    config = lab.TrainConfig(4, 0.1, max_steps=40, eval_interval=4)
+    run = lab.train(model, data, config, progress=False, prompts=["import"])
+    best = run.state.best_step
+    assert 0 < best < 40, "the case that is to be tested"
+    loaded = lab.Run.load(run.save(tmp_path / "run", keep="best"))
+    assert [r.take_sample("a")["step"] for r in (run, loaded)] == [40, best]
+    assert "by the model of step" not in str(lab.report(run))
+    guessed = lab.token_accuracy(run.best_model, data.val)
+    assert f"{guessed:.0%} of tokens guessed by the model of step {best}" in str(lab.report(loaded))
+
+
 @pytest.mark.slow
 def test_a_report_made_while_a_thread_trains_waits_for_the_step(finished):
     """It evaluates the model, with dropout off; a step at that moment would be another one."""
@@ -256,7 +272,7 @@ def test_the_loss_curves_draw_the_history(finished):
         and list(line.get_ydata()) == [best.best_val_loss]
         for line in axes.get_lines()
     )
-    assert axes.get_title() == f"The gap ends at {finished.gap:+.2f}"
+    assert axes.get_title() == f"The gap ends at {number(finished.gap, '+.2f')}"
 
 
 def test_drawing_leaves_no_figures_behind(finished):

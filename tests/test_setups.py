@@ -1,7 +1,8 @@
 """A set-up as a value, as a string and as code."""
 
-from dataclasses import fields
+from dataclasses import astuple, fields
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -83,6 +84,9 @@ def test_the_string_names_what_differs_from_the_nearest_phase():
         ("phase-2 n_tokens=3", "at least 20"),
         ("phase-2 seconds=5 max_steps=5", "one of the two"),
         ("phase-2 seed=20260715123456", "it must be a whole number from 0"),
+        ("phase-2 device=", "device is ''; it must be a name"),
+        ("phase-2 device=\x1b[2J", r"device is '\\x1b\[2J'; it must be a name"),
+        ("phase-2 device=\u202ecpu", r"device is '\\u202ecpu'; it must be a name"),
         ("phase-2 seed=None", "seed is 'None'; it must be a whole number"),
     ],
 )
@@ -158,6 +162,15 @@ def test_choices_leave_out_what_is_at_its_default():
 def test_an_unknown_setting_is_refused():
     with pytest.raises(ValueError, match="layers is no setting; the settings are n_layer"):
         preset(2).replace(layers=3)
+
+
+def test_numbers_of_other_packages_become_pythons():
+    changes = {"n_layer": np.int64(2), "n_embd": torch.tensor(64), "dropout": torch.tensor(0.5)}
+    setup = preset(2).replace(**changes)
+    assert setup == preset(2).replace(n_layer=2, n_embd=64, dropout=0.5)
+    assert hash(setup) and Setup.parse(str(setup)) == setup
+    assert [type(value) for value in astuple(setup.shape)] == [int] * 4 + [float]
+    assert "np." not in setup.code() and "tensor" not in setup.code()
 
 
 def test_steps_and_seconds_exclude_each_other():

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from slmlab.study.experiments.grid import best_looks, read_grid, size_table
 from slmlab.study.statistics import (
     bootstrap,
     mean_and_range,
@@ -66,3 +67,33 @@ def test_mean_and_range_as_text():
     assert shown.index.tolist() == [2, 1]
     assert shown["loss"].tolist() == ["1.5 (1.0 to 2.0)", "3.0"]
     assert shown["gap"].tolist() == ["+0.0 (−0.5 to +0.5)", "–"]
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        (lambda t: bootstrap(t, None, ["run"]), "statistic is None; it must be a Callable"),
+        (lambda t: bootstrap(t, len, []), "by names no column"),
+        (lambda t: mean_and_range(t, [], {"x": ".2f"}), "by names no column"),
+        (lambda t: rank_correlations(t, ["x"], ["x"], []), "by names no column"),
+    ],
+)
+def test_odd_arguments_get_a_sentence(table, work, told):
+    with pytest.raises(ValueError, match=told):
+        work(table)
+
+
+def test_groups_may_be_named_in_a_tuple(table):
+    assert len(mean_and_range(table, ("run",), {"x": ".2f"})) == table["run"].nunique()
+
+
+def test_a_run_of_one_look_has_its_best_there_and_maybe_a_better_one_beyond():
+    grid = read_grid()
+    for step in (0, grid["step"].max()):
+        [best] = best_looks(grid[grid["step"] == step].head(1)).to_dict("records")
+        assert best["step"] == step and best["censored"]
+
+
+def test_a_table_without_the_columns_that_a_table_of_sizes_needs_gets_a_sentence():
+    with pytest.raises(ValueError, match="runs lacks params, gap"):
+        size_table(best_looks(read_grid()).drop(columns=["params", "gap"]))

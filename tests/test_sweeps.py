@@ -303,6 +303,17 @@ def test_a_worker_killed_in_the_middle_loses_nothing(client, tmp_path, alone, mo
     assert records.problems_of(tmp_path) == []
 
 
+def test_texts_that_change_during_a_sweep_are_told_as_such(monkeypatch):
+    facts, calls = sweeps._facts, iter(range(10))
+
+    def changing(threads):
+        return facts(threads) | {"corpus_sha256": f"{min(next(calls), 1)}"}
+
+    monkeypatch.setattr(sweeps, "_facts", changing)
+    [outcome] = run_cells(TINY, TINY.cells()[:1], Workers("sequential"), lambda _: None)
+    assert "its corpus_sha256 is 1, that of the sweep 0; give it back the texts" in outcome.problem
+
+
 MAKE_UNLIKE = """
 import slmlab.study.sweeps as s
 s._facts = lambda threads, facts=s._facts: facts(threads) | {"slmlab version": "0.0.0"}

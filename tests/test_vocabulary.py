@@ -129,3 +129,12 @@ def test_a_choice_at_the_end_of_the_ladder_says_so(table, n_vocab, sentence):
     short.loc["bpe-512", "n_vocab"] = n_vocab
     assert sentence in " ".join(_reasons(short, "bpe-512", 2))
     assert sentence not in " ".join(_reasons(short, "bpe-400", 2))
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [(("", "a text"), "The text is empty"), (("a text", ""), "The text is empty"), ((5, "a"), "5")],
+)
+def test_no_vocabulary_is_chosen_for_no_text(texts, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        lab.choose_vocabulary(*texts)

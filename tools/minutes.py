@@ -28,7 +28,7 @@ WORDS = 180  # a minute: slower than a novel, as one stops to think
 CELL, SHOWN, PANEL = 0.25, 0.8, 2.0  # minutes for a cell of code, a table or picture, a panel
 SHELL = ("launch", "bootstrap", "onward")  # cells of tools/badges.py, which nobody reads through
 PANELS = re.compile(
-    r"^card$|^rulings$|^lab\.(Quiz|Scrubber|NextTokenExplorer|TokenExplorer)\(", re.MULTILINE
+    r"^card$|^rulings$|^lab\.(Quiz|ChatPanel|Scrubber|(NextToken|Token)Explorer)\(", re.MULTILINE
 )
 FOLDED = re.compile(r"<details>.*?</details>|<!--.*?-->", re.DOTALL)
 WORD = re.compile(r"\S*\w\S*")  # a heading's or a list's mark alone is none

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from slmlab.engine.optimizer import AdamW
 from slmlab.engine.precision import PRECISIONS
-from slmlab.validation import one_of, real_number, shown, truth_values, whole_number
+from slmlab.text.dataset import MAX_BATCH
+from slmlab.validation import is_word, one_of, real_number, shown, truth_values, whole_number
 
 ENDLESS = 1_000_000_000  # steps, or seconds (32 years): more is a slip of the keyboard
 
@@ -62,8 +63,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if (self.max_steps is None) == (self.seconds is None):
             raise ValueError("Give either max_steps or a budget in seconds, one of the two.")
-        for name in ("batch_size", "max_steps", "eval_interval", "patience"):
-            if name == "batch_size" or getattr(self, name) is not None:
+        self._set("batch_size", whole_number("batch_size", self.batch_size, 1, MAX_BATCH))
+        for name in ("max_steps", "eval_interval", "patience"):
+            if getattr(self, name) is not None:
                 self._set(name, whole_number(name, getattr(self, name), 1, ENDLESS))
         self._set("learning_rate", real_number("learning_rate", self.learning_rate, above=0))
         if self.seconds is not None:
@@ -76,7 +78,7 @@ class TrainConfig:
             self._set(name, real_number(name, getattr(self, name), least=0, below=1))
         truth_values(cosine=self.cosine)
         one_of("precision", self.precision, PRECISIONS)
-        if not isinstance(self.device, str):
+        if not is_word(self.device):
             raise ValueError(f'device is {shown(self.device)}; it must be a name, such as "cpu".')
 
     def _set(self, name: str, value: float) -> None:

@@ -1,7 +1,7 @@
 """How good a model is on a text: exact losses and accuracy, with dropout off."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,21 @@ def require_model(model: Any) -> None:
     shape = getattr(model, "config", None)
     kind = nn.Module if isinstance(shape, GPTConfig | NGramConfig) else GPT
     instance("model", model, kind)
+
+
+def continuable(model: GPT, ids: Sequence[int]) -> list[int]:
+    """The ids as a list. Raises `ValueError`, with a sentence, for what cannot be continued."""
+    require_model(model)
+    checked = [whole_number("a token id", i) for i in listed("ids", ids, "token ids")]
+    if not checked:
+        raise ValueError("There is nothing to continue; give a prompt of at least one token.")
+    last = model.config.vocab_size - 1
+    if max(checked) > last:
+        raise ValueError(
+            f"The prompt has token id {max(checked)}, but the model's vocabulary ends at {last}; "
+            "use the tokenizer that the model was trained with."
+        )
+    return checked
 
 
 @contextmanager

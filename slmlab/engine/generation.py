@@ -1,17 +1,21 @@
 """Text from a model, one token at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from slmlab.engine.beams import beam_search
+from slmlab.engine.contrastive import contrastive_token
 from slmlab.engine.decoding import Decoding, sample_token
-from slmlab.engine.evaluation import evaluating, require_model
+from slmlab.engine.evaluation import continuable, evaluating
 from slmlab.engine.model import GPT, KVCache
+from slmlab.engine.python_prefix import can_become_python
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import instance, listed, shown, truth_values, whole_number
+from slmlab.validation import instance, shown, truth_values, whole_number
 
 MAX_NEW_TOKENS = 1_000_000  # hours of computing; whoever wants more can go on from there
+MOST_TRIED = 200  # tokens, after which a text ends that none of them may continue
 NO_TOKEN = "\ufffd"  # what a row of the model that stands for no token is written as
 
 
@@ -51,16 +55,38 @@ def continuation(
     max_new_tokens: int,
     decoding: Decoding = Decoding(),
 ) -> tuple[str, list[int]]:
-    """What the model writes after `ids`: the text, cut at a stop string, and all its token ids."""
-    new: list[int] = []
-    for token in generate_tokens(model, ids, max_new_tokens, decoding):
-        new.append(token)
-        if decoding.stop:
-            text = decoded(tokenizer, new)
-            ends = [text.find(s) for s in decoding.stop if s in text]
-            if ends:
-                return text[: min(ends)], new
-    return decoded(tokenizer, new), new
+    """What the model writes after `ids`: the text, cut at a stop string, and all its token ids.
+
+    Raises `ValueError` for a prompt that cannot become Python, if it is to.
+    """
+    instance("decoding", decoding, Decoding)
+    prompt = decoded(tokenizer, ids) if decoding.python else ""
+
+    def ended(new: list[int]) -> bool:
+        text = decoded(tokenizer, new)
+        return any(stop in text for stop in decoding.stop)
+
+    def allowed(new: list[int]) -> bool:
+        return can_become_python(prompt + decoded(tokenizer, new))
+
+    if decoding.python and not allowed([]):
+        raise ValueError(
+            f"The prompt is {shown(prompt)}, which no text can continue to Python; begin with "
+            "Python, or set python to False."
+        )
+    new = list(
+        generate_tokens(
+            model,
+            ids,
+            max_new_tokens,
+            decoding,
+            ended=ended if decoding.stop else None,
+            allowed=allowed if decoding.python else None,
+        )
+    )
+    text = decoded(tokenizer, new)
+    ends = [text.find(stop) for stop in decoding.stop if stop in text]
+    return text[: min(ends, default=None)], new
 
 
 def decoded(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
@@ -77,33 +103,69 @@ def generate_tokens(
     max_new_tokens: int,
     decoding: Decoding = Decoding(),
     *,
+    ended: Callable[[list[int]], bool] | None = None,
+    allowed: Callable[[list[int]], bool] | None = None,
     use_cache: bool = True,
 ) -> Iterator[int]:
-    """Yield `max_new_tokens` token ids that continue `ids`, each as soon as it is chosen.
+    """Yield up to `max_new_tokens` token ids that continue `ids`, each as soon as it is chosen.
 
     Once the text is longer than the model's context, the model sees its last `block_size` tokens.
+    `ended` says of the new tokens whether the text is over. `allowed` says of them whether the last
+    one may be kept; if not, it is struck out and another is drawn. The text is also over once
+    `MOST_TRIED` were struck out. The decoding's `stop` and `python`, which speak of text, are left
+    to these two, as in `generate`. A beam search yields its best text only at the end.
     `use_cache=False` recomputes the whole context for every token: the same text, slower.
 
     Raises:
         ValueError: for no ids to continue, or one that the model has no row for.
     """
     instance("decoding", decoding, Decoding)
-    text = checked_ids(model, ids)
+    text = continuable(model, ids)
     count = whole_number("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS)
     truth_values(use_cache=use_cache)
+    for name, judge in (("ended", ended), ("allowed", allowed)):
+        if judge is not None:
+            instance(name, judge, Callable, "lambda new: len(new) < 5")
+    if decoding.beams is not None:
+        yield from beam_search(model, text, count, decoding, ended=ended).beams[0].ids
+        return
     block, device = model.config.block_size, model.device
     generator = torch.Generator().manual_seed(decoding.seed)
     cache = model.new_cache() if use_cache else None
-    for _ in range(count):
+    new: list[int] = []
+    while len(new) < count and not (new and ended is not None and ended(new)):
         # The mode is set for each token, so that it is as it was whenever the caller has the word.
         with evaluating(model), torch.inference_mode():
-            if cache is not None:
-                logits = next_logits(model, text, cache)
+            if decoding.contrast is not None:
+                token = contrastive_token(model, text, decoding)
             else:
-                logits = model.next_logits(torch.tensor([text[-block:]], device=device))[0]
-            token = sample_token(logits, text, decoding, generator)
+                if cache is not None:
+                    logits = next_logits(model, text, cache)
+                else:
+                    logits = model.next_logits(torch.tensor([text[-block:]], device=device))[0]
+                token = _chosen(logits, text, new, decoding, generator, allowed)
+        if token is None:
+            return
         text.append(token)
+        new.append(token)
         yield token
+
+
+def _chosen(
+    logits: Tensor,
+    text: Sequence[int],
+    new: Sequence[int],
+    decoding: Decoding,
+    generator: torch.Generator,
+    allowed: Callable[[list[int]], bool] | None,
+) -> int | None:
+    """The next token, drawn until one is allowed after the new ones; None if none is found."""
+    for _ in range(min(MOST_TRIED, len(logits))):
+        token = sample_token(logits, text, decoding, generator)
+        if allowed is None or allowed([*new, token]):
+            return token
+        logits = logits.index_fill(0, torch.tensor([token], device=logits.device), -torch.inf)
+    return None
 
 
 def next_logits(model: GPT, text: Sequence[int], cache: list[KVCache]) -> Tensor:
@@ -120,18 +182,3 @@ def next_logits(model: GPT, text: Sequence[int], cache: list[KVCache]) -> Tensor
         layer.length = known
     new = torch.tensor([text[-block:][known:]], device=model.device)
     return model.next_logits(new, cache)[0]
-
-
-def checked_ids(model: GPT, ids: Sequence[int]) -> list[int]:
-    """The ids as a list. Raises `ValueError`, with a sentence, for what cannot be continued."""
-    require_model(model)
-    checked = [whole_number("a token id", i) for i in listed("ids", ids, "token ids")]
-    if not checked:
-        raise ValueError("There is nothing to continue; give a prompt of at least one token.")
-    last = model.config.vocab_size - 1
-    if max(checked) > last:
-        raise ValueError(
-            f"The prompt has token id {max(checked)}, but the model's vocabulary ends at {last}; "
-            "use the tokenizer that the model was trained with."
-        )
-    return checked

@@ -16,8 +16,17 @@ KEEPS: tuple[Keep, ...] = ("all", "best", "history")  # each takes less space th
 PLACES = {None: "a temporary folder", "~": "your home folder", ".": "the working folder"}
 
 
-def save_or_rescue(run: Run, folder: Path | str, keep: Keep, tell: Callable[[str], None]) -> Path:
+def save_or_rescue(
+    run: Run,
+    folder: Path | str,
+    keep: Keep,
+    tell: Callable[[str], None],
+    over: str | None = None,
+) -> Path:
     """Save a run, or else save it to a new folder, and tell so. Returns the folder.
+
+    Given what `check_target` returned before the training as `over`, a run that came meanwhile is
+    not replaced.
 
     The new folder is a temporary one or, where there is no space for it, in the home folder or
     the working folder. Where none has space for the run as asked, less of it is kept.
@@ -28,7 +37,7 @@ def save_or_rescue(run: Run, folder: Path | str, keep: Keep, tell: Callable[[str
     """
     with guarded(tell, holds=True):
         try:
-            return run.save(folder, keep=keep)
+            return run.save(folder, keep=keep, over=over)
         except (DataError, ValueError) as error:
             why = f"The run could not be saved to {folder} ({_reason(error)})"
             saved, kept = _rescued(run, keep if isinstance(error, DataError) else "best", why)

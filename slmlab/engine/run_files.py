@@ -111,7 +111,8 @@ def is_run(folder: Path) -> bool:
 def is_part_of_run(folder: Path, finished: bool) -> bool:
     """Whether a folder holds some of the files that its SHA256SUMS lists, and nothing else.
 
-    If the run was `finished`, they are still as listed; else the last may be half-written.
+    If the run was `finished`, they are still as listed; else the last may be half-written, the
+    list itself too.
     """
     if not is_folder(folder):
         return False
@@ -119,6 +120,8 @@ def is_part_of_run(folder: Path, finished: bool) -> bool:
     if not all(stat.S_ISREG((folder / name).lstat().st_mode) for name in names):
         return False
     try:
+        if names == {SUMS} and not finished:
+            return _begins_a_list(_read(folder, SUMS))
         sums = _listed(folder) if names else {}
         return names <= {SUMS, *sums} and not (
             finished and any(sha256(_read(folder, n)) != sums[n] for n in names - {SUMS})
@@ -150,6 +153,17 @@ def _listed(folder: Path) -> dict[str, str]:
     if len(sums) < len(lines) or not sums.keys() <= FILES.keys() - {SUMS}:
         raise ValueError(f"{SUMS} is no list of a run's files")
     return sums
+
+
+def _begins_a_list(content: bytes) -> bool:
+    """Whether a SHA256SUMS may begin so. A power failure can leave NULs in place of the rest."""
+    *lines, last = content.rstrip(b"\0").decode().split("\n")
+    ends = [f"  {name}" for name in FILES.keys() - {SUMS}]
+    return (
+        all(LINE.fullmatch(line) and line[64:] in ends for line in lines)
+        and re.fullmatch("[0-9a-f]*", last[:64]) is not None
+        and any(end.startswith(last[64:]) for end in ends)
+    )
 
 
 def _read(folder: Path, name: str, most: int | None = None) -> bytes:

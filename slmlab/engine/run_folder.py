@@ -7,11 +7,13 @@ tidies up. What is not provably a run, or what a save has left of one, is never 
 """
 
 import errno
+import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from slmlab.engine.folder_lock import locked
 from slmlab.engine.run_files import (
@@ -43,8 +45,11 @@ NEVER_OPENED = (
 )
 
 
-def write_run_folder(path: Path | str, contents: dict[str, bytes]) -> Path:
+def write_run_folder(path: Path | str, contents: dict[str, bytes], over: str | None = None) -> Path:
     """Write a run's files, and their hashes, in place of an older run there, if there is one.
+
+    Given what `check_target` returned as `over`, no run is replaced that came after that; and by
+    a training that was stopped, only what the same training had come to before.
 
     Returns the folder. Raises `DataError` if that is not possible; what was there before can then
     still be read.
@@ -59,6 +64,8 @@ def write_run_folder(path: Path | str, contents: dict[str, bytes]) -> Path:
     sums = "".join(f"{sha256(content)}  {name}\n" for name, content in contents.items())
     try:
         with _place(folder):
+            if over is not None:
+                _require_replaceable(folder, over, contents)
             try:
                 # The list comes first: it proves whose the other files are.
                 _fill(_new(folder), {SUMS: sums.encode()} | contents)
@@ -74,15 +81,12 @@ def write_run_folder(path: Path | str, contents: dict[str, bytes]) -> Path:
     return folder
 
 
-def check_target(path: Path | str) -> None:
-    """Raise `DataError` now if `write_run_folder` could not write there later."""
+def check_target(path: Path | str) -> str:
+    """Raise `DataError` now if `write_run_folder` could not write there later.
+
+    Returns the hashes of the run that is there, which no other has; nothing if there is none.
+    """
     folder = _named(path)
-    inside = next(filter(is_run, folder.absolute().parents), None)
-    if inside is not None:
-        raise DataError(
-            f"{folder} is inside the saved run {inside}, which could then not be saved again; "
-            "choose another folder."
-        )
     try:
         with _place(folder):
             _new(folder).mkdir()
@@ -90,6 +94,7 @@ def check_target(path: Path | str) -> None:
                 _rehearse(folder)
             finally:
                 _new(folder).rmdir()
+            return _hashes(folder)
     except OSError as error:
         raise DataError(
             f"No run can be saved to {folder} ({reason(error)}); choose a folder that you may "
@@ -171,8 +176,15 @@ def _old(folder: Path) -> Path:
 def _place(folder: Path) -> Iterator[None]:
     """The place for a run to be saved in, for one save at a time.
 
-    Raises `DataError` if there is anything but nothing, an empty folder, or a whole run.
+    Raises `DataError` if there is anything but nothing, an empty folder, or a whole run; and for a
+    place inside another run.
     """
+    inside = next(filter(is_run, folder.absolute().parents), None)
+    if inside is not None:
+        raise DataError(
+            f"{folder} is inside the saved run {inside}, which could then not be saved again; "
+            "choose another folder."
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.parent, for_writing=True):
         _tidy(folder)
@@ -186,6 +198,34 @@ def _place(folder: Path) -> Iterator[None]:
                     "alone; choose another name, or remove it yourself."
                 )
         yield
+
+
+def _require_replaceable(folder: Path, over: str, contents: dict[str, bytes]) -> None:
+    """Raise `DataError` for a run that came later than `over`.
+
+    A training that was stopped replaces only what provably is less of the same training.
+    """
+    if _hashes(folder) != over:
+        raise DataError(f"{folder} holds another run by now.")
+    new = json.loads(contents["run.json"])
+    if not over or _is_whole(new):
+        return
+    old = json.loads((folder / "run.json").read_bytes())
+    if _is_whole(old):
+        raise DataError(f"{folder} holds a run that came to its end, which this one did not.")
+    if any(old.get(part) != new[part] for part in ("model", "training", "dataset")):
+        raise DataError(f"{folder} holds a run of another set-up, and this one was stopped.")
+    if old.get("step") not in range(new["step"]):
+        raise DataError(f"{folder} holds a run that got at least as far before it was stopped.")
+
+
+def _hashes(folder: Path) -> str:
+    return (folder / SUMS).read_text() if (folder / SUMS).is_file() else ""
+
+
+def _is_whole(summary: dict[str, Any]) -> bool:
+    """Whether a training came to its end, going by its `run.json`."""
+    return summary.get("status") in ("finished", "stopped early")
 
 
 def _fill(folder: Path, contents: dict[str, bytes]) -> None:

@@ -18,10 +18,9 @@ from slmlab.engine.decoding import Decoding
 from slmlab.engine.environment import environment
 from slmlab.engine.generation import continuation, encoded_prompt
 from slmlab.engine.model import GPT
-from slmlab.engine.precision import check_precision
 from slmlab.engine.run_folder import write_run_folder
 from slmlab.engine.run_parsing import check_savable, checked_prompts
-from slmlab.engine.training import check_fit, fit, resolve_device
+from slmlab.engine.training import check_trainable, fit
 from slmlab.text.dataset import Dataset
 from slmlab.validation import instance, shown, truth_values
 
@@ -58,6 +57,11 @@ class Run(storage.RunParts):
         """False for a run that was not trained yet, or was kept without its weights."""
         return bool(self.state.best_weights)
 
+    @property
+    def weights_step(self) -> int:
+        """The step whose weights `model` has: the best one, where no later ones were kept."""
+        return self.state.best_step if self.state.optimizer is None else self.state.step
+
     @cached_property
     def best_model(self) -> GPT:
         """The model with the weights of the lowest validation loss (`ValueError` if not kept)."""
@@ -85,7 +89,7 @@ class Run(storage.RunParts):
         with self.state.lock:  # another thread may be training this model
             ids = encoded_prompt(tokenizer, prompt)
             text, new = continuation(self.model, tokenizer, ids, max_new_tokens, decoding)
-        return {"step": self.state.step, "prompt": prompt, "text": prompt + text, "ids": new}
+        return {"step": self.weights_step, "prompt": prompt, "text": prompt + text, "ids": new}
 
     def require_weights(self) -> None:
         """Raise `ValueError` for a run without weights, and say why it has none."""
@@ -148,31 +152,30 @@ class Run(storage.RunParts):
                 f"The run has made {self.state.step:,} steps, so it cannot go on to a max_steps of "
                 f"{config.max_steps:,}; give more."
             )
-        check_fit(self.model, self.dataset)
-        check_precision(config.precision, resolve_device(config.device))
+        check_trainable(self.model, self.dataset, config)
 
-    def save(self, folder: Path | str, keep: storage.Keep = "all") -> Path:
+    def save(
+        self, folder: Path | str, keep: storage.Keep = "all", *, over: str | None = None
+    ) -> Path:
         """Write the run to a folder, replacing an older run there in one step.
 
         `keep` is "all" (can be resumed), "best" (the best weights only) or "history" (losses and
-        samples, no weights). Formats are CSV, JSON and safetensors; nothing is pickled.
+        samples, no weights); `over` says what may be replaced (see `write_run_folder`). Formats are
+        CSV, JSON and safetensors; nothing is pickled.
 
         Raises:
             ValueError: if `keep` is something else, or the run is not one that can be saved.
             DataError: if the folder cannot be written; what was there before is untouched.
         """
-        return write_run_folder(folder, storage.contents_of(self, keep))
+        return write_run_folder(folder, storage.contents_of(self, keep), over)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Run":
-        """Read a run that `save` wrote.
-
-        A run kept as "history" has no weights: its model is as before training.
+        """Read a run that `save` wrote; one kept as "history" has its model as before training.
 
         Raises:
-            DataError: if the folder is missing, half-written or altered, or if it is not a
-                folder of this format (a pickled checkpoint is never opened: unpickling a file
-                can run any code that its author put there).
+            DataError: if the folder is missing, half-written, altered or not of this format (a
+                pickled checkpoint is never opened: that can run any code of its author).
         """
         parts = storage.parts_of(folder)
         return cls(**{f.name: getattr(parts, f.name) for f in fields(parts)})
@@ -277,9 +280,8 @@ def _take_samples(run: Run, stop: threading.Event | None = None) -> None:
 
 def _take_last_samples(run: Run, interrupted: threading.Event) -> None:
     """Sample at the end, unless somebody stopped the training and there are samples already."""
-    sampled = run.samples[-1]["step"] if run.samples else None
-    stopped = interrupted.is_set()
-    if sampled is None or (sampled != run.state.step and not stopped):
+    sampled, stopped = {sample["step"] for sample in run.samples}, interrupted.is_set()
+    if not sampled or (run.weights_step not in sampled and not stopped):
         with suppress(KeyboardInterrupt):  # whoever does not want to wait gets the run at once
             _take_samples(run, None if stopped else interrupted)
 

@@ -113,6 +113,10 @@ def check_kinds(run: RunParts) -> None:
 def _contents(run: RunParts, keep: Keep) -> dict[str, bytes]:
     if keep == "history":
         require_rebuildable(run.dataset)
+    elif not run.state.best_weights and run.state.best_val_loss < math.inf:
+        raise ValueError(
+            f'{run.name} was kept without its weights; save it with keep="history" again.'
+        )
     if run.model.exchanged_parts:
         raise ValueError(
             f"A model with {', '.join(run.model.exchanged_parts)} cannot be saved: the format "
@@ -196,7 +200,7 @@ def _texts(run: RunParts) -> dict[str, bytes]:
 
 
 def _best(run: RunParts) -> bytes:
-    """The best weights, or those before the first evaluation."""
+    """The best weights, or the model's own where no evaluation has had a finite loss."""
     weights = _plain(run.state.best_weights or run.model.state_dict())
     parsing.check_weights(weights, run.model.config)
     return safetensors.torch.save(weights)

@@ -76,11 +76,7 @@ def fit(
 
 def _prepare(model: GPT, dataset: Dataset, config: TrainConfig, state: TrainState) -> None:
     """Check that all goes together, and make the state one that training can begin from."""
-    check_fit(model, dataset)
-    device = resolve_device(config.device)
-    check_precision(config.precision, device)
-    if device.type == "cpu":
-        require_memory(model.config, config.batch_size, averaged=config.average > 0)
+    device = check_trainable(model, dataset, config)
     model.to(device).train()
     state.optimizer = state.optimizer or AdamW(model, config.weight_decay)
     state.optimizer.weight_decay = config.weight_decay  # a resumed run may have another
@@ -154,11 +150,9 @@ def _evaluate(model: GPT, dataset: Dataset, state: TrainState) -> Losses:
         test=None if dataset.test is None else mean_loss(model, dataset.test),
     )
     if losses.val < state.best_val_loss:
-        state.best_val_loss, state.best_step = losses.val, state.step
-        if not state.best_weights:
-            state.best_weights = {k: torch.empty_like(v) for k, v in model.state_dict().items()}
-        for name, weight in model.state_dict().items():
-            state.best_weights[name].copy_(weight)
+        weights = {name: weight.clone() for name, weight in model.state_dict().items()}
+        # Together: a second Ctrl-C must not part the weights from what is said of them.
+        state.best_weights, state.best_val_loss, state.best_step = weights, losses.val, state.step
     return losses
 
 
@@ -242,7 +236,17 @@ def _spare(config: GPTConfig, rows: int) -> str:
     )
 
 
-def check_fit(model: GPT, dataset: Dataset) -> None:
+def check_trainable(model: GPT, dataset: Dataset, config: TrainConfig) -> torch.device:
+    """The device of a training; refuses, before anything is changed, what `fit` says it does."""
+    _check_fit(model, dataset)
+    device = resolve_device(config.device)
+    check_precision(config.precision, device)
+    if device.type == "cpu":
+        require_memory(model.config, config.batch_size, averaged=config.average > 0)
+    return device
+
+
+def _check_fit(model: GPT, dataset: Dataset) -> None:
     """Refuse, or warn about, a model and a dataset that do not go together (see `fit`)."""
     instance("model", model, GPT)
     instance("dataset", dataset, Dataset)
@@ -260,7 +264,7 @@ def check_fit(model: GPT, dataset: Dataset) -> None:
         )
     check_context(len(dataset.train), block)
     if advice := vocabulary_advice(model.config, dataset):
-        warnings.warn(advice, VocabularyWarning, stacklevel=3)
+        warnings.warn(advice, VocabularyWarning, stacklevel=4)
 
 
 def check_context(n_train: int, block_size: int) -> None:

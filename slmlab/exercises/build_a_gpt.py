@@ -33,6 +33,7 @@ from slmlab.exercises.checking import (
     require,
 )
 from slmlab.exercises.telling import right, task
+from slmlab.validation import shown
 
 __all__ = [
     "attention",
@@ -109,6 +110,7 @@ SURPRISE = """
 log_p = logits - logits.logsumexp(-1, keepdim=True)
 return -log_p[torch.arange(len(targets)), targets].mean()
 """
+LARGE = "use `logits.logsumexp(-1, keepdim=True)`, or subtract the largest logit first."
 CAME = "log_p[torch.arange(len(targets)), targets]"
 MISTAKEN_SURPRISES = {
     SURPRISE.replace("return -", "return "): "The sign is wrong: a surprise is *minus* the log of "
@@ -142,9 +144,10 @@ MISTAKEN_SURPRISES = {
 @part
 def surprise(function: Any) -> None:
     """A function of logits (N, V) and targets (N,) that gives the mean loss in nats."""
+    signature = "surprise(logits, targets)"
     logits, targets = 2 * random_numbers(7, 5), torch.tensor([0, 4, 2, 2, 1, 3, 0])
     expect_function(
-        "surprise(logits, targets)",
+        signature,
         function,
         [(logits, targets), (logits[:1], targets[:1])],
         nn.functional.cross_entropy,
@@ -154,11 +157,21 @@ def surprise(function: Any) -> None:
         rel_tol=SAME,
         abs_tol=SAME,
     )
-    large = called(function, 200 * logits.clone(), targets.clone())
-    require(
-        torch.as_tensor(large).isfinite().all(),
-        "Right for small logits. But exp(200) is too large for a 32-bit number, and becomes "
-        "infinite: use `logits.logsumexp(-1, keepdim=True)`, or subtract the largest logit first.",
+    expect_function(
+        signature,
+        function,
+        [(200 * logits, targets)],
+        nn.functional.cross_entropy,
+        read=numbers_of(
+            "Right for small logits. But exp(200) is too large for a 32-bit number, and becomes "
+            f"infinite: {LARGE}"
+        ),
+        otherwise=unlike(
+            "So it is for large logits only. Add nothing to a probability, and cut no logit: "
+            f"{LARGE}"
+        ),
+        rel_tol=SAME,
+        abs_tol=SAME,
     )
     right("The same as cross-entropy, which slmlab trains on, also for large logits.")
 
@@ -214,7 +227,7 @@ def _judge_loss(answer: Any, loss: float) -> None:
     )
     require(
         isinstance(answer, float) and close(answer, loss, SAME, SAME),
-        f"`step` returns {answer!r}; the loss of this batch, before the weights change, is "
+        f"`step` returns {shown(answer)}; the loss of this batch, before the weights change, is "
         f"{loss:.4f}. It is `model.loss(inputs, targets)`, in this order.",
     )
 
@@ -307,9 +320,11 @@ def sample(function: Any) -> None:
 def _ids(answer: Any, name: str) -> list[int]:
     require(
         isinstance(answer, list),
-        f"`{name}` returns {answer!r}; it should be a list. (`tolist()` makes one of a tensor.)",
+        f"`{name}` returns {shown(answer)}; it should be a list. (`tolist()` makes one of a "
+        "tensor.)",
     )
     try:
         return [int(i) for i in answer]
-    except (TypeError, ValueError):
-        raise Mistake(f"`{name}` returns {answer!r}; it should be a list of token ids.") from None
+    except Exception:  # each kind of thing has its own
+        told = f"`{name}` returns {shown(answer)}; it should be a list of token ids."
+        raise Mistake(told) from None

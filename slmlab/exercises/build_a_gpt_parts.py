@@ -236,6 +236,10 @@ def expect_part(
     """Raise `Mistake` unless the class computes what slmlab's part does, with its weights."""
     if not isinstance(cls, Probe):
         require(isinstance(cls, type), "Give the class itself, such as `check.mlp(MLP)`.")
+        require(
+            issubclass(cls, nn.Module),
+            f"`{cls.__name__}` is no module of PyTorch: write `class {cls.__name__}(nn.Module):`.",
+        )
     expect_function(
         signature,
         cls if isinstance(cls, Probe) else cls.forward,
@@ -253,6 +257,11 @@ def expect_part(
 def with_weights(cls: type, part: nn.Module) -> nn.Module:
     """A learner's part that has slmlab's weights, and slmlab's parts inside."""
     module = called(cls, CONFIG)
+    require(
+        hasattr(module, "_modules"),
+        f"`{cls.__name__}` cannot hold layers yet: its `__init__` begins with "
+        "`super().__init__()`.",
+    )
     blank = _blank_inside(module)
     require(not blank, f"`{blank}` is still blank: this part uses it, so write that one first.")
     for name, child in part.named_children():

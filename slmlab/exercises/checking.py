@@ -48,7 +48,6 @@ from dataclasses import dataclass, field
 from numbers import Integral, Number
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -60,6 +59,8 @@ from slmlab.validation import shown
 Sentence = str | Callable[[], str]
 
 NOTEBOOK = {"lab": lab, "math": math, "re": re, "torch": torch, "F": F}  # what a body may use
+LONGEST_TOLD = 500  # letters of a learner's error
+LONGEST_SHOWN = 300  # letters, or digits, of a value
 ROUNDED = 2e-3  # answers agree to the third digit or so
 
 
@@ -147,6 +148,7 @@ def expect_function(
         function.wrong += (misreadings or {}).items()
         return
     name, read = signature.partition("(")[0], read or number
+    require(not isinstance(function, str), f"`{name}` is text, not a function: run its cell again.")
     listed = cases() if callable(cases) else cases
     cases = [case if isinstance(case, Case) else Case(case) for case in listed]
 
@@ -208,7 +210,7 @@ def number(answer: Any, name: str) -> float:
     )
     try:
         value = float(answer)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
+    except Exception:  # each kind of thing has its own
         raise Mistake(f"`{name}` is {shown(answer)}; it should be one number.") from None
     require(math.isfinite(value), f"`{name}` is {value}; it should be a finite number.")
     return int(value) if isinstance(answer, Integral) else value
@@ -216,10 +218,10 @@ def number(answer: Any, name: str) -> float:
 
 def numbers(answer: Any, name: str, count: int, what: str) -> tuple[float, ...]:
     """The numbers of a tuple, list, tensor, array or dictionary."""
-    values = answer.values() if isinstance(answer, dict) else answer
     try:
+        values = answer.values() if isinstance(answer, dict) else answer
         found = tuple(float(value) for value in values)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
+    except Exception:  # each kind of thing has its own
         found = ()
     require(
         len(found) == count,
@@ -233,10 +235,19 @@ def numbers(answer: Any, name: str, count: int, what: str) -> tuple[float, ...]:
 def word(answer: Any, name: str, words: Sequence[str]) -> str:
     """The answer as one of the words, in their case."""
     known = {choice.casefold(): choice for choice in words}
-    text = str(filled_in(answer, name)).strip(" ().").casefold()
+    filled_in(answer, name)
+    text = answer.strip(" ().").casefold() if isinstance(answer, str) else None
     listed = ", ".join(f'"{choice}"' for choice in words)
     require(text in known, f"`{name}` is {shown(answer)}; it should be one of {listed}.")
     return known[text]
+
+
+def is_truth_value(answer: Any) -> bool:
+    """Whether it is True or False; 1 and 0, and those of NumPy and PyTorch, are as good."""
+    try:
+        return bool(answer in (True, False))
+    except Exception:  # a table has no truth value, and says so in its own way
+        return False
 
 
 def called(
@@ -258,7 +269,7 @@ def attempted(
     """
     if isinstance(function, Probe):
         raise Probed
-    name = getattr(function, "__name__", "the function")
+    name = name_of(function)
     require(callable(function), f"`{name}` is no longer a function: run its cell again.")
     try:
         return function(*arguments)
@@ -267,11 +278,16 @@ def attempted(
     except Exception as error:
         if isinstance(error, NotImplementedError) and not error.args:  # a blank of nbgrader's
             return None
-        told = f"`{name}` stopped with {type(error).__name__}: {error}"
+        told = f"`{name}` stopped with {type(error).__name__}: {_text_of(error)}"
         for words, sentence in (advice or {}).items():
             if words in told:
                 raise Mistake(f"{told[:200].rstrip(' .')}. {sentence}") from error
-        raise Mistake(told) from error
+        raise Mistake(told[:LONGEST_TOLD]) from error
+
+
+def name_of(function: Any) -> str:
+    """A function's name; not everything that can be called has one."""
+    return getattr(function, "__name__", "the function")
 
 
 class Probed(Exception):
@@ -287,6 +303,13 @@ class Probe:
     wrong: list[tuple[Any, Sentence]] = field(default_factory=list)
 
 
+def _text_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # an error of the learner's own may not even be printed
+        return "an error without a text"
+
+
 def _said(sentence: Sentence) -> str:
     return sentence() if callable(sentence) else sentence
 
@@ -295,8 +318,7 @@ def _read(answer: Any, name: str, truth: Any, mistakes: Mapping[Any, Sentence]) 
     """The answer as something of the truth's kind."""
     if isinstance(truth, bool):
         filled_in(answer, name)
-        one = isinstance(answer, Number | np.bool_) and answer in (True, False)
-        require(one, f"`{name}` is {shown(answer)}; it should be True or False.")
+        require(is_truth_value(answer), f"`{name}` is {shown(answer)}; it should be True or False.")
         return bool(answer)
     if isinstance(truth, str):
         return word(answer, name, sorted({truth, *mistakes}))
@@ -343,10 +365,9 @@ def _fresh(argument: Any) -> Any:
 
 
 def _nothing_yet(function: Any) -> str:
-    name = getattr(function, "__name__", "the function")
     return (
-        f"`{name}` returns nothing yet: write its body, and end it with `return`; `print` only "
-        "shows a value."
+        f"`{name_of(function)}` returns nothing yet: write its body, and end it with `return`; "
+        "`print` only shows a value."
     )
 
 
@@ -368,8 +389,11 @@ def _unlike(
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
-        listed = ", ".join(map(_shown, value))
+        listed = ", ".join(map(_shown, value[:LONGEST_SHOWN]))  # each takes a letter at least
+        if len(listed) > LONGEST_SHOWN:
+            listed = f"{listed[:LONGEST_SHOWN]}…"
         return f"({listed})" if isinstance(value, tuple) else f"[{listed}]"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return repr(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or abs(value) >= 10**LONGEST_SHOWN:
+        return shown(value, LONGEST_SHOWN)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"

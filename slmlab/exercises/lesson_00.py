@@ -18,6 +18,7 @@ from slmlab.exercises.checking import (
     require,
 )
 from slmlab.exercises.telling import right, task
+from slmlab.validation import shown
 
 # Task 1
 
@@ -145,13 +146,13 @@ def signed_gap(function: Any) -> None:
 def _gap_and_band(answer: Any) -> tuple[float, str]:
     require(
         isinstance(answer, tuple | list) and len(answer) == 2,
-        f"`signed_gap` returns {answer!r}; it should return two things, `gap, name`: a number and "
-        "the name of its band.",
+        f"`signed_gap` returns {shown(answer)}; it should return two things, `gap, name`: a number "
+        "and the name of its band.",
     )
     gap, name = number(answer[0], "gap"), getattr(answer[1], "name", answer[1])
     names = [band.name for band in lab.GAP_BANDS]
     name = name.strip().lower() if isinstance(name, str) else name
-    require(name in names, f"{name!r} is no band; the names are {', '.join(names)}.")
+    require(name in names, f"{shown(name)} is no band; the names are {', '.join(names)}.")
     return gap, name
 
 

@@ -16,6 +16,7 @@ from slmlab.exercises.checking import (
     require,
 )
 from slmlab.exercises.telling import right, task
+from slmlab.validation import shown
 
 GPT2, RIGHT_SIZED = 50_257, 1_172  # tokens in GPT-2's vocabulary, and in the right-sized one
 WIDTH, REST = 64, 152_128  # of the model whose shares are asked: Phase 2's shape
@@ -222,7 +223,7 @@ def never_read(function: Any) -> None:
         otherwise="Right for a few tokens, but in Phase 1's exam you find {value} new ones, not "
         "{truth}.",
     )
-    count = len(called(function, dataset.train, exam))
+    count = int((~torch.isin(exam, dataset.train)).sum())
     right(f"{count} of the {len(exam)} tokens that Phase 1's exam asks for were never read.")
 
 
@@ -230,7 +231,7 @@ def _never_read(answer: Any, _: str) -> list[int]:
     require(
         not isinstance(answer, int | float)
         and not (isinstance(answer, Tensor) and not answer.dim()),
-        f"You return {answer}, one number; return the tokens' ids.",
+        f"You return {shown(answer)}, one number; return the tokens' ids.",
     )
     require(
         not (isinstance(answer, Tensor) and answer.dtype == torch.bool),
@@ -242,7 +243,7 @@ def _never_read(answer: Any, _: str) -> list[int]:
 def _ids(answer: Any, name: str) -> list[int]:
     try:
         return [int(i) for i in answer]
-    except (TypeError, ValueError):
+    except Exception:  # each kind of thing has its own
         raise Mistake(f"`{name}` should be one row of whole numbers, a list or a tensor.") from None
 
 

@@ -21,6 +21,7 @@ from slmlab.exercises.checking import (
     require,
 )
 from slmlab.exercises.telling import right, task
+from slmlab.validation import is_nan, shown
 
 # Task 1
 
@@ -192,9 +193,9 @@ def contamination(function: Callable[..., Any]) -> None:
     for looked_at in ([1, 2], []):
         value = called(function, [1, 2, 3, 4], looked_at, 3)
         require(
-            value != value,  # only NaN is not itself
-            f"A validation set of {len(looked_at)} tokens has no sequence of 3, so there is "
-            f"nothing to take a share of: return NaN, not {value!r}, which would look measured.",
+            is_nan(value),
+            f"A validation set of {len(looked_at)} tokens has no sequence of 3 to take a share of: "
+            f"return NaN, not {shown(value)}, which would look measured.",
         )
     phase_2 = lab.PHASES[2].dataset()
     value = number(called(function, phase_2.train.tolist(), phase_2.val.tolist(), 8), "the share")
@@ -371,10 +372,9 @@ def _chosen(names: Any) -> list[str]:
     filled_in(names, "exam")
     fine = isinstance(names, list | tuple | set) and all(isinstance(n, str) for n in names)
     require(fine and names, "`exam` should be a list of some names of scripts.")
-    chosen = sorted(set(names))
     known = [document.name for document in lab.load_corpus().documents]
-    for name in chosen:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0)
+    for name in (chosen := sorted(set(names))):
+        near = difflib.get_close_matches(name[:100], known, n=1, cutoff=0)
         require(name in known, f"There is no script {name[:80]!r}; did you mean {near[0]!r}?")
     return chosen
 

@@ -1,20 +1,22 @@
 """Checks of the exercises for 03: recall or learning, copying, secrets, which step to keep."""
 
-import math
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import slmlab as lab
 from slmlab.exercises.checking import (
+    Mistake,
     attempted,
     called,
     expect,
     expect_function,
+    name_of,
     number,
     require,
 )
 from slmlab.exercises.telling import right, task
+from slmlab.validation import is_nan, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,8 +119,8 @@ def copied(function: Callable[..., Any]) -> None:
     )
     nothing = called(function, "# File:", "# File:", dataset, 8)
     require(
-        float(nothing) == 0 or math.isnan(float(nothing)),
-        f"Where nothing was written nothing is copied: give 0 or NaN, not {nothing}.",
+        is_nan(nothing) or number(nothing, "copied") == 0,
+        f"Where nothing was written nothing is copied: give 0 or NaN, not {shown(nothing)}.",
     )
     right("It agrees with the column `copied` of the course's scorecard.")
 
@@ -218,20 +220,20 @@ def _wrong_length(value: float, truth: float, written: list[int], training: list
 def secrets(function: Callable[..., Any]) -> None:
     """`function(line)`: whether a line of code looks as if it held a secret."""
     # `None` is a fair way to say no, as in `return re.search(…)`.
-    verdicts = [(line, hint, attempted(function, line)) for line, hint in _secret_lines()]
+    verdicts = [(line, hint, _found(function, line)) for line, hint in _secret_lines()]
     require(
         any(found is not None and found is not ... for _, _, found in verdicts),
-        f"`{function.__name__}` returns nothing yet, whatever the line: write its body.",
+        f"`{name_of(function)}` returns nothing yet, whatever the line: write its body.",
     )
     for line, hint, found in verdicts:
         require(found, f"This line gets through your filter: `{line}`. {hint}")
     for line, hint in INNOCENT:
         require(
-            not attempted(function, line),
+            not _found(function, line),
             f"Your filter takes out a harmless line: `{line}`. {hint}",
         )
     ordinary = f"{lab.load_corpus().text}\n{lab.load_held_out().text}".splitlines()
-    flagged = [line for line in ordinary if attempted(function, line)]
+    flagged = [line for line in ordinary if _found(function, line)]
     require(
         not flagged,
         f"Your filter takes out {len(flagged):,} of the {len(ordinary):,} lines of the course's "
@@ -241,6 +243,17 @@ def secrets(function: Callable[..., Any]) -> None:
         f"{len(verdicts)} of {len(verdicts)} secrets are flagged, and none of the course's "
         f"{len(ordinary):,} lines."
     )
+
+
+def _found(function: Callable[..., Any], line: str) -> Any:
+    """What a filter returns for a line, which must be true or not."""
+    found = attempted(function, line)
+    try:
+        bool(found)
+    except Exception:  # a table has no truth value, and says so in its own way
+        told = f"`{name_of(function)}` returns {shown(found)}; it should return True or False."
+        raise Mistake(told) from None
+    return found
 
 
 def _secret_lines() -> list[tuple[str, str]]:

@@ -121,16 +121,16 @@ REVEALING_LOSSES = (  # each exposes one mistake
 @task
 def stopping(stops_at: Callable[..., Any]) -> None:
     """Early stopping, on short histories that each expose one mistake, and on the phases."""
-    recorded = [
-        Case(
-            (phase.recorded("right-sized").history["val_loss"].tolist(), patience),
-            f"({phase.title})",
-        )
-        for phase in lab.PHASES
-        for patience in (1, 2, 3, 5)
-    ]
+
+    def others() -> list[Any]:
+        runs = {phase.title: phase.recorded("right-sized").history for phase in lab.PHASES}
+        losses = {title: history["val_loss"].tolist() for title, history in runs.items()}
+        patiences = (1, 2, 3, 5)
+        recorded = (Case((losses[t], p), f"({t})") for t in losses for p in patiences)
+        return [*REVEALING_LOSSES, *recorded]
+
     first = Case((LOSSES, 2), "Go through it with a pencil.")
-    for cases, mistakes in (([first], MISTAKEN_STOPS), ([*REVEALING_LOSSES, *recorded], {})):
+    for cases, mistakes in (([first], MISTAKEN_STOPS), (others, {})):
         expect_function(
             "stops_at(val_losses, patience)",
             stops_at,

@@ -6,9 +6,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import slmlab as lab
-from slmlab.exercises.checking import Case, Probe, expect, expect_function, require
+from slmlab.exercises.checking import (
+    Case,
+    Probe,
+    expect,
+    expect_function,
+    is_truth_value,
+    require,
+)
 from slmlab.exercises.telling import right, task
 from slmlab.text.examples import EXAMPLES
+from slmlab.validation import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +81,8 @@ MISTAKEN_MERGES = {
 def _tokens(value: Any, name: str) -> list[str]:
     """A list of tokens, as text."""
     right_kind = isinstance(value, list | tuple) and all(isinstance(t, str) for t in value)
-    require(right_kind, f"`{name}` returns {value!r}; it should return a list of tokens, as text.")
+    told = f"`{name}` returns {shown(value)}; it should return a list of tokens, as text."
+    require(right_kind, told)
     return list(value)
 
 
@@ -268,7 +277,8 @@ def honest(function: Callable[..., Any]) -> None:
 
 
 def _verdict(value: Any, name: str) -> bool:
-    require(value in (True, False), f"`{name}` returns {value!r}; it should return True or False.")
+    told = f"`{name}` returns {shown(value)}; it should return True or False."
+    require(is_truth_value(value), told)
     return bool(value)
 
 

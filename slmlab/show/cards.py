@@ -7,7 +7,7 @@ from torch import Tensor
 from slmlab.engine.evaluation import bits_per_byte
 from slmlab.engine.runs import Run
 from slmlab.show.harmless import in_markdown
-from slmlab.show.words import ending
+from slmlab.show.words import counted, ending, number
 from slmlab.study.baseline import number_to_beat
 from slmlab.study.diagnosis import GAP_BANDS, advice, gap_band
 from slmlab.study.memorisation import COPY_NGRAM
@@ -143,9 +143,9 @@ def _copying(run: Run) -> list[str]:
     step, card = _samples(run)
     longest = card["longest match"].idxmax()
     points = [
-        f"{card['copied'].mean():.0%} of the {COPY_NGRAM}-token sequences in {len(card)} samples "
-        "appear in the training text.",
-        f"The longest match has {card['longest match'].max()} tokens, after "
+        f"{card['copied'].mean():.0%} of the {COPY_NGRAM}-token sequences in "
+        f"{counted(len(card), 'sample')} appear in the training text.",
+        f"The longest match has {counted(card['longest match'].max(), 'token')}, after "
         f"“{in_markdown(longest)}”.",
         f"The samples are of step {step:,}.",
         "A longer search, or other prompts, may find more.",
@@ -161,7 +161,7 @@ def _gap(run: Run) -> list[str]:
     whose = "This course" if band is GAP_BANDS[0] else "The experiment of this course"
     return [
         f"Training loss {last.train_loss:.2f}, validation loss {last.val_loss:.2f} nats per token "
-        f"at the last step: a gap of {run.gap:+.2f}.",
+        f"at the last step: a gap of {number(run.gap, '+.2f')}.",
         f"{whose} calls that {band.name}: {band.meaning}.",
         f"Best validation loss {state.best_val_loss:.2f}, at step {state.best_step:,} "
         f"({bits_per_byte(state.best_val_loss, run.dataset):.2f} bits per byte). It chose the "
@@ -173,7 +173,7 @@ def _data(run: Run, own: OwnText) -> list[str]:
     data = run.dataset
     secrets = len(own.secrets().drop_duplicates(["file", "line"]))
     return [
-        f"{len(own.corpus.documents):,} files, {len(own.text):,} characters; "
+        f"{counted(len(own.corpus.documents), 'file')}, {len(own.text):,} characters; "
         f"{len(data.train):,} tokens to train on, {len(data.val):,} to validate, "
         f"{len(_held_out(run)):,} held out, divided by {own.parts.by}.",
         f"SHA-256 of the text: `{sha256(own.text.encode())}`.",
@@ -188,8 +188,9 @@ def _data(run: Run, own: OwnText) -> list[str]:
 def _model(run: Run) -> list[str]:
     config = run.model.config
     return [
-        f"A GPT of {config.n_params:,} parameters: {config.n_layer} layers, {config.n_head} "
-        f"heads, width {config.n_embd}, context {config.block_size} tokens.",
+        f"A GPT of {config.n_params:,} parameters: {counted(config.n_layer, 'layer')}, "
+        f"{counted(config.n_head, 'head')}, width {config.n_embd}, context "
+        f"{counted(config.block_size, 'token')}.",
         f"{run.params_per_token:,.1f} parameters for each training token.",
     ]
 
@@ -199,10 +200,10 @@ def _training(run: Run) -> list[str]:
     made_with = ", ".join(f"{key} {value}" for key, value in run.environment.items())
     how = in_markdown(ending(run) or "finished")
     return [
-        f"{last.step:,} steps ({how}), the text read {last.epochs:,.1f} times, in "
+        f"{counted(last.step, 'step')} ({how}), the text read {last.epochs:,.1f} times, in "
         f"{state.seconds:,.0f} seconds.",
-        f"AdamW, learning rate {config.learning_rate:g}, {config.batch_size} sequences a batch, "
-        f"weight decay {config.weight_decay:g}, dropout {run.model.config.dropout:g}, seed "
-        f"{config.seed}.",
+        f"AdamW, learning rate {config.learning_rate:g}, {counted(config.batch_size, 'sequence')} "
+        f"a batch, weight decay {config.weight_decay:g}, dropout {run.model.config.dropout:g}, "
+        f"seed {config.seed}.",
         f"{in_markdown(made_with)}.",
     ]

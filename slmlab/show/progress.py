@@ -81,12 +81,14 @@ class Progress:
             was taken.
         exercises: by lesson, the names of the checks that said "Right".
         rulings: by the number of a claim, both rulings on it.
+        others: what a later version keeps besides.
     """
 
     predictions: dict[str, Prediction] = field(default_factory=dict)
     quizzes: dict[str, dict[str, bool]] = field(default_factory=dict)
     exercises: dict[str, list[str]] = field(default_factory=dict)
     rulings: dict[str, tuple[str, str]] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=dict)
 
 
 def read() -> Progress:
@@ -199,29 +201,34 @@ def _set_aside(path: Path) -> None:
 def _written(progress: Progress) -> bytes:
     """The file's content. JSON has no NaN, so an unknown gap is null."""
     found = asdict(progress)
+    others = found.pop("others")
     for prediction in found["predictions"].values():
         if math.isnan(prediction["real_gap"]):
             prediction["real_gap"] = None
-    return json.dumps(found, indent=1).encode()
+    return json.dumps(found | others, indent=1).encode()
 
 
 def _parsed(content: bytes) -> Progress:
     """The progress in a file. Raises one of the errors of wrong data for what is none."""
     found = json.loads(content)
+    names = ("predictions", "quizzes", "exercises", "rulings")
+    predictions, quizzes, exercises, rulings = (found.pop(name) for name in names)
     return Progress(
-        {whole_text("title", t): _prediction(**p) for t, p in found["predictions"].items()},
+        {whole_text("title", t): _prediction(**p) for t, p in predictions.items()},
         {
-            lesson: {question: _boolean(right) for question, right in answers.items()}
-            for lesson, answers in found["quizzes"].items()
+            lesson: {question: _of_kind(bool, right) for question, right in answers.items()}
+            for lesson, answers in quizzes.items()
         },
         {
-            lesson: [whole_text("task", task) for task in tasks]
-            for lesson, tasks in found["exercises"].items()
+            lesson: [whole_text("task", task) for task in _of_kind(list, tasks)]
+            for lesson, tasks in exercises.items()
         },
         {
             claim: (whole_text("ruling", follows), whole_text("ruling", runs))
-            for claim, (follows, runs) in found["rulings"].items()
+            for claim, both in rulings.items()
+            for follows, runs in [_of_kind(list, both)]
         },
+        found,
     )
 
 
@@ -230,8 +237,8 @@ def _prediction(
 ) -> Prediction:
     return Prediction(
         **guess,
-        locked=_boolean(locked),
-        revealed=_boolean(revealed),
+        locked=_of_kind(bool, locked),
+        revealed=_of_kind(bool, revealed),
         real_gap=math.nan if real_gap is None else real_number("real_gap", real_gap),
         real_best_step=(
             None
@@ -241,7 +248,7 @@ def _prediction(
     )
 
 
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
+def _of_kind(kind: type, value: Any) -> Any:
+    if not isinstance(value, kind):
         raise TypeError
     return value

@@ -11,7 +11,7 @@ from slmlab.show.harmless import in_terminal
 from slmlab.show.plots.chart import Chart
 from slmlab.show.plots.curves import loss_curves
 from slmlab.show.runs import evaluated
-from slmlab.show.words import FEW_STEPS, ending, number, of_steps, outcome_in_words
+from slmlab.show.words import FEW_STEPS, counted, ending, number, of_steps, outcome_in_words
 from slmlab.study.baseline import NUMBER_TO_BEAT, beside_counting
 from slmlab.study.diagnosis import GAP_BANDS, advice, gap_band
 from slmlab.study.domain import domain_names
@@ -132,7 +132,7 @@ def _gap(run: Run) -> Measure:
     word = f"{whose} word: {band.name} ({band.meaning})"
     if run.last.step < FEW_STEPS:
         word = f"after {of_steps(run.last.step)} it is too early to judge by it"
-    return "gap (validation − training)", f"{run.gap:+.2f}", word
+    return "gap (validation − training)", number(run.gap, "+.2f"), word
 
 
 def _measures_of_losses(run: Run) -> list[Measure]:
@@ -141,6 +141,8 @@ def _measures_of_losses(run: Run) -> list[Measure]:
     reading = f"perplexity {perplexity(last.val_loss):,.1f}, {bits:.2f} bits per byte"
     if run.has_weights:
         reading += f", {token_accuracy(run.model, run.dataset.val):.0%} of tokens guessed"
+        if run.weights_step != last.step:  # later ones were not kept, or not evaluated
+            reading += f" by the model of step {run.weights_step:,}"
     return [
         (
             "training loss",
@@ -181,7 +183,7 @@ def _measures_of_samples(run: Run) -> list[Measure]:
             "copied",
             f"{card['copied'].mean():.0%}",
             f"of the samples' {COPY_NGRAM}-token sequences appear in the training text; "
-            f"longest match {card['longest match'].max()} tokens",
+            f"longest match {counted(card['longest match'].max(), 'token')}",
         ),
         ("samples that parse", f"{card['parses'].sum()} of {len(card)}", reading),
     ]

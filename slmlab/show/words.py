@@ -15,12 +15,20 @@ def joined(parts: Sequence[str], last: str = "and") -> str:
 
 
 def number(value: float, form: str = ".2f") -> str:
-    """A number in words; a loss of a run that diverged may be none."""
-    return format(value, form) if math.isfinite(value) else "no finite number"
+    """A number in words, without a "−0.00"; a loss of a run that diverged may be none."""
+    if not math.isfinite(value):
+        return "no finite number"
+    text = format(value, form)
+    return text if float(text) else format(0.0, form)
+
+
+def counted(count: int, what: str) -> str:
+    """So many of a thing: "1 step", "1,000 steps"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def of_steps(count: int) -> str:
-    return f"{count:,} step" if count == 1 else f"{count:,} steps"
+    return counted(count, "step")
 
 
 def ending(run: Run) -> str:
@@ -37,11 +45,11 @@ def gap_in_words(run: Run) -> str:
         return "the loss is no finite number"
     match ending(run):
         case "":
-            return f"the gap ends at {run.gap:+.2f}"
+            return f"the gap ends at {number(run.gap, '+.2f')}"
         case "so far":
-            return f"a gap of {run.gap:+.2f} so far"
+            return f"a gap of {number(run.gap, '+.2f')} so far"
         case how:
-            return f"{how} at step {run.state.step:,}, gap {run.gap:+.2f}"
+            return f"{how} at step {run.state.step:,}, gap {number(run.gap, '+.2f')}"
 
 
 def losses_in_words(run: Run, whose: str = "the run") -> str:

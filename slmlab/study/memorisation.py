@@ -12,7 +12,7 @@ from slmlab.engine.evaluation import evaluating, require_model, token_losses
 from slmlab.engine.model import GPT
 from slmlab.text.dataset import Dataset, id_array
 from slmlab.text.passages import known_passages, longest_passage
-from slmlab.validation import instance, whole_number, whole_text
+from slmlab.validation import MOST_LISTED, instance, whole_number, whole_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def overlap_losses(model: GPT, dataset: Dataset, n: int = COPY_NGRAM) -> "pd.Dat
 
     require_model(model)
     instance("dataset", dataset, Dataset)
-    n = whole_number("n", n, least=2)
+    n = whole_number("n", n, 2, MOST_LISTED)
     if len(dataset.val) < n:
         raise ValueError(f"The validation text has {len(dataset.val)} tokens; it needs {n}.")
     [known] = known_passages([dataset.val.numpy()], dataset.train.numpy(), n)

@@ -21,6 +21,7 @@ from slmlab.engine.console import Forgiving, guarded
 from slmlab.engine.rescue import save_or_rescue
 from slmlab.engine.run_folder import check_target, is_saved, remove_run_folder
 from slmlab.engine.runs import Run
+from slmlab.engine.storage import require_rebuildable
 from slmlab.study.domain import PROMPTS
 from slmlab.study.experiments import EXPERIMENTS
 from slmlab.study.experiments.protocol import Experiment, evaluation_steps
@@ -80,9 +81,9 @@ def record(folder: Path | str, what: Sequence[str] = (), **options: Any) -> int:
     Raises:
         ValueError: for something in `what`, or a backend, that there is not; or a cluster that
             cannot be reached.
-        DataError: if the folder cannot be written, or something else records there; if a table in
-            it is damaged, or was made with other settings or other texts; or, once all others are
-            made, if cells failed. What was there is untouched.
+        DataError: if the folder cannot be written, or something else records there; if a run or a
+            table in it is damaged, or was made with other texts, a table also with other settings;
+            or, once all others are made, if cells failed. What was there is untouched.
         KeyboardInterrupt: after Ctrl-C, once everything is saved.
     """
     folder, workers = user_path(folder), Workers(**options)
@@ -156,8 +157,15 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _is_missing(entry: PhaseRecord, folder: Path) -> bool:
-    """Whether a phase's run is still to be made."""
-    return not is_saved(folder / entry.name)
+    """Whether a phase's run is still to be made. Raises `DataError` for one that is damaged."""
+    place = folder / entry.name
+    if is_saved(place):
+        try:
+            Run.load(place)  # refuses altered files and another corpus
+        except DataError as error:
+            raise DataError(f"{error} Move {place} away to record {entry.name} again.") from error
+        return False
+    return True
 
 
 def _partial(entry: PhaseRecord, folder: Path) -> Path:
@@ -184,9 +192,10 @@ def _record_phase(entry: PhaseRecord, folder: Path) -> None:
             raise KeyboardInterrupt
         try:
             run.save(folder / entry.name, keep="history")
-        except DataError:  # something took the place meanwhile
-            save_or_rescue(run, partial, "all", _tell)
-            raise
+        except (DataError, ValueError) as error:  # its place was taken, or the corpus changed
+            place = save_or_rescue(run, partial, "all", _tell)
+            why = error if _is_on_the_corpus(run) else "The corpus has changed meanwhile."
+            raise DataError(f"{why} {entry.name} is finished, and waits in {place}.") from error
         with suppress(OSError):  # the run is saved, and what is left of it may stay
             remove_run_folder(partial)
     if guard.came:
@@ -272,6 +281,17 @@ def _mismatches(entry: PhaseRecord, run: Run) -> Iterator[str]:
     shape = entry.setup.shape.config(run.model.config.vocab_size)
     if run.model.config != shape or run.dataset.source.get("vocabulary") != entry.vocabulary:
         yield f"{entry.name} is not the phase's model with the {entry.vocabulary} vocabulary."
+    if not _is_on_the_corpus(run):
+        yield f"{entry.name} was not trained on the corpus as it is now."
+
+
+def _is_on_the_corpus(run: Run) -> bool:
+    """Whether its text is still that of the course."""
+    try:
+        require_rebuildable(run.dataset)
+    except ValueError:
+        return False
+    return True
 
 
 def _experiment_problems(experiment: Experiment, folder: Path) -> Iterator[str]:

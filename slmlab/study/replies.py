@@ -93,17 +93,18 @@ def reply(
 ) -> Reply:
     """Ask a model. It replies until it writes the end marker, or for `max_tokens` tokens.
 
-    Stop strings of the decoding are not looked at: a reply ends at the marker's id, which no
-    text can spell. Raises `ValueError` for an empty question, or a model without rows for it.
+    The decoding's `stop` and `python` are not looked at: a reply is no Python, and it ends at the
+    marker's id, which no text can spell. Raises `ValueError` for an empty question, or a model
+    without rows for it.
     """
     before = question_ids(question, tokenizer)
     max_tokens = whole_number("max_tokens", max_tokens, 1, MAX_NEW_TOKENS)
-    ids: list[int] = []
-    for token in generate_tokens(model, before, max_tokens, decoding):
-        ids.append(token)
-        if token == tokenizer.end:
-            break
-    ended = ids[-1] == tokenizer.end
+
+    def over(new: list[int]) -> bool:
+        return new[-1] == tokenizer.end
+
+    ids = list(generate_tokens(model, before, max_tokens, decoding, ended=over))
+    ended = over(ids)
     losses = strided_losses(model, torch.tensor(before + ids))[-len(ids) :]
     text = decoded(tokenizer, ids[:-1] if ended else ids)
     return Reply(question, text, ended, losses.double().mean().item(), tuple(ids))

@@ -35,7 +35,9 @@ class Shape:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        self.config(vocab_size=1)
+        checked = self.config(vocab_size=1)
+        for setting in fields(self):  # NumPy's and PyTorch's numbers are Python's from here on
+            object.__setattr__(self, setting.name, getattr(checked, setting.name))
 
     def config(self, vocab_size: int) -> GPTConfig:
         return GPTConfig(
@@ -69,7 +71,7 @@ class Excerpt:
                 "less."
             )
         if self.order is not None:
-            object.__setattr__(self, "order", whole_number("order", self.order))
+            object.__setattr__(self, "order", whole_number("order", self.order, 0, 2**32 - 1))
         one_of("validation", self.validation, VALIDATIONS)
 
 
@@ -84,6 +86,10 @@ class Setup:
     shape: Shape
     data: Excerpt
     training: TrainConfig
+
+    def __post_init__(self) -> None:
+        for name, kind in {"shape": Shape, "data": Excerpt, "training": TrainConfig}.items():
+            instance(name, getattr(self, name), kind, f"lab.PHASES[2].setup.{name}")
 
     @classmethod
     def parse(cls, text: str) -> "Setup":
@@ -304,7 +310,8 @@ def _parsed(key: str, value: str) -> Any:
             try:
                 return kind(value)
             except ValueError:
-                if kind is int and value.isdecimal():  # Python reads 4,300 digits at most
+                # Python reads 4,300 digits at most.
+                if kind is int and value.removeprefix("-").isdecimal():
                     raise ValueError(f"{key} is a number that is far too large.") from None
                 raise ValueError(f"{key} is {value[:40]!r}; it must be {noun}.") from None
     raise AssertionError(key)

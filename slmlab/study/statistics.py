@@ -30,12 +30,12 @@ def mean_and_range(
         mean, low, high = (f"{n:{formats[values.name]}}".replace("-", "−") for n in numbers)
         return mean if low == high else f"{mean} ({low} to {high})"
 
-    keys = [by] if isinstance(by, str) else listed("by", by, "columns")
+    keys = [by] if isinstance(by, str) else _keys(by)
     instance("formats", formats, dict, '{"val_loss": ".2f"}')
     table_with("The table", table, [*formats])
     # A row's name may be the group.
     table_with("The table", table, [key for key in keys if key not in table.index.names])
-    return table.groupby(by, sort=False)[list(formats)].agg(spread)
+    return table.groupby(keys, sort=False)[list(formats)].agg(spread)
 
 
 def bootstrap(
@@ -49,8 +49,9 @@ def bootstrap(
     the evaluations of one run, which resemble each other, stay together. Returns (low, high), or
     a column of them for each of the statistic's values: (2, k).
     """
-    by = listed("by", by, "columns")
+    by = _keys(by)
     table_with("The table", table, by)
+    instance("statistic", statistic, Callable, "a function of a table")
     runs = list(table.groupby(by).indices.values())
     generator = np.random.default_rng(0)
     values = []
@@ -58,6 +59,13 @@ def bootstrap(
         drawn = generator.integers(len(runs), size=len(runs))
         values.append(statistic(table.iloc[np.concatenate([runs[i] for i in drawn])]))
     return np.nanpercentile(np.array(values), [2.5, 97.5], axis=0)
+
+
+def _keys(by: Sequence[str]) -> list[str]:
+    """The columns that tell groups apart. Raises `ValueError` if there are none."""
+    if not (keys := listed("by", by, "columns")):
+        raise ValueError("by names no column; name those that tell the groups apart.")
+    return keys
 
 
 def rank_correlation(table: "pd.DataFrame", x: str, y: str, given: str | None = None) -> float:
@@ -92,7 +100,7 @@ def rank_correlations(
     """
     import pandas as pd
 
-    by, predictors = listed("by", by, "columns"), listed("predictors", predictors, "columns")
+    by, predictors = _keys(by), listed("predictors", predictors, "columns")
     outcomes = listed("outcomes", outcomes, "columns")
     table_with("The table", table, [*by, *predictors, *outcomes, *([given] if given else [])])
     rows = []

@@ -136,9 +136,14 @@ def _require(asked: dict[str, Any]) -> None:
         if has[name] != value:
             raise UnlikeWorker(
                 _worker_name(),
-                f"its {name} is {has[name]}, that of the sweep {value}; install the same version "
-                "of SLM Lab there.",
+                f"its {name} is {has[name]}, that of the sweep {value}; {_remedy(name)}.",
             )
+
+
+def _remedy(name: str) -> str:
+    if name.endswith("sha256"):  # also here, where somebody has changed them meanwhile
+        return "give it back the texts that the sweep began with, and run the same command again"
+    return "install the same version of SLM Lab there"
 
 
 def _facts(threads: int) -> dict[str, Any]:

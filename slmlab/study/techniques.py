@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HALVES = ("half the text", "half of the dialogues")  # the arms that say what twice the text does
+# Quantiles of Student's t at 0.975, for 1, 2, … degrees of freedom; the last also for more.
+T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 SCORES = ("model", "seed", "file", "step", "bits", "bytes")
 
 
@@ -118,12 +120,17 @@ def technique_table(scores: "pd.DataFrame") -> "pd.DataFrame":
 def noise_floor(scores: "pd.DataFrame", n_seeds: int = 5) -> float:
     """How far two means of `n_seeds` runs of the base lie apart by chance, in bits per byte.
 
-    About one in twenty pairs of such means lies further apart: 1.96 standard errors of the
-    difference, from the spread of the base's seeds.
+    About one in twenty pairs of such means lies further apart: a quantile of Student's t, as the
+    spread is known from the base's few seeds only, times the standard error of the difference.
+    Raises `ValueError` for fewer than two runs of the base.
     """
     n_seeds = whole_number("n_seeds", n_seeds, 1, 1_000)
     one_of("The base", BASE, tuple(scores["model"].unique()))
-    return 1.96 * float(_of_runs(scores).loc[BASE].std()) * math.sqrt(2 / n_seeds)
+    runs = _of_runs(scores).loc[BASE].dropna()
+    if len(runs) < 2:
+        raise ValueError("The base has one run only; what chance does takes at least two.")
+    quantile = T_975[min(len(runs) - 1, len(T_975)) - 1]
+    return quantile * float(runs.std()) * math.sqrt(2 / n_seeds)
 
 
 def _of_runs(scores: "pd.DataFrame") -> "pd.DataFrame":

@@ -101,9 +101,10 @@ def vocabulary_table(
 
 def _stretches(text: str) -> str:
     """A text, or evenly spread stretches of it that have about `MOST_READ` bytes together."""
-    share = MOST_READ / len(text.encode())
-    if share >= 1:
+    n_bytes = len(text.encode())
+    if n_bytes <= MOST_READ:
         return text
+    share = MOST_READ / n_bytes
     length = len(text) // STRETCHES
     starts = range(0, length * STRETCHES, length)
     return "".join(text[start : start + round(share * length)] for start in starts)

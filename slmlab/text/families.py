@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from slmlab.text.corpus import Corpus, Document
+from slmlab.text.corpus import MAX_CORPUS_BYTES, Corpus, Document
 from slmlab.text.dataset import ngrams
 from slmlab.text.tokenizer import gpt2_tokenizer
 from slmlab.validation import instances, printable, real_number, whole_number
@@ -59,7 +59,7 @@ def families(
 
 
 def _sets_of_ngrams(documents: Iterable[Document], n: int) -> dict[str, set[tuple[int, ...]]]:
-    n = whole_number("n", n, least=1)
+    n = whole_number("n", n, 1, MAX_CORPUS_BYTES)
     tokenizer = gpt2_tokenizer()
     sets: dict[str, set[tuple[int, ...]]] = {}
     for document in documents:

@@ -65,7 +65,13 @@ def user_path(path: Path | str) -> Path:
     if longest > MAX_NAME_BYTES or len(os.fsencode(text)) > MAX_PATH_BYTES or not is_one_line(text):
         raise DataError(f"{shown(text)} is no path; give the path of a file, not its text.")
     try:
-        return Path(text).expanduser()
+        expanded = Path(text).expanduser()
+        expanded.absolute()
+        return expanded
+    except OSError:
+        raise DataError(
+            f"The working folder is gone, so {shown(text)} leads nowhere; go to another folder."
+        ) from None
     except RuntimeError:
         raise DataError(
             f"There is no home folder to put in the place of ~ in {shown(text)}; write the whole "

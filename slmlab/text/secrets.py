@@ -45,10 +45,13 @@ BEGINNINGS = {
     "Facebook token": r"EAA(?=[A-Za-z0-9]{40})",
     "JSON Web Token": r"eyJ(?=[\w-]{8,400}\.eyJ)",
     "age secret key": r"AGE-SECRET-KEY-1",
+    "Tailscale or SonarQube key": r"tskey-[a-z]{3,9}-(?=[\w-]*\d)|sq[apu]_(?=[0-9a-f]{16})",
 }
 # What has a form of its own.
 FORMS = {
-    "private key": r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY|PuTTY-User-Key-File-\d",
+    "private key": r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY|PuTTY-User-Key-File-\d"
+    r"|\bclient-key-data\W{1,4}LS0tLS1C",
+    "login of Docker": r'"auth" ?: ?"(?=[^"]*[\d=])(?=[^"]*[A-Z])[A-Za-z0-9+/]{8,400}={0,2}"',
     "WireGuard private key": r"\bPrivateKey ?= ?[A-Za-z0-9+/]{43}=",
     "Kaggle key": r'"key" ?: ?"[0-9a-f]{32}"',
     "Telegram bot token": r"\b\d{8,10}:[\w-]{35}(?![\w-])",
@@ -91,18 +94,24 @@ ASSIGNED = re.compile(
     r"|private|service|signing|storage)[_-]?key)s?(?![a-z])(?:[_-]?(?:access[_-]?)?(?:key|id))?",
     re.IGNORECASE,
 )
+# Between the two: the type, perhaps, and a sign, which may be aligned with others; before quotes
+# also a parenthesis and what kind of text it is.
+_SIGN = r"""(?:\s{0,3}:\s{0,3}[a-z_][\w.\[\]|\ ]{0,40}(?=\s{0,40}=))?
+            (?P<sign>\s{0,40}(?::=|=>|\?=|[:=])\s{0,40})"""
+_QUOTE = r"""\(?\s{0,3}(?P<kind>[bfru]{0,2})(?P<quote>\"{3}|'{3}|['"`])"""
 VALUE = re.compile(
-    r"""(?:_?\d{1,2}|_(?:prod|dev|test|stag|live|main|root|admin|user|db|value)\w{0,9})?
-        ['"`\]]{0,2} (?P<sign>\ ?(?::=|=>|[:=])\s{0,3})
-        (?: (?P<quote>['"`]) (?P<quoted>[^\s'"`]{6,300}) (?P=quote)
-          | (?P<bare>(?:[^\s'"`,;&|(){}\[\]<>$\#]|(?<=\w)\$(?=\d)){6,300})
+    rf"""(?:_?\d{{1,2}}|_(?:prod|dev|test|stag|live|main|root|admin|user|db|value)\w{{0,9}})?
+        ['"`\]]{{0,2}} {_SIGN}
+        (?: {_QUOTE} (?P<quoted>[^\s'"`][^'"`]{{4,298}}[^\s'"`]) (?P=quote)
+          | (?P<bare>(?:[^\s'"`,;&|(){{}}\[\]<>$\#]|(?<=\w)\$(?=\d)){{6,300}})
             (?=\ ?(?:[;&\#,]|\s*$)) )""",
     re.IGNORECASE | re.VERBOSE,
 )
-# Four words or more, and those by which a sentence about passwords differs from a passphrase.
+# A value of several words: four or more, or some with a digit in the middle of a word, and those
+# by which a sentence about passwords differs from a passphrase.
 PHRASE = re.compile(
-    r"""['"`]{0,2} ?(?::=|=>|[:=])\s{0,3}(?P<quote>['"`])"""
-    r"(?P<words>[a-z]{3,12}(?: [a-z]{3,12}){3,9})(?P=quote)"
+    r"[a-z]{3,12}(?: [a-z]{3,12}){3,9}"
+    r"|(?=.*(?:[A-Za-z]\d|\d[A-Za-z]))[^\s(){}<>=+,:;%$]{1,30}(?: [^\s(){}<>=+,:;%$]{1,30}){1,9}"
 )
 PROSE = re.compile(
     r"\b(?:the|and|for|with|from|must|not|can|cannot|your|you|this|that|has|have|are|was|were|will|"
@@ -172,13 +181,15 @@ def _kinds(line: str) -> set[str]:
 
 def _is_secret(line: str, name: re.Match[str]) -> bool:
     """Whether the value that follows a name is the secret itself, not code that gets it."""
-    phrase = PHRASE.match(line, name.end())
-    if name["password"] and phrase and not PROSE.search(phrase["words"]):
-        return True
     value = VALUE.match(line, name.end())
     if value is None:
         return False
     text = value["quoted"] or value["bare"]
+    if re.search(r"\s", text):
+        is_phrase = PHRASE.fullmatch(text) is not None and not PROSE.search(text.lower())
+        return bool(name["password"]) and is_phrase
+    if value["kind"] and re.search(r"[\\{}()\[\]]", text):
+        return False  # put together elsewhere, or the pattern of a secret
     if _is_no_value(text, name.group(), is_code=not value["quoted"]):
         return False
     changes = len(re.findall(r"\d(?=[A-Za-z])|[A-Za-z](?=\d)", text))

@@ -70,7 +70,7 @@ class BytePairTokenizer:
         words: str = SHORT_WORDS,
         special: dict[str, int] | None = None,
     ) -> None:
-        self.name = name
+        self.name, self._ranks = name, ranks
         self._encoding = tiktoken.Encoding(
             name, pat_str=words, mergeable_ranks=ranks, special_tokens=special or {}
         )
@@ -93,7 +93,7 @@ class BytePairTokenizer:
         return self._encoding.decode_single_token_bytes(token_id)
 
     def spec(self) -> dict[str, Any]:
-        tokens = (self.token_bytes(i) for i in range(self.n_vocab))
+        tokens = sorted(self._ranks, key=self._ranks.__getitem__)  # many: asking for each is slow
         return {"kind": "bpe", "tokens": [base64.b64encode(t).decode() for t in tokens]}
 
 
@@ -102,7 +102,6 @@ class GPT2Tokenizer(BytePairTokenizer):
 
     def __init__(self, ranks: dict[bytes, int]) -> None:
         super().__init__("gpt2", ranks, WORDS, special={"<|endoftext|>": 50256})
-        self._ranks = ranks
 
     def encode(self, text: str) -> list[int]:
         text = whole_text("The text", text)

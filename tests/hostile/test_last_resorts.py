@@ -1,7 +1,10 @@
 """Full disks, signals that follow each other, warnings made errors: what was trained is kept."""
 
+import shutil
 import signal
+import sys
 import warnings
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,10 @@ import slmlab as lab
 from slmlab import __main__ as command_line
 from slmlab.__main__ import main
 from slmlab.engine import console, optimizer, rescue, runs, training
+from slmlab.engine.config import TrainState
 from slmlab.study import records
+from slmlab.text import corpus
+from slmlab.text.files import data_path, sha256
 
 SETUP = (
     "phase-2 n_layer=1 n_head=1 n_embd=8 block_size=8 n_tokens=400 batch_size=2 "
@@ -33,7 +39,7 @@ def small_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
-    def fits(most, run, folder, keep):
+    def fits(most, run, folder, keep, **_):
         tried.append((keep, Path(folder).parent.parent))
         if keep != most:
             raise lab.DataError("No space.") from OSError(28, "No space left on device")
@@ -264,3 +270,206 @@ def test_a_warning_made_an_error_costs_no_weights(corpus_run, tmp_path, errors_f
     spoilt = lab.Run.load(corpus_run.save(tmp_path / "whole"))
     next(spoilt.model.parameters()).data.fill_(float("nan"))
     assert lab.Run.load(spoilt.save(tmp_path / "run")).has_weights
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_ctrl_c_while_the_best_weights_are_kept_parts_nothing(corpus_run, parts):
+    """At each line, there are the old weights with the old loss and step, or the new with theirs.
+
+    A second evaluation used to be copied over the first.
+    """
+    model, data = corpus_run.model, corpus_run.dataset
+    own = {name: torch.full_like(weight, 7) for name, weight in model.state_dict().items()}
+    for number in count(1):
+        state = TrainState(step=9, best_step=7, best_val_loss=99.0)
+        state.best_weights = {k: w.clone() for k, w in own.items()} if parts == 2 else {}
+        lines = iter(range(1, 10_000))
+
+        def trace(frame, event, _, lines=lines, number=number):
+            if frame.f_code.co_filename != training.__file__:
+                return None
+            if event == "line" and next(lines) == number:
+                raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            training._evaluate(model, data, state)
+            break
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        kept = state.best_weights
+        if state.best_step == 7:
+            assert state.best_val_loss == 99.0 and kept.keys() == (own.keys() if kept else set())
+            assert all((weight == 7).all() for weight in kept.values())
+        else:
+            assert state.best_val_loss < 99.0
+            assert all(torch.equal(w, kept[name]) for name, w in model.state_dict().items())
+    assert number > 5 and state.best_step == 9
+
+
+@pytest.mark.parametrize("keep", ["all", "best"])
+def test_weights_that_were_not_kept_are_not_made_up(tmp_path, keep):
+    history = lab.PHASES[2].recorded("right-sized", 0)
+    with pytest.raises(ValueError, match=r'kept without its weights; .* keep="history"'):
+        history.save(tmp_path / "run", keep)
+    assert not (tmp_path / "run").exists()
+    again = lab.Run.load(history.save(tmp_path / "run", "history"))
+    assert again.history.equals(history.history) and not again.has_weights
+
+
+def trained(changes, *options):
+    """Train by the command line; its exit status."""
+    return main(["run", f"{SETUP}60 {changes}", *options])
+
+
+@pytest.fixture
+def rescued(tmp_path, monkeypatch):
+    """Gives the run that was saved elsewhere."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return lambda: lab.Run.load(next(tmp_path.glob("slmlab-*/run")))
+
+
+@pytest.mark.parametrize("holds", ["nothing", "a run"])
+def test_a_run_that_came_meanwhile_is_not_replaced(
+    tmp_path, monkeypatch, rescued, capsys, corpus_run, holds
+):
+    out, train = tmp_path / "run", lab.Setup.train
+    if holds == "a run":
+        trained("seed=2", "--out", str(out))
+
+    def meanwhile(*arguments, **options):
+        corpus_run.save(out)
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(lab.Setup, "train", meanwhile)
+    assert trained("seed=3", "--out", str(out)) == 1
+    assert "holds another run by now" in capsys.readouterr().err
+    assert lab.Run.load(out).state.step == corpus_run.state.step
+    assert (rescued().config.seed, rescued().state.status) == (3, "finished")
+
+
+def stopping(monkeypatch, times):
+    """Press Ctrl-C so often in a step."""
+    step = training._step
+
+    def pressed(*arguments):
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+        return step(*arguments)
+
+    monkeypatch.setattr(training, "_step", pressed)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_run_that_was_stopped_replaces_none_that_came_to_its_end(
+    tmp_path, monkeypatch, rescued, capsys, times
+):
+    out = tmp_path / "run"
+    trained("seed=1", "--out", str(out))
+    with monkeypatch.context() as patch:
+        stopping(patch, times)
+        assert trained("seed=2", "--out", str(out)) == (1 if times == 1 else 130)
+    assert "came to its end, which this one did not" in capsys.readouterr().err
+    assert lab.Run.load(out).config.seed == 1
+    assert (rescued().config.seed, rescued().state.status) == (2, "interrupted")
+    trained("seed=3", "--out", str(out))
+    assert lab.Run.load(out).config.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "at", "why"),
+    [
+        ("seed=1", 2, "got at least as far"),
+        ("seed=1", 5, "got at least as far"),
+        ("seed=2", 9, "another set-up"),
+        ("seed=1 n_embd=16", 9, "another set-up"),
+        ("seed=1 n_tokens=500", 9, "another set-up"),
+        ("seed=1", 9, None),
+    ],
+)
+def test_a_run_that_was_stopped_replaces_only_less_of_the_same_training(
+    tmp_path, monkeypatch, rescued, capsys, changes, at, why
+):
+    def stopped_at(number, changes):
+        step, steps = training._step, count(1)
+        with monkeypatch.context() as patch:
+
+            def pressed(*arguments):
+                if next(steps) == number:
+                    signal.raise_signal(signal.SIGINT)
+                return step(*arguments)
+
+            patch.setattr(training, "_step", pressed)
+            return trained(changes, "--out", str(tmp_path / "run"))
+
+    assert stopped_at(5, "seed=1") == 0
+    assert stopped_at(at, changes) == (0 if why is None else 1)
+    assert lab.Run.load(tmp_path / "run").state.step == (9 if why is None else 5)
+    if why is not None:
+        assert why in capsys.readouterr().err
+        assert rescued().state.step == at
+    trained("seed=3", "--out", str(tmp_path / "run"))
+    assert lab.Run.load(tmp_path / "run").state.status == "finished"
+
+
+@pytest.fixture
+def phase(tmp_path, monkeypatch):
+    """A short phase to record, and what changes the corpus, or puts it back."""
+    entry, setup = records.PhaseRecord(0, "bpe-300", 0), lab.Setup.parse(f"{SETUP}20 seed=0")
+    monkeypatch.setattr(records, "PHASE_RECORDS", (entry,))
+    monkeypatch.setattr(records.PhaseRecord, "setup", setup)
+    monkeypatch.setattr(records.PhaseRecord, "train", lambda entry: setup.train(progress=False))
+    changed = shutil.copytree(data_path("corpus"), tmp_path / "data" / "corpus")
+    first = min(changed.glob("*.py"))
+    sums = (changed / "SHA256SUMS").read_text()
+    first.write_text(new := "# changed\n" + first.read_text())
+    digest = sha256(data_path("corpus", first.name).read_bytes())
+    (changed / "SHA256SUMS").write_text(sums.replace(digest, sha256(new.encode())))
+
+    def change(to):
+        folder = changed if to == "new" else data_path("corpus")
+        whole = data_path
+        monkeypatch.setattr(
+            corpus, "data_path", lambda *p: folder if p == ("corpus",) else whole(*p)
+        )
+
+    return entry, change
+
+
+def test_a_phase_whose_text_changed_meanwhile_waits(tmp_path, monkeypatch, capsys, phase):
+    entry, change = phase
+    command, step = ["record", "phases", "--folder", str(tmp_path / "runs")], training._step
+    monkeypatch.setattr(training, "_step", lambda *a: change("new") or step(*a))
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    partial = tmp_path / "runs" / f".{entry.name}.partial"
+    assert f"corpus has changed meanwhile. {entry.name} is finished, and waits in {partial}" in told
+    monkeypatch.setattr(records.PhaseRecord, "train", None)
+    assert main(command) == 1
+    assert "was not trained on the corpus as it is now" in capsys.readouterr().err
+    assert lab.Run.load(partial).state.step == 20
+    change("old")
+    assert main(command) == 0
+    assert lab.Run.load(tmp_path / "runs" / entry.name).state.step == 20
+
+
+@pytest.mark.parametrize("harm", ["another corpus", "an altered file"])
+def test_a_phase_that_cannot_be_read_is_told_before_another_is_trained(
+    tmp_path, monkeypatch, capsys, phase, harm
+):
+    entry, change = phase
+    command = ["record", "phases", "--folder", str(tmp_path / "runs")]
+    assert main(command) == 0
+    if harm == "another corpus":
+        change("new")
+    else:
+        (tmp_path / "runs" / entry.name / "samples.json").write_text("[]")
+    other = records.PhaseRecord(1, "bpe-300", 0)
+    monkeypatch.setattr(records, "PHASE_RECORDS", (other, entry))
+    monkeypatch.setattr(records.PhaseRecord, "train", None)
+    assert main(command) == 1
+    assert f"Move {tmp_path / 'runs' / entry.name} away" in capsys.readouterr().err

@@ -108,6 +108,9 @@ WRONG_TYPES = {
     "a reply": lambda r, x: lab.replies.reply(x, CHAT, "Hello"),
     "next_distribution of": lambda r, x: lab.next_distribution(x, []),
     "next_distribution by": lambda r, x: lab.next_distribution(torch.zeros(3), [], x),
+    "beam_search by": lambda r, x: lab.beam_search(x, [1], 1, lab.Decoding(beams=2)),
+    "beam_search as": lambda r, x: lab.beam_search(r.model, [1], 1, x),
+    "a chat by": lambda r, x: lab.ChatPanel({}, decoding=x),
     "NGram": lambda r, x: lab.NGram(x, [1, 2]),
     "NGram of": lambda r, x: lab.NGram(lab.NGramConfig(9), ids_apart(x)),
     "choose_ngram": lambda r, x: lab.choose_ngram(IDS, IDS, 9, x if x != [1] else None),
@@ -385,8 +388,8 @@ def test_a_document_does_not_rule_the_terminal():
 
 
 def test_a_device_that_there_is_not_is_told_as_such(capsys):
-    assert main(["run", "phase-2 vocabulary=bpe-300 device=\u202e"]) == 1
-    assert "There is no device '\\u202e' here" in capsys.readouterr().err
+    assert main(["run", "phase-2 vocabulary=bpe-300 device=banana"]) == 1
+    assert "There is no device 'banana' here" in capsys.readouterr().err
 
 
 TABLE = pd.DataFrame({"gap": [1.0], "step": [0]})
@@ -443,7 +446,10 @@ WRONG_VALUES = {
         lambda r: lab.train(r.model, replace(r.dataset, train=IDS[:0]), r.config, progress=False),
         "at least 2",
     ),
-    "passages of one": (lambda r: lab.overlap_losses(r.model, r.dataset, 1), "of at least 2"),
+    "passages of one": (
+        lambda r: lab.overlap_losses(r.model, r.dataset, 1),
+        "from 2 to 100,000,000",
+    ),
     "a penalty near 0": (lambda r: r.sample("a", repetition_penalty=1e-45), "not finite"),
     "stop": (lambda r: lab.Decoding(stop=5), "list of strings"),
     "a context": (lambda r: lab.GPTConfig(10, 10**5, 1, 1, 1), "block_size"),
@@ -702,3 +708,42 @@ def test_progress_kept_in_a_folder_is_told_with_its_path_and_what_to_do(tmp_path
     monkeypatch.setenv("SLMLAB_PROGRESS", str(tmp_path))
     with pytest.warns(UserWarning, match="from '.*Name a file that can be read and written"):
         assert progress.read() == progress.Progress()
+
+
+SETUP_PARTS = [lab.PHASES[2].setup.shape, lab.PHASES[2].setup.data, lab.PHASES[2].setup.training]
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "shape"), (1, "data"), (2, "training")])
+@pytest.mark.parametrize("value", [1, None, "phase-2", SETUP_PARTS])
+def test_a_setup_of_other_parts_is_refused(place, name, value):
+    parts = list(SETUP_PARTS)
+    parts[place] = value
+    with pytest.raises(ValueError, match=f"^{name} is .*; it must be a .*, such as lab"):
+        lab.Setup(*parts)
+
+
+HUGE = {
+    "families": lambda r, n: lab.families(lab.load_held_out(), n=n),
+    "similar_pairs": lambda r, n: lab.similar_pairs(lab.load_held_out(), n=n),
+    "overlap_losses": lambda r, n: lab.overlap_losses(r.model, r.dataset, n),
+    "top_k": lambda r, n: str(lab.Decoding(top_k=n)),
+    "order": lambda r, n: str(SETUP.replace(order=n)),
+    "n_layer": lambda r, n: lab.Setup.parse(f"phase-2 n_layer=-{'9' * 5000}"),
+}
+
+
+@pytest.mark.parametrize("use", HUGE)
+def test_a_number_of_5000_digits_gets_a_sentence(run, use):
+    with pytest.raises(ValueError, match="is a number that is far too large") as told:
+        HUGE[use](run, 10**5000)
+    assert len(str(told.value)) < 200
+
+
+def test_a_working_folder_that_is_gone_is_told_as_such(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for path in ("run", "./run"):
+        with pytest.raises(lab.DataError, match="The working folder is gone"):
+            lab.text.files.user_path(path)
+    assert lab.text.files.user_path(tmp_path) == tmp_path

@@ -458,6 +458,39 @@ def test_what_is_not_a_run_of_ours_is_never_replaced(runs, tmp_path, made, make)
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("torn", [0, 1, 64, 65, 70, 300, None])
+@pytest.mark.parametrize("nuls", [0, 500])
+def test_a_list_of_hashes_that_was_torn_is_tidied_up(runs, tmp_path, torn, nuls):
+    sums = (runs[0].save(tmp_path / "run") / "SHA256SUMS").read_bytes()
+    beside = tmp_path / ".run.new"
+    beside.mkdir()
+    (beside / "SHA256SUMS").write_bytes(sums[:torn] + b"\0" * nuls)
+    assert Run.load(runs[1].save(tmp_path / "run")).name == runs[1].name
+    assert os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("content", [b"mine", b"\0mine", b"f" * 64 + b"  mine", b"f" * 63 + b"\n"])
+def test_a_list_that_no_save_begins_so_is_left_alone(runs, tmp_path, content):
+    beside = tmp_path / ".run.new"
+    beside.mkdir()
+    (beside / "SHA256SUMS").write_bytes(content)
+    with pytest.raises(DataError, match="no save has left it there"):
+        runs[0].save(tmp_path / "run")
+    assert (beside / "SHA256SUMS").read_bytes() == content
+
+
+def test_a_list_that_fills_the_disk_leaves_nothing(runs, tmp_path, monkeypatch):
+    def full(folder, contents):
+        folder.mkdir()
+        (folder / "SHA256SUMS").write_bytes(contents["SHA256SUMS"][:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_folder, "_fill", full)
+    with pytest.raises(DataError, match="No space left"):
+        runs[0].save(tmp_path / "run")
+    assert not os.listdir(tmp_path)
+
+
 @pytest.mark.parametrize("beside", [".place.old", ".place.new"])
 @pytest.mark.parametrize("there", [True, False], ids=["over a run", "for the first time"])
 @pytest.mark.parametrize(
@@ -783,8 +816,9 @@ def test_a_check_leaves_a_run_as_it_was(runs, tmp_path):
 def test_a_run_inside_another_is_told_before_the_training(runs, tmp_path):
     folder = runs[0].save(tmp_path / "run")
     for inner in (folder / "x", folder / "x" / "y"):
-        with pytest.raises(DataError, match=r"is inside the saved run .*; choose another folder"):
-            run_folder.check_target(inner)
+        for work in (run_folder.check_target, runs[1].save):
+            with pytest.raises(DataError, match=r"is inside the saved run .*; choose another"):
+                work(inner)
     assert {path.name for path in folder.iterdir()} == run_files.FILES.keys()
     assert Run.load(runs[1].save(folder)).name == runs[1].name
 
@@ -1024,6 +1058,7 @@ REFUSED = {
     "a device": ({"device": "banana"}, "no device"),
     "a device and more steps": ({"max_steps": 9, "device": "cuda:77"}, "no device"),
     "a device and a budget": ({"max_steps": None, "seconds": 5, "device": "x"}, "no device"),
+    "more memory than there is": ({"max_steps": 9, "batch_size": 10**6}, "of memory, and"),
     "fewer steps": ({"max_steps": 2}, "has made 3 steps, so it cannot go on to a max_steps of 2"),
     "text": ("longer", "config is 'longer'; it must be a TrainConfig"),
     "a number": (9, "it must be a TrainConfig"),
@@ -1031,14 +1066,16 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_refused_resume_changes_nothing(runs, tmp_path, kind):
+def test_a_refused_resume_changes_nothing(runs, tmp_path, monkeypatch, kind):
     change, sentence = REFUSED[kind]
     run = Run.load(runs[0].save(tmp_path / "run"))
+    monkeypatch.setattr("slmlab.engine.memory.free_megabytes", lambda: 1000)
     before = (run.config, run.state.planned_steps, run.state.status)
     config = replace(run.config, **change) if isinstance(change, dict) else change
     with pytest.raises(ValueError, match=sentence):
         run.resume(config, progress=False)
     assert (run.config, run.state.planned_steps, run.state.status) == before
+    assert Run.load(run.save(tmp_path / "again")).config == run.config
     assert run.resume(replace(run.config, max_steps=4), progress=False).state.step == 4
 
 

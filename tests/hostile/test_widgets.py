@@ -135,7 +135,7 @@ SETUPS = {
 }
 WRONG_SETUPS = [(word, state) for word, states in SETUPS.items() for state in states]
 TOO_LARGE = [
-    "phase-2 batch_size=1000000000",
+    "phase-2 batch_size=1000000",
     "phase-2 block_size=256 n_tokens=200",
     "phase-2 n_embd=8192 batch_size=1024",
     "phase-2 device=" + "x" * 10_000,

@@ -9,8 +9,9 @@ from slmlab.validation import real_number, table_with
 def changes(table: pd.DataFrame, floor: float, title: str = "") -> Chart:
     """What each technique changes in the loss, with its 95% interval, the most helpful on top.
 
-    `table` is what `technique_table` gives, or some rows of it; `floor`, in bits per byte, is what
-    `noise_floor` gives, and drawn as a band about 0.
+    `table` is what `technique_table` gives, or some rows of it. `floor`, in bits per byte, is what
+    `noise_floor` gives, and drawn as a band about 0: a dot is filled if it lies beyond it, and its
+    interval beyond 0.
     """
     columns = ["change", "low", "high", "worth"]
     table_with("table", table, columns, "what lab.technique_table(…) returns")
@@ -22,7 +23,11 @@ def changes(table: pd.DataFrame, floor: float, title: str = "") -> Chart:
     axes.axvspan(-floor, floor, color=MUTED, alpha=0.25, linewidth=0, label="chance")
     axes.axvline(0, color=MUTED, zorder=1)
     axes.hlines(places, rows["low"], rows["high"], color=SERIES[0], linewidth=2)
-    axes.plot(rows["change"], places, "o", color=SERIES[0], label="mean, with 95% interval")
+    beyond = (rows["low"] * rows["high"] > 0) & (rows["change"].abs() > floor)
+    for passes, fill, label in ((True, SERIES[0], "beyond chance"), (False, "none", "not clear")):
+        at = [place for place, one in zip(places, beyond, strict=True) if one == passes]
+        [dots] = axes.plot(rows["change"].iloc[at], at, "o", color=SERIES[0])
+        dots.set(markerfacecolor=fill, label=f"mean, {label}")
     worth = [f"{name}: × {share:.2f}" for name, share in rows["worth"].items()]
     axes.set_yticks(places, map(literal, worth))
     axes.set_ylim(len(rows) - 0.5, -0.5)

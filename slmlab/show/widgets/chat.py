@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 import ipywidgets
@@ -47,6 +48,7 @@ class ChatPanel(Panel):
         question: to begin with.
         n: how many replies the best is chosen from.
         max_tokens: after so many tokens a reply is cut off.
+        decoding: how replies are drawn, but for the temperature and the seed, which the panel sets.
 
     Attributes:
         question: the field for the question, which Enter sends; 200 characters are read.
@@ -68,7 +70,9 @@ class ChatPanel(Panel):
         question: str = QUESTIONS[0],
         n: int = 8,
         max_tokens: int = MAX_TOKENS,
+        decoding: Decoding = Decoding(),
     ) -> None:
+        self._decoding = instance("decoding", decoding, Decoding)
         self.models = {name: _pair(name, pair) for name, pair in _named(models).items()}
         self._n = whole_number("n", n, 1, MAX_REPLIES)
         self._max_tokens = whole_number("max_tokens", max_tokens, 1, MAX_NEW_TOKENS)
@@ -130,7 +134,7 @@ class ChatPanel(Panel):
 
     def _reply(self) -> None:
         question = self.question.value[:LONGEST]
-        decoding = Decoding(temperature=self.temperature.value, seed=self._seed)
+        decoding = replace(self._decoding, temperature=self.temperature.value, seed=self._seed)
         self.replies = {
             name: replies(self._n, model, tokenizer, question, decoding, self._max_tokens)
             for name, (model, tokenizer) in self.models.items()

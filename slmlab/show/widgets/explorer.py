@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from slmlab.engine.decoding import Decoding, filter_stages, sample_token
-from slmlab.engine.evaluation import evaluating
-from slmlab.engine.generation import checked_ids, encoded_prompt, next_logits
+from slmlab.engine.evaluation import continuable, evaluating
+from slmlab.engine.generation import encoded_prompt, next_logits
 from slmlab.engine.runs import Run
 from slmlab.show.plots.chart import TRAIN
 from slmlab.show.runs import short
@@ -38,8 +38,6 @@ SHADES = (  # from this probability on: the background of a generated token, and
     (0.01, "#fbe3c8", "1–10"),
     (0.0, "#f2b083", "&lt; 1"),
 )
-COLUMNS = ("model", "penalty", "temp.", "top-k", "top-p")  # the stages of `filter_stages`, in short
-WITHOUT = (1.0, 1.0, 0, 1.0)  # where the slider of each filter turns it off
 RULE = "border-top:1px solid var(--jp-border-color1,#bdbdbd)"
 REPEATED = "border-bottom:3px solid #b3006b"
 GREY = "var(--jp-content-font-color2,#616161)"
@@ -154,7 +152,7 @@ class NextTokenExplorer(Panel):
         self._generator.manual_seed(self.seed.value)
         try:
             ids = encoded_prompt(self.run.dataset.tokenizer, self.prompt.value)
-            self._ids = checked_ids(self.run.model, ids)
+            self._ids = continuable(self.run.model, ids)
         except ValueError as error:
             self._problem = str(error)
         self._read()
@@ -268,18 +266,22 @@ class NextTokenExplorer(Panel):
         self.distribution.value = "" if self._problem else self._distribution_html()
 
     def _distribution_html(self) -> str:
-        p = torch.stack(list(filter_stages(self._logits, self._ids, self.decoding).values())).cpu()
+        stages = filter_stages(self._logits, self._ids, self.decoding)
+        p = torch.stack(list(stages.values())).cpu()
         # What is likely in any column, as a filter can promote a token; in the model's order.
         tokens = p.amax(0).topk(min(ROWS, p.shape[1])).indices
         tokens = tokens[p[0, tokens].argsort(descending=True)]
-        sliders = (self.penalty, self.temperature, self.top_k, self.top_p)
-        settings = ["–", *(slider.options[slider.index][0] for slider in sliders)]
-        on = [0] + [i for i, s in enumerate(sliders, 1) if s.value != WITHOUT[i - 1]]
-        p = p[on]
+        sliders = {
+            "penalty": self.penalty,
+            "temperature": self.temperature,
+            "top-k": self.top_k,
+            "top-p": self.top_p,
+        }
+        settings = {name: slider.options[slider.index][0] for name, slider in sliders.items()}
         head = "".join(
             "<th style='text-align:right;padding:0 3px;font-size:12px;font-weight:normal'>"
-            f"{COLUMNS[i]}<br><b>{settings[i]}</b></th>"
-            for i in on
+            f"{'temp.' if name == 'temperature' else name}<br><b>{settings.get(name, '–')}</b></th>"
+            for name in stages
         )
         likeliest = p.max().item()
         rows = [

@@ -1,5 +1,6 @@
 """The arsenal: what each technique against overfitting does alone, beside what chance does."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -83,10 +84,6 @@ ARMS: tuple[Arm, ...] = (
     Arm("bf16", {"precision": "bf16"}),
     Arm("ensemble of 4", members=4),
     Arm("one student of 4", teachers=4),
-    Arm(
-        "dropout 0.1, average, width 192",  # what helped one model most, all together
-        {"n_embd": 192, "learning_rate": 1e-4, "dropout": 0.1, "average": 0.99},
-    ),
 )
 
 
@@ -185,23 +182,21 @@ class Arsenal(Experiment):
             yield nows[-1]
 
     def taught(self, arm: Arm, seed: int, dataset: Dataset) -> tuple[Ensemble, float]:
-        """The teachers of an arm at the step that the held-out scripts chose, and their seconds.
+        """The teachers of an arm, as one, at the first minimum on the held-out scripts; seconds.
 
-        They are the ensemble of as many members, and stop as it does.
+        They are the ensemble of as many members, whose loss has one minimum only.
         """
         members = [self.model(arm, seed, i, dataset) for i in range(arm.teachers)]
         looks = log_spaced(self.first_look, self.base.training.max_steps)
-        teacher = Ensemble(members)
-        rows: Rows = []
+        teacher, lowest = Ensemble(members), math.inf
         best: dict[str, Any] = {}
         for now in self.side_by_side(arm, seed, members, dataset):
             if now.step not in looks:
                 continue
-            rows.append({"step": now.step, "val_bits": losses(teacher, dataset)["val_bits"]})
-            if rows[-1] == min(rows, key=lambda row: row["val_bits"]):
-                best = {k: v.clone() for k, v in teacher.state_dict().items()}
-            if _has_turned(rows):
+            loss = losses(teacher, dataset)["val_bits"]
+            if loss >= lowest:
                 break
+            lowest, best = loss, {k: v.clone() for k, v in teacher.state_dict().items()}
         teacher.load_state_dict(best)
         return teacher, now.seconds * arm.teachers
 

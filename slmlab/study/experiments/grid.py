@@ -133,7 +133,8 @@ def best_looks(table: "pd.DataFrame", by: Sequence[str] = GRID.keys) -> "pd.Data
     table_with("The table", table, [*keys, *MEASURED])
     best = table.loc[table.groupby(keys)["val_bits"].idxmin()].set_index(keys)
     looks = table[table["step"] > 0].groupby(keys)["step"]
-    best["censored"] = (best["step"] <= looks.min()) | (best["step"] == looks.max())
+    first, last = looks.min().reindex(best.index), looks.max().reindex(best.index)
+    best["censored"] = ~((best["step"] > first) & (best["step"] < last))  # there may be no look
     return best.reset_index()
 
 
@@ -160,8 +161,9 @@ def size_table(runs: "pd.DataFrame") -> "pd.DataFrame":
     `gap` and `bits` per byte on the held-out scripts; `spread`, the range of `bits`; `behind`, by
     how much `bits` are above those of the best width; `near`, whether by at most `NEAR`.
     """
-    groups = at_best_rates(runs).groupby(["train_tokens", "n_embd"])
     columns = ["params", "learning_rate", "step", "epochs", "gap", "val_bits"]
+    table_with("runs", runs, columns, "what lab.best_looks(lab.read_grid()) returns")
+    groups = at_best_rates(runs).groupby(["train_tokens", "n_embd"])
     table = groups[columns].mean().rename(columns={"step": "steps", "val_bits": "bits"})
     table["params"] = table["params"].astype(int)
     table["spread"] = groups["val_bits"].max() - groups["val_bits"].min()

@@ -234,6 +234,20 @@ def _phase_text(number: int) -> str:
     return f"5-gram, text of Phase {max(1, number)}"
 
 
+# What gained most in the arsenal, each arm at the steps that the held-out scripts chose.
+ARMED: tuple[tuple[type[Armed], str, str, tuple[int, ...]], ...] = (
+    (Armed, "student of four GPTs", "one student of 4", (10_240,) * 3),
+    (Armed, "GPT, width 96, dropout", "dropout 0.1", (2_560,) * 3),
+    (Together, "four GPTs", "ensemble of 4", (2_560,) * 3),
+    (MixedTogether, "four GPTs and counting, mixed", "ensemble of 4", (2_560,) * 3),
+)
+
+
+def _armed(cls: type[Armed], name: str, arm: str, steps: tuple[int, ...]) -> Armed:
+    [found] = [one for one in ARMS if one.name == arm]
+    return cls(name, "07", ARSENAL.base, LARGER_TOKENS, steps, found)
+
+
 RUNGS: tuple[Rung, ...] = (
     *(
         Counting(_phase_text(number), f"{number:02}", preset(number), _phase_text(number))
@@ -264,6 +278,7 @@ RUNGS: tuple[Rung, ...] = (
     Trained("GPT, width 96, 1,000 tokens", "06", LARGER_GPT, LARGER_TOKENS, LARGER_STEPS),
     Trained("GPT, width 192, 512 tokens", "06", LEARNT_GPT, LEARNT_TOKENS, LEARNT_STEPS),
     Mixed("GPT, 512 tokens, and counting, mixed", "06", LEARNT_GPT, LEARNT_TOKENS, LEARNT_STEPS),
+    *(_armed(*rung) for rung in ARMED),
 )
 
 

@@ -117,8 +117,9 @@ def _read_to_add(experiment: Experiment, folder: Path) -> tuple[Rows, dict[str, 
         path = _csv(experiment, folder)
         found = path.with_suffix(".json") if rows is None else path
         raise DataError(
-            f"{found} was made with other settings or other texts than this version has; move "
-            f"what there is of {path.stem}.csv and {path.stem}.json away to make the table again."
+            f"{found} was made with other settings or other texts than there are now; restore "
+            f"those, or move what there is of {path.stem}.csv and {path.stem}.json away to make "
+            "the table again."
         )
     return rows or [], made
 
