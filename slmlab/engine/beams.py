@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slmlab.engine.decoding import Decoding, adjusted
-from slmlab.engine.evaluation import continuable, evaluating
+from slmlab.engine.evaluation import LanguageModel, continuable, evaluating
 from slmlab.engine.model import GPT, KVCache
 from slmlab.validation import instance, whole_number
 
@@ -40,7 +40,7 @@ class BeamSearch(NamedTuple):
 
 
 def beam_search(
-    model: GPT,
+    model: LanguageModel,
     ids: Sequence[int],
     max_new_tokens: int,
     decoding: Decoding,
@@ -103,10 +103,10 @@ def beam_search(
 
 
 def _grown(
-    model: GPT,
+    model: LanguageModel,
     texts: Sequence[Sequence[int]],
     rows: Sequence[int],
-    cache: list[KVCache],
+    cache: list[KVCache] | None,
     decoding: Decoding,
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities of every next token of every text, and the same after the penalties.
@@ -114,10 +114,10 @@ def _grown(
     Each is (texts, V) on the CPU. `rows` says which of the texts before each one continues.
     """
     block = model.config.block_size
-    if len(texts[0]) > block:  # every position shifts, so what was cached is of no use
-        logits = model.next_logits(
-            torch.tensor([text[-block:] for text in texts], device=model.device)
-        )
+    # Beyond the context every position shifts, so what was cached is of no use.
+    if cache is None or not isinstance(model, GPT) or len(texts[0]) > block:
+        windows = torch.tensor([text[-block:] for text in texts], device=model.device)
+        logits = model.next_logits(windows)
     else:
         known = cache[0].length
         for layer in cache:

@@ -36,6 +36,13 @@ class Ensemble(nn.Module):
         each = torch.stack([F.log_softmax(member(idx), -1) for member in self.members])
         return each.logsumexp(0).log_softmax(-1)
 
+    def next_logits(self, idx: Tensor) -> Tensor:
+        """Log-probabilities after the last position only: ids (B, T) → (B, V)."""
+        return self(idx)[:, -1]
+
+    def new_cache(self) -> None:
+        """Each token is computed from the whole context."""
+
     def loss(self, idx: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Mean cross-entropy in nats per token; ids and targets (B, T), as `GPT.loss`."""
         log_p = self(idx).flatten(0, 1)

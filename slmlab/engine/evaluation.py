@@ -30,7 +30,7 @@ def require_model(model: Any) -> None:
     instance("model", model, kind)
 
 
-def continuable(model: GPT, ids: Sequence[int]) -> list[int]:
+def continuable(model: LanguageModel, ids: Sequence[int]) -> list[int]:
     """The ids as a list. Raises `ValueError`, with a sentence, for what cannot be continued."""
     require_model(model)
     checked = [whole_number("a token id", i) for i in listed("ids", ids, "token ids")]

@@ -8,7 +8,7 @@ from torch import Tensor
 from slmlab.engine.beams import beam_search
 from slmlab.engine.contrastive import contrastive_token
 from slmlab.engine.decoding import Decoding, sample_token
-from slmlab.engine.evaluation import continuable, evaluating
+from slmlab.engine.evaluation import LanguageModel, continuable, evaluating
 from slmlab.engine.model import GPT, KVCache
 from slmlab.engine.python_prefix import can_become_python
 from slmlab.text.tokenizer import Tokenizer
@@ -20,7 +20,7 @@ NO_TOKEN = "\ufffd"  # what a row of the model that stands for no token is writt
 
 
 def generate(
-    model: GPT,
+    model: LanguageModel,
     tokenizer: Tokenizer,
     prompt: str,
     max_new_tokens: int = 30,
@@ -49,7 +49,7 @@ def encoded_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
 
 
 def continuation(
-    model: GPT,
+    model: LanguageModel,
     tokenizer: Tokenizer,
     ids: Sequence[int],
     max_new_tokens: int,
@@ -98,7 +98,7 @@ def decoded(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
 
 
 def generate_tokens(
-    model: GPT,
+    model: LanguageModel,
     ids: Sequence[int],
     max_new_tokens: int,
     decoding: Decoding = Decoding(),
@@ -126,6 +126,8 @@ def generate_tokens(
     for name, judge in (("ended", ended), ("allowed", allowed)):
         if judge is not None:
             instance(name, judge, Callable, "lambda new: len(new) < 5")
+    if decoding.contrast is not None:
+        instance("model", model, GPT)  # the only one with hidden states
     if decoding.beams is not None:
         yield from beam_search(model, text, count, decoding, ended=ended).beams[0].ids
         return
@@ -136,10 +138,10 @@ def generate_tokens(
     while len(new) < count and not (new and ended is not None and ended(new)):
         # The mode is set for each token, so that it is as it was whenever the caller has the word.
         with evaluating(model), torch.inference_mode():
-            if decoding.contrast is not None:
+            if decoding.contrast is not None and isinstance(model, GPT):
                 token = contrastive_token(model, text, decoding)
             else:
-                if cache is not None:
+                if cache is not None and isinstance(model, GPT):
                     logits = next_logits(model, text, cache)
                 else:
                     logits = model.next_logits(torch.tensor([text[-block:]], device=device))[0]

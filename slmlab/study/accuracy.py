@@ -76,13 +76,10 @@ def domain_examples(tokenizer: ChatTokenizer, held_out: bool) -> dict[str, list[
     with the end marker. No held-out one is trained on, word for word. All tokens count, but for
     the questions of dialogues. The prompt is the first half of a function, or a question.
     """
-    functions = _functions(load_corpus())
-    if held_out:  # without what every script has, such as the call of main() at the end
-        known = set(functions)
-        functions = [part for part in _functions(load_held_out()) if part not in known]
+    parts = held_out_functions() if held_out else _functions(load_corpus())
     puzzles = load_puzzles("held_out" if held_out else "train")
     found: dict[str, list[Example]] = {name: [] for name in DOMAINS}
-    for part in functions:
+    for _, part in parts:
         ids = tokenizer.encode(part)
         example = Example(torch.tensor([*ids, tokenizer.end]), (len(ids) + 1) // 2)
         found["scripts"].append(example)
@@ -97,8 +94,17 @@ def domain_examples(tokenizer: ChatTokenizer, held_out: bool) -> dict[str, list[
     return found
 
 
-def _functions(corpus: Corpus) -> list[str]:
-    return [part for document in corpus.documents for part in document.entry.split(BETWEEN)]
+def held_out_functions() -> list[tuple[str, str]]:
+    """The functions (and other parts) of the held-out scripts, each with its script's name.
+
+    What the corpus has word for word, such as the call of main() at the end, is left out.
+    """
+    known = {part for _, part in _functions(load_corpus())}
+    return [(script, part) for script, part in _functions(load_held_out()) if part not in known]
+
+
+def _functions(corpus: Corpus) -> list[tuple[str, str]]:
+    return [(d.name, part) for d in corpus.documents for part in d.entry.split(BETWEEN)]
 
 
 def _dialogues(held_out: bool) -> list[Dialogue]:

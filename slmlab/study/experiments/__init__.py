@@ -4,6 +4,7 @@ from slmlab.study.experiments.arsenal import ARSENAL
 from slmlab.study.experiments.chats import CHATS
 from slmlab.study.experiments.counting import COUNTING
 from slmlab.study.experiments.crossing import CROSSING
+from slmlab.study.experiments.decoders import DECODING
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.ladder import LADDER
 from slmlab.study.experiments.loops import LOOPS
@@ -24,5 +25,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     CHATS,
     REGIMES,
     LOOPS,
+    DECODING,
     LADDER,
 )
