@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise, takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ BETWEEN = "\n\n\n"  # the functions of a script, as Python's style guide asks fo
 GREEDY = Decoding(temperature=0)
 FREE_TOKENS = 60  # of a free-running text
 TIMES = 3  # in a row make a loop
+Thing = TypeVar("Thing")
 FREQUENCIES = (1, 10, 100, 1_000)  # occurrences in the training text at which a bin begins
 
 
@@ -58,6 +59,12 @@ class Example:
             object.__setattr__(self, "counts", torch.ones_like(self.ids, dtype=torch.bool))
         require_mask("counts", self.counts, self.ids)
         whole_number("n_prompt", self.n_prompt, 1, len(self.ids) - 1)
+
+
+def spread(things: Sequence[Thing], n: int) -> list[Thing]:
+    """n of some things, evenly spread; all if there are no more."""
+    places = torch.linspace(0, len(things) - 1, min(n, len(things))).round().int()
+    return [things[i] for i in places.tolist()]
 
 
 @cache

@@ -1,35 +1,38 @@
 """Decoders: what each way to choose tokens does to what a model writes, and what it repairs."""
 
 from dataclasses import dataclass, replace
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from slmlab.engine.decoding import Decoding
 from slmlab.engine.evaluation import LanguageModel
-from slmlab.engine.generation import decoded, generate_tokens
 from slmlab.engine.ngram import NGram, NGramConfig
-from slmlab.engine.python_prefix import can_become_python
 from slmlab.engine.runs import SAMPLING
-from slmlab.study.accuracy import held_out_functions
+from slmlab.engine.training import fit
+from slmlab.study.accuracy import DOMAINS, held_out_functions
 from slmlab.study.continuations import (
+    GROUPS,
     MAX_TOKENS,
+    SCRIPTS,
     Task,
+    Written,
     continuation_score,
-    generated_losses,
-    held_out_tasks,
+    domain_tasks,
+    script_tasks,
+    write,
 )
 from slmlab.study.experiments.ladder import BEST, DISCOUNT, ORDER, RUNGS, Trained
+from slmlab.study.experiments.loops import LOOPS
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows
+from slmlab.study.experiments.suspects import NONE
 from slmlab.study.experiments.tables import read_table
 from slmlab.study.setups import Setup
 from slmlab.text.dataset import Dataset
-from slmlab.text.tokenizer import Tokenizer
+from slmlab.text.tokenizer import ChatTokenizer
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TRUTH, GREEDY, PLAIN = "the script itself", "greedy", "sampling"
-COUNTING, REGULAR = "5-gram", "GPT with dropout"
+TRUTH, GREEDY, PLAIN = "the truth", "greedy", "sampling"
 PUBLISHED_PENALTY = 1.2
 DECODERS: dict[str, Decoding] = {
     PLAIN: Decoding(),
@@ -65,15 +68,17 @@ DECODERS: dict[str, Decoding] = {
     "sampling, stays Python": Decoding(python=True),
 }
 NEAR = 1e-3  # nats by which two ways to compute the same probability may differ
-MEASURES = ("parses", "similarity", "repetition", "loop", "copied", "domain_names")
-# The phases' models as published, at their last step, and the best single GPT that has dropout.
+MEASURES = ("parses", "similarity", "exact", "repetition", "loop", "copied", "domain_names")
+# The phases' models as published, at their last step; the best single GPT that has dropout; and
+# one that reads scripts, dialogues and puzzles: that of `LOOPS` without a fault.
 PHASES = tuple(f"Phase {number}" for number in (1, 2, 3, 4))
-MODELS = (*PHASES[::-1], REGULAR, COUNTING)  # the slowest first
+REGULAR, COUNTING, KINDS = "GPT with dropout", "5-gram", "GPT, three kinds"
+MODELS = (*PHASES[::-1], KINDS, REGULAR, COUNTING)  # the slowest first
 
 
 def _rung(name: str) -> Trained:
     """How a model is trained: as a rung of the ladder, a phase to its last step."""
-    wanted = "GPT, width 96, dropout" if name in (REGULAR, COUNTING) else name
+    wanted = name if name in PHASES else "GPT, width 96, dropout"
     [rung] = [r for r in RUNGS if r.name == wanted and isinstance(r, Trained)]
     last = rung.setup.training.max_steps
     return replace(rung, steps=(last,) * 3) if name in PHASES else rung
@@ -81,14 +86,15 @@ def _rung(name: str) -> Trained:
 
 @dataclass(frozen=True)
 class Decoders(Experiment):
-    """Each decoder on each function of the held-out scripts: the first half is the prompt.
+    """Each decoder on the first halves of the functions of the held-out scripts.
 
-    A model writes as many tokens as the other half has, at most 64. A row has the means over
-    the `prompts` of a script: the measures of `continuation_score`; `loss`, the nats per token that
-    the model itself gives to what it wrote, without filters; `likelier` and `unlikelier`, the
-    shares of texts with a higher and a lower probability to the model than the greedy one, as long
-    as they are equally long; `tokens` written, and the `seconds` that they took. The decoder
-    "the script itself" is the truth. The 5-gram has no hidden states, so no contrastive search.
+    A model writes as many tokens as the other half has, at most 64 (see `Task`). One model also
+    answers held-out dialogues and puzzles: 26 of each kind. A row has, of one file, the means over
+    its `prompts`: the measures of `continuation_score`; `loss`, the nats per token that the model
+    itself gives to what it wrote, without filters; `likelier` and `unlikelier`, the shares of texts
+    that have a higher and a lower probability to the model than the greedy one, where both are
+    equally long or both ended; the `tokens` written, and the `seconds` that they took. The decoder
+    "the truth" is the text itself. The 5-gram has no hidden states, so no contrastive search.
     """
 
     name: ClassVar[str] = "decoders"
@@ -96,13 +102,14 @@ class Decoders(Experiment):
     columns: ClassVar[dict[str, type]] = {
         "model": str,
         **dict.fromkeys(("seed", "step"), int),
-        **dict.fromkeys(("decoder", "script"), str),
+        **dict.fromkeys(("decoder", "kind", "file"), str),
         **dict.fromkeys(("prompts", "tokens"), int),
         **dict.fromkeys((*MEASURES, "loss", "likelier", "unlikelier", "seconds"), float),
     }
     losses: ClassVar[tuple[str, ...]] = ("loss",)
     base: Setup = BEST
     seeds: tuple[int, ...] = (0, 1, 2)
+    of_kind: int = 26  # as many as there are functions
 
     def cells(self) -> list[Cell]:
         return [self.cell(model, seed) for model in MODELS for seed in self.seeds]
@@ -110,106 +117,95 @@ class Decoders(Experiment):
     @property
     def settings(self) -> dict[str, Any]:
         """How the models are trained, and what they write."""
-        setups = {name: f"{_rung(name)}, steps {_rung(name).steps}" for name in MODELS}
-        decoders = {name: repr(decoding) for name, decoding in DECODERS.items()}
         values = {name: value for name, value in super().settings.items() if name != "base"}
+        setups = {n: f"{_rung(n)}, steps {_rung(n).steps}" for n in MODELS if n != KINDS}
+        setups[KINDS] = str(LOOPS.base)
+        decoders = {name: repr(decoding) for name, decoding in DECODERS.items()}
         return values | {"models": setups, "decoders": decoders, "max_tokens": MAX_TOKENS}
 
-    def decoders(self, model: str) -> dict[str, Decoding]:
-        """Those that a model can use."""
-        can = model != COUNTING
-        return {name: d for name, d in DECODERS.items() if can or d.contrast is None}
+    def decoders(self, model: str, kind: str) -> dict[str, Decoding]:
+        """Those that a model can use for a kind of text."""
+        return {
+            name: decoding
+            for name, decoding in DECODERS.items()
+            if not (model == COUNTING and decoding.contrast is not None)
+            and not (kind != SCRIPTS and decoding.python)
+        }
 
     def is_whole(self, cell: Cell, rows: Rows) -> bool:
-        """Whether each decoder has a row for each held-out script."""
-        scripts = dict.fromkeys(script for script, _ in held_out_functions())
-        wanted = [(d, s) for d in (TRUTH, *self.decoders(cell["model"])) for s in scripts]
-        return [(row["decoder"], row["script"]) for row in rows] == wanted
+        """Whether each decoder has a row for each file."""
+        files = {SCRIPTS: list(dict.fromkeys(script for script, _ in held_out_functions()))}
+        if cell["model"] == KINDS:
+            groups = range(1, GROUPS + 1)
+            files |= {kind: [f"{kind} {i}" for i in groups] for kind in DOMAINS[1:]}
+        wanted = {
+            (name, file)
+            for kind, of_kind in files.items()
+            for name in (TRUTH, *self.decoders(cell["model"], kind))
+            for file in of_kind
+        }
+        found = [(row["decoder"], row["file"]) for row in rows]
+        return len(found) == len(wanted) and set(found) == wanted
 
     def run_cell(self, cell: Cell) -> Rows:
         """Train one model, or count, and let it write with every decoder."""
         import pandas as pd
 
         model, dataset, step = _trained(cell)
-        tasks = held_out_tasks(dataset.tokenizer)
-        texts: dict[str, list[Written]] = {TRUTH: [Written(list(t.truth), 0.0) for t in tasks]}
-        for name, decoding in self.decoders(cell["model"]).items():
-            drawn = [replace(decoding, seed=1000 * cell["seed"] + i) for i in range(len(tasks))]
-            texts[name] = [
-                written(model, dataset.tokenizer, task, how)
-                for task, how in zip(tasks, drawn, strict=True)
-            ]
-        greedy = [_scored(model, dataset, *pair) for pair in zip(tasks, texts[GREEDY], strict=True)]
-        rows: Rows = []
-        for name, many in texts.items():
-            scored = [
-                _scored(model, dataset, task, text) | {"script": task.script, "prompts": 1}
-                for task, text in zip(tasks, many, strict=True)
-            ]
-            for own, likeliest in zip(scored, greedy, strict=True):
-                surplus = (
-                    likeliest["nats"] - own["nats"] if own["tokens"] == likeliest["tokens"] else 0.0
-                )
-                own |= {"likelier": float(surplus > NEAR), "unlikelier": float(surplus < -NEAR)}
-            groups = pd.DataFrame(scored).groupby("script", sort=False)
-            table = groups[[*MEASURES, "likelier", "unlikelier"]].mean()
-            table = table.join(groups[["prompts", "tokens", "nats", "seconds"]].sum()).reset_index()
-            table["loss"] = table["nats"] / table["tokens"]
-            facts = cell | {"step": step, "decoder": name}
-            rows += [
-                {column: (facts | row)[column] for column in self.columns}
-                for row in table.to_dict("records")
-            ]
-        return rows
+        tokenizer = dataset.tokenizer
+        tasks = script_tasks(tokenizer)
+        if isinstance(tokenizer, ChatTokenizer):
+            tasks = domain_tasks(tokenizer, self.of_kind)
+        scored = []
+        for i, task in enumerate(tasks):
+            texts = {TRUTH: Written(task.whole_truth, 0.0)}
+            for name, decoding in self.decoders(cell["model"], task.kind).items():
+                drawn = replace(decoding, seed=1_000 * cell["seed"] + i)
+                texts[name] = write(model, tokenizer, task, drawn)
+            scores = {
+                name: continuation_score(model, tokenizer, task, text, dataset.train)
+                for name, text in texts.items()
+            }
+            for name, text in texts.items():
+                surplus = _surplus(task, text, texts[GREEDY], scores[name], scores[GREEDY])
+                facts = {"decoder": name, "kind": task.kind, "file": task.file, "prompts": 1}
+                facts |= {"likelier": surplus > NEAR, "unlikelier": surplus < -NEAR}
+                scored.append(facts | scores[name] | {"seconds": text.seconds})
+        groups = pd.DataFrame(scored).groupby(["kind", "decoder", "file"], sort=False)
+        table = groups[[*MEASURES, "likelier", "unlikelier"]].mean()
+        table = table.join(groups[["prompts", "tokens", "nats", "seconds"]].sum()).reset_index()
+        table["loss"] = table["nats"] / table["tokens"]
+        facts = cell | {"step": step}
+        return [{c: (facts | row)[c] for c in self.columns} for row in table.to_dict("records")]
 
 
 DECODING = Decoders()
 
 
-class Written(NamedTuple):
-    """What a model wrote."""
-
-    ids: list[int]
-    seconds: float
-
-
-def written(model: LanguageModel, tokenizer: Tokenizer, task: Task, decoding: Decoding) -> Written:
-    """What a model writes after a task's prompt: as many tokens as the truth has."""
-    prompt = decoded(tokenizer, task.prompt)
-
-    def allowed(new: list[int]) -> bool:
-        return can_become_python(prompt + decoded(tokenizer, new))
-
-    begin = perf_counter()
-    tokens = generate_tokens(
-        model,
-        task.prompt,
-        len(task.truth),
-        decoding,
-        allowed=allowed if decoding.python else None,
-    )
-    return Written(list(tokens), perf_counter() - begin)
+def _surplus(
+    task: Task, text: Written, greedy: Written, own: dict[str, float], its: dict[str, float]
+) -> float:
+    """How much likelier than the greedy one a text is, in nats; 0 if that says nothing."""
+    both_ended = task.end is not None and text.ids[-1] == greedy.ids[-1] == task.end
+    fair = len(text.ids) == len(greedy.ids) or both_ended
+    return its["nats"] - own["nats"] if fair else 0.0
 
 
 def _trained(cell: Cell) -> tuple[LanguageModel, Dataset, int]:
     """A cell's model with its text, and the step of its weights."""
-    rung, seed = _rung(cell["model"]), cell["seed"]
-    dataset = rung.dataset(seed)
-    if cell["model"] == COUNTING:
+    name, seed = cell["model"], cell["seed"]
+    if name == KINDS:
+        sound, dataset = LOOPS.model(NONE, seed), LOOPS.dataset(NONE, seed)
+        *_, last = fit(sound, dataset, LOOPS.training({"seed": seed}))
+        return sound, dataset, last.step
+    dataset = _rung(name).dataset(seed)
+    if name == COUNTING:
         config = NGramConfig(dataset.tokenizer.n_vocab, ORDER, DISCOUNT)
         return NGram(config, dataset.train), dataset, 0
-    model, facts = rung.train(seed, dataset)
+    model, facts = _rung(name).train(seed, dataset)
     return model, dataset, facts["step"]
 
 
-def _scored(model: LanguageModel, dataset: Dataset, task: Task, text: Written) -> dict[str, Any]:
-    """What a text is worth, and how likely it is to the model."""
-    scores = continuation_score(dataset.tokenizer, task, text.ids, dataset.train)
-    losses = generated_losses(model, [*task.prompt, *text.ids], len(task.prompt))
-    facts = {"tokens": len(text.ids), "nats": losses.double().sum().item()}
-    return scores | facts | {"seconds": text.seconds}
-
-
 def read_decoders() -> "pd.DataFrame":
-    """Every model, seed, decoder and held-out script; see `Decoders` for the columns."""
+    """Every model, seed, decoder and file; see `Decoders` for the columns."""
     return read_table(DECODING)

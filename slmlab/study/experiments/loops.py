@@ -27,6 +27,7 @@ from slmlab.study.accuracy import (
     domain_tokenizer,
     free_running,
     frequency_bins,
+    spread,
 )
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows, log_spaced
 from slmlab.study.experiments.regimes import WholeDialogues
@@ -296,12 +297,6 @@ def _joined(examples: Sequence[Example], name: str) -> Tensor:
 def is_unmasked(model: GPT) -> bool:
     """Whether the model looks at the tokens after a token, too."""
     return UnmaskedAttention.__name__ in model.exchanged_parts
-
-
-def spread(examples: Sequence[Example], n: int) -> list[Example]:
-    """n of the examples, evenly spread; all if there are no more."""
-    places = torch.linspace(0, len(examples) - 1, min(n, len(examples))).round().int()
-    return [examples[i] for i in places.tolist()]
 
 
 def read_loops() -> "pd.DataFrame":
