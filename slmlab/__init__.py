@@ -206,14 +206,17 @@ _LATER = {
     "vocabulary_table": "slmlab.study.vocabulary",
 }
 # Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05,
-# what lesson 06 takes apart, the dialogues and techniques of lesson 07, the accuracy of lesson 08.
+# what lesson 06 takes apart, the dialogues and techniques of lesson 07, the
+# accuracy and decoders of lesson 08.
 _MODULES = {
     "accuracy": "slmlab.study.accuracy",
     "byte_counts": "slmlab.study.byte_counts",
     "byte_pairs": "slmlab.text.byte_pairs",
+    "continuations": "slmlab.study.continuations",
     "dialogues": "slmlab.text.dialogues",
     "glitches": "slmlab.study.glitches",
     "plots": "slmlab.show.plots",
+    "repairs": "slmlab.study.repairs",
     "replies": "slmlab.study.replies",
     "statistics": "slmlab.study.statistics",
     "techniques": "slmlab.study.techniques",

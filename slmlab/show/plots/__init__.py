@@ -8,6 +8,7 @@ from slmlab.show.plots.curves import (
     loss_curves,
     two_exams,
 )
+from slmlab.show.plots.decoding import decoders
 from slmlab.show.plots.ladder import ladder
 from slmlab.show.plots.leaks import loss_against_overlap, suspect_perplexities
 from slmlab.show.plots.overtraining import memory_curves, stopping_points
@@ -23,6 +24,7 @@ __all__ = [
     "changes",
     "compared",
     "correlation_intervals",
+    "decoders",
     "exam_curves",
     "ladder",
     "loss_against_overlap",

@@ -1,7 +1,7 @@
 """Decoders: what each way to choose tokens does to what a model writes, and what it repairs."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from slmlab.engine.decoding import Decoding
 from slmlab.engine.evaluation import LanguageModel
@@ -24,13 +24,9 @@ from slmlab.study.experiments.ladder import BEST, DISCOUNT, ORDER, RUNGS, Traine
 from slmlab.study.experiments.loops import LOOPS
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows
 from slmlab.study.experiments.suspects import NONE
-from slmlab.study.experiments.tables import read_table
 from slmlab.study.setups import Setup
 from slmlab.text.dataset import Dataset
 from slmlab.text.tokenizer import ChatTokenizer
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TRUTH, GREEDY, PLAIN = "the truth", "greedy", "sampling"
 PUBLISHED_PENALTY = 1.2
@@ -204,8 +200,3 @@ def _trained(cell: Cell) -> tuple[LanguageModel, Dataset, int]:
         return NGram(config, dataset.train), dataset, 0
     model, facts = _rung(name).train(seed, dataset)
     return model, dataset, facts["step"]
-
-
-def read_decoders() -> "pd.DataFrame":
-    """Every model, seed, decoder and file; see `Decoders` for the columns."""
-    return read_table(DECODING)

@@ -1,0 +1,75 @@
+"""What decoders repair, by the record: each beside another one, on the same prompts."""
+
+from typing import TYPE_CHECKING
+
+from slmlab.study.experiments.decoders import DECODING, GREEDY, MEASURES
+from slmlab.study.experiments.tables import read_table
+from slmlab.study.paired import paired_difference
+from slmlab.validation import one_of, table_with
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+READ = "what lab.repairs.read_decoders() returns"
+KEYS = ("model", "seed", "decoder", "kind", "file", "prompts")
+
+
+def read_decoders() -> "pd.DataFrame":
+    """Every model, seed, decoder and file; see `Decoders` for the columns."""
+    return read_table(DECODING)
+
+
+def decoder_means(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Each decoder's mean over all prompts and seeds, by model, kind of text and decoder.
+
+    `table` is what `read_decoders` gives, or some rows of it. Columns: the measures (NaN where one
+    says nothing of a kind of text, or a text was too short), `loss` in nats per token,
+    `likelier` and `unlikelier`; texts count alike, but tokens in the loss.
+    """
+    shares = [*MEASURES, "likelier", "unlikelier"]
+    table_with("table", table, [*KEYS, *shares, "loss", "tokens"], READ)
+    sums = table[["model", "kind", "decoder"]].copy()
+    for name in shares:
+        sums[name] = table[name] * table["prompts"]
+        sums[f"n {name}"] = table["prompts"].where(table[name].notna())
+    sums["loss"], sums["n loss"] = table["loss"] * table["tokens"], table["tokens"]
+    sums = sums.groupby(["model", "kind", "decoder"], sort=False).sum(min_count=1)
+    return sums[[*shares, "loss"]] / sums[[f"n {name}" for name in (*shares, "loss")]].to_numpy()
+
+
+def decoder_changes(table: "pd.DataFrame", measure: str, base: str = GREEDY) -> "pd.DataFrame":
+    """A measure of each decoder, and how far it is from that of `base` on the same prompts.
+
+    `table` is what `read_decoders` gives, of one model and one kind of text. A row for each
+    decoder; columns: `mean`, `change`, and `low` and `high`, its 95% interval over files and seeds
+    (`paired_difference`). A file in which a text was too short to be measured counts for nobody.
+    """
+    import pandas as pd
+
+    one_of("measure", measure, MEASURES)
+    table_with("table", table, [*KEYS, measure], READ)
+    for name in ("model", "kind"):
+        if table[name].nunique() != 1:
+            raise ValueError(
+                f"The table has {table[name].nunique()} values in {name!r}; keep the rows of one, "
+                f'such as table[table["{name}"] == {table[name].iloc[0]!r}].'
+                if len(table)
+                else "The table has no rows."
+            )
+    one_of("base", base, tuple(table["decoder"].unique()))
+    known = table.groupby(["seed", "file"])[measure].transform(lambda values: values.notna().all())
+    scores = table[known].rename(columns={"prompts": "bytes"})
+    scores = scores[["decoder", "file", "seed", "bytes"]].assign(
+        bits=scores[measure] * scores["bytes"]
+    )
+    scores = scores.rename(columns={"decoder": "model"})
+    rows = {}
+    for name, of in scores.groupby("model", sort=False):
+        mean = of["bits"].sum() / of["bytes"].sum()
+        change = (0.0, 0.0, 0.0)
+        if name != base:
+            found = paired_difference(scores[scores["model"].isin([name, base])], name, base)
+            change = (found.mean, found.low, found.high)
+        rows[name] = (mean, *change)
+    columns = ["mean", "change", "low", "high"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("decoder")
