@@ -57,7 +57,7 @@ def decoder_changes(table: "pd.DataFrame", measure: str, base: str = GREEDY) -> 
                 else "The table has no rows."
             )
     one_of("base", base, tuple(table["decoder"].unique()))
-    known = table.groupby(["seed", "file"])[measure].transform(lambda values: values.notna().all())
+    known = table.groupby("file")[measure].transform(lambda values: values.notna().all())
     scores = table[known].rename(columns={"prompts": "bytes"})
     scores = scores[["decoder", "file", "seed", "bytes"]].assign(
         bits=scores[measure] * scores["bytes"]
