@@ -107,7 +107,7 @@ def test_a_model_of_three_kinds_answers_all_of_them(monkeypatch):
 
 
 def made_up(seeds: int = 3) -> pd.DataFrame:
-    """A table in which sampling parses 0.2 less than greedy, and penalty does the same as greedy."""
+    """A table in which sampling parses 0.2 less than greedy, and penalty as much as greedy."""
     generator = np.random.default_rng(0)
     rows = []
     for seed in range(seeds):

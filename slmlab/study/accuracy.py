@@ -21,6 +21,7 @@ from slmlab.study.samples import repetition_rate
 from slmlab.text.corpus import Corpus, load_corpus, load_held_out
 from slmlab.text.dataset import listed_ids, require_ids, require_mask
 from slmlab.text.dialogues import Dialogue, load_dialogues, question_ids, render
+from slmlab.text.files import read_published
 from slmlab.text.puzzles import load_puzzles
 from slmlab.text.tokenizer import ChatTokenizer, chat_tokenizer, train_bpe
 from slmlab.validation import instance, instances, table_with, whole_number
@@ -117,6 +118,18 @@ def _functions(corpus: Corpus) -> list[tuple[str, str]]:
 def _dialogues(held_out: bool) -> list[Dialogue]:
     names = ("held_out",) if held_out else ("plain", "varied")
     return [dialogue for name in names for dialogue in load_dialogues(name)]
+
+
+def published() -> "pd.DataFrame":
+    """What was reported: token accuracies by domain and their average, and two replies."""
+    import pandas as pd
+
+    report = read_published("generation.json")
+    shares = report["token_accuracy"] | {"average": report["average_accuracy"]}
+    said = {f"{name}: tokens right": f"{share:.1%}" for name, share in shares.items()}
+    pairs = zip(report["prompts"], report["outputs"], strict=True)
+    said |= {f"reply to “{prompt}”": reply for prompt, reply in pairs}
+    return pd.Series(said, name="reported").to_frame()
 
 
 def guess_table(
