@@ -67,7 +67,9 @@ def test_a_beam_search_comes_with_its_tree_and_heeds_stop_strings(finished, prom
             12,
             decoding,
             ended=lambda new: stop in finished.dataset.tokenizer.decode(new),
-        ).beams[0].ids
+        )
+        .beams[0]
+        .ids
     )
 
 

@@ -1,4 +1,4 @@
-"""What a model writes by a decoding: each token with its probability, and what else could follow."""
+"""What a model writes by a decoding: each token's probability, and what else could follow."""
 
 import math
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ class Written:
         return next_distribution(self.logits[place], before, self.decoding)
 
     def alternatives(self, place: int, n: int = 8) -> list[Alternative]:
-        """The n likeliest tokens at a place, before or after the filters, and the one that is there.
+        """The n likeliest tokens at a place, before or after the filters, and the one there.
 
         They are in the model's order. Raises `ValueError` for a place that the text lacks.
         """

@@ -26,20 +26,26 @@ class Field(NamedTuple):
 
 
 def beam_tree_html(
-    search: BeamSearch, greedy: Sequence[int], greedy_nats: float, name: Callable[[int], str]
+    search: BeamSearch,
+    greedy: Sequence[int],
+    greedy_nats: float,
+    name: Callable[[int], str],
+    first: int = 1,
 ) -> str:
     """The tree of a beam search with the greedy text of the same prompt in it, and their scores.
 
     Steps go from left to right, and in each the best is at the top. Fields that are filled lead to
     a beam that was kept to the end. The greedy text runs below all once the search has dropped it.
-    `greedy_nats` is its log-probability, and `name` gives a token's text.
+    `greedy_nats` is its log-probability, `name` gives a token's text, and `first` is the number of
+    the first step.
     """
-    sentence = found_in_words(search, greedy, greedy_nats)
+    sentence = found_in_words(search, greedy, greedy_nats, first)
     rows = [
         [f"beam {i + 1}", _nats(beam.log_probability), _nats(beam.log_probability, len(beam.ids))]
         for i, beam in enumerate(search.beams)
     ]
     rows.append(["greedy", _nats(greedy_nats), _nats(greedy_nats, len(greedy))])
+    picture = _picture(search, greedy, name, sentence, first)
     key = "".join(
         f"<i style='{STYLE};{style}'></i> {meaning} &nbsp; "
         for style, meaning in (
@@ -52,12 +58,14 @@ def beam_tree_html(
     return (
         f"<h4>The tree</h4><p>{escape(sentence)}</p><p>{key}</p>"
         "<div tabindex='0' role='region' aria-label='The tree, step by step' "
-        f"style='overflow-x:auto;margin:6px 0'>{_picture(search, greedy, name, sentence)}</div>"
+        f"style='overflow-x:auto;margin:6px 0'>{picture}</div>"
         + table_html(["", "log-probability, nats", "per token"], rows)
     )
 
 
-def found_in_words(search: BeamSearch, greedy: Sequence[int], greedy_nats: float) -> str:
+def found_in_words(
+    search: BeamSearch, greedy: Sequence[int], greedy_nats: float, first: int = 1
+) -> str:
     """Whether the best beam is likelier than the greedy text, and where the search dropped that."""
     best = search.beams[0]
     if best.ids == tuple(greedy):
@@ -73,7 +81,7 @@ def found_in_words(search: BeamSearch, greedy: Sequence[int], greedy_nats: float
     else:
         said += "Greedy found a likelier text."
     if followed < len(greedy):
-        said += f" The search dropped the greedy text at token {followed + 1:,}."
+        said += f" The search dropped the greedy text at token {first + followed:,}."
     return said
 
 
@@ -90,7 +98,11 @@ def _along(search: BeamSearch, ids: Sequence[int]) -> list[int]:
 
 
 def _picture(
-    search: BeamSearch, greedy: Sequence[int], name: Callable[[int], str], sentence: str
+    search: BeamSearch,
+    greedy: Sequence[int],
+    name: Callable[[int], str],
+    sentence: str,
+    first: int,
 ) -> str:
     fields, counts = list[Field](), dict[int, int]()
     for token, parent, nats, _ in search.tree:
@@ -101,7 +113,9 @@ def _picture(
     kept = {node for beam in search.beams for node in _along(search, beam.ids)}
     best, path = set(_along(search, search.beams[0].ids)), _along(search, greedy)
     dropped = [
-        Field(step, 1 + max(counts.values()), token, f"{name(token)}: greedy, no longer in the tree")
+        Field(
+            step, 1 + max(counts.values()), token, f"{name(token)}: greedy, no longer in the tree"
+        )
         for step, token in enumerate(greedy[len(path) :], len(path) + 1)
     ]
     steps = max(field.step for field in [*fields, *dropped])
@@ -119,7 +133,7 @@ def _picture(
     parts += [_field(field, name, "", True, False) for field in dropped]
     width, height = COLUMN * steps + 2 * MARGIN, ROW * rows + 18
     numbers = "".join(
-        f"<text x='{_left(step) + WIDTH / 2:g}' y='12' opacity='.75'>{step}</text>"
+        f"<text x='{_left(step) + WIDTH / 2:g}' y='12' opacity='.75'>{first + step - 1}</text>"
         for step in range(1, steps + 1)
     )
     return (
@@ -145,14 +159,10 @@ def _edge(parent: Field | None, field: Field, kept: bool, line: str = "") -> str
     line = line or f"stroke='currentColor' stroke-width='{2 if kept else 1}'"
     high = _middle(parent) if parent else _middle(field)
     opacity = "" if kept or "dash" in line else " opacity='.45'"
-    return (
-        f"<path d='M{begin:g} {high:g}L{end:g} {_middle(field):g}' fill='none' {line}{opacity}/>"
-    )
+    return f"<path d='M{begin:g} {high:g}L{end:g} {_middle(field):g}' fill='none' {line}{opacity}/>"
 
 
-def _field(
-    field: Field, name: Callable[[int], str], colour: str, greedy: bool, bold: bool
-) -> str:
+def _field(field: Field, name: Callable[[int], str], colour: str, greedy: bool, bold: bool) -> str:
     """A token in its field; hovering over it shows how likely the text is that ends here."""
     text = name(field.token)
     text = escape(text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…")

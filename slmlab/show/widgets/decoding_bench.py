@@ -1,6 +1,5 @@
-"""One prompt up a ladder of decoding methods: every token's probabilities, branches, a scorecard."""
+"""One prompt up a ladder of decoding methods: each token's probabilities, branches, a scorecard."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from html import escape
@@ -23,11 +22,19 @@ from slmlab.show.widgets.parts import (
     paragraph,
     problem_html,
     row,
-    table_html,
     title_html,
-    visible,
 )
-from slmlab.show.widgets.shading import legend, percent, shade, shaded, token_bytes
+from slmlab.show.widgets.shading import percent, shade
+from slmlab.show.widgets.written import (
+    NONE,
+    Told,
+    card_html,
+    in_words,
+    legend_html,
+    name_of,
+    text_html,
+    told,
+)
 from slmlab.show.words import counted
 from slmlab.study.writing import Alternative, Written, draws, marks, write
 from slmlab.validation import instance, whole_number, whole_text
@@ -35,8 +42,6 @@ from slmlab.validation import instance, whole_number, whole_text
 TOKENS = 40  # of a text: as many as are read at a glance
 MOST_TOKENS = 200
 AS_IN = '{"greedy": lab.Decoding(temperature=0)}'
-FORCED = "box-shadow:inset 0 -3px #6a1fd0;font-weight:bold"
-NONE = "–"
 
 
 class Branch(NamedTuple):
@@ -118,9 +123,9 @@ class DecodingBench(Panel):
             self.status,
             self.left,
             self.tokens,
-            ipywidgets.HTML(self._legend()),
+            ipywidgets.HTML(legend_html()),
             row(self._beside, self.card).add_class("slm-beside"),
-            self.tree,
+            self.tree.add_class("slm-tree"),
             label=heading,
         )
 
@@ -219,7 +224,6 @@ class DecodingBench(Panel):
         finally:
             self._quiet = False
         self._shown_dials.children = [self.dials[option] for option in shown]
-        self.seed.layout.display = "" if draws(method) and method.temperature else "none"
         self._turn()
 
     def _turn(self, _: object = None) -> None:
@@ -252,11 +256,14 @@ class DecodingBench(Panel):
         return self._branches[-1].forced if self._branches else ()
 
     def _name(self, token: int) -> str:
-        return visible(token_bytes(self.run.dataset.tokenizer, token))
+        return name_of(self.run.dataset.tokenizer, token)
 
     def _draw(self) -> None:
         self.undo.disabled = self.again.disabled = not self._branches
         self.left.value = self._branches[-1].left if self._branches and self.written else ""
+        method = self.methods[self.method.value]
+        random = draws(method) and self.dials["temperature"].value
+        self.seed.layout.display = "" if random else "none"
         ids = self.written.ids if self.written else []
         if self.place is not None and self.place >= len(ids):
             self.place = None
@@ -271,25 +278,17 @@ class DecodingBench(Panel):
             self.tokens.label = f"The text, by {self.method.value}"
             self.tokens.items = [
                 {
-                    "cells": [_flowing(self._name(token))],
-                    "says": said,
-                    "colour": shade(own),
-                    "marked": i in self._forced,
+                    "cells": [token.text],
+                    "says": token.says,
+                    "colour": shade(token.own),
+                    "marked": token.forced,
                 }
-                for i, (token, own, said) in enumerate(self._told())
+                for token in self._told()
             ]
             self.tokens.chosen = -1 if self.place is None else self.place
 
-    def _told(self) -> list[tuple[int, float, str]]:
-        """Each token of the text with its own probability, and both in words."""
-        if self.written is None:
-            return []
-        ids, own = self.written.ids, self.written.own
-        final = self.written.final or [None] * len(ids)
-        return [
-            (token, p, _in_words(self._name(token), p, q, i in self._forced))
-            for i, (token, p, q) in enumerate(zip(ids, own, final, strict=True))
-        ]
+    def _told(self) -> list[Told]:
+        return told(self.written, self._forced) if self.written else []
 
     def _sentences(self, written: Written) -> list[str]:
         n, block = len(written.ids), self.run.model.config.block_size
@@ -329,7 +328,7 @@ class DecodingBench(Panel):
         name = self._name(a.token)
         return {
             "cells": [name, percent(a.own), final],
-            "says": _in_words(name, a.own, a.final if a.allowed else None),
+            "says": in_words(name, a.own, a.final if a.allowed else None),
             "bars": [a.own, a.final if a.allowed else None],
         }
 
@@ -340,9 +339,7 @@ class DecodingBench(Panel):
             ids = self._truth_ids
             truth = write(self.run, self.written.prompt, len(ids), given=ids)
             columns["held-out text"] = marks(truth)
-        names = list(columns["this text"])
-        rows = [[name, *(_mark(name, column[name]) for column in columns.values())] for name in names]
-        return "<h4>Scorecard</h4>" + table_html(["", *columns], rows)
+        return card_html(columns)
 
     def _tree(self) -> str:
         """The tree of a beam search, and the greedy text after the same beginning."""
@@ -350,37 +347,21 @@ class DecodingBench(Panel):
         if search is None:
             return ""
         given = self.written.ids[: len(self.written.ids) - len(search.beams[0].ids)]
-        before, tokenizer = [*prompt, *given], self.run.dataset.tokenizer
         left, alone = self._n - len(given), replace(self.decoding, beams=None, temperature=0.0)
-        greedy = write(self.run, before, left, alone)
-        return beam_tree_html(search, greedy.ids, greedy.log_probability, self._name)
-
-    def _legend(self) -> str:
-        forced = f"<span style='{FORCED}'>&nbsp;forced&nbsp;</span>"
-        said = f"probability to the model, in %: {legend()} &nbsp;{forced}"
-        return f"<div style='line-height:1.6'>{said}</div>"
-
-    def _text_html(self, since: int = 0) -> str:
-        """The text as HTML; what comes before the place `since` is quiet."""
-        spans = []
-        for i, (token, own, said) in enumerate(self._told()):
-            shown = escape(_flowing(self._name(token)))
-            style = FORCED if i in self._forced else ""
-            spans.append(shown if i < since else shaded(own, shown, style, said))
-        return (
-            "<pre style='margin:0;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6;"
-            f"font-size:13px'>{''.join(spans)}</pre>"
+        greedy = write(self.run, [*prompt, *given], left, alone)
+        return beam_tree_html(
+            search, greedy.ids, greedy.log_probability, self._name, 1 + len(given)
         )
 
     def _left_html(self, place: int) -> str:
         said = paragraph(f"Before token {place + 1:,} was forced, by {escape(self.method.value)}:")
-        return f"<div class='slm-left'>{said}{self._text_html(place)}</div>"
+        return f"<div class='slm-left'>{said}{text_html(self._told(), place)}</div>"
 
     def static(self) -> str:
         """The prompt, the text by the method that was chosen, and its scorecard."""
         method = f"<p><b>{escape(self.method.value)}</b></p>"
         prompt = f"<pre style='white-space:pre-wrap'>{escape(self.prompt.value)}</pre>"
-        text = f"{self._text_html()}{self._legend()}{self.card.value}{self.tree.value}"
+        text = f"{text_html(self._told())}{legend_html()}{self.card.value}{self.tree.value}"
         return f"{prompt}{method}{self.status.value}{self.left.value}{text}"
 
 
@@ -392,26 +373,3 @@ def _checked(methods: Mapping[str, Decoding]) -> dict[str, Decoding]:
         whole_text("The name of a method", name): instance(f"methods[{name!r}]", d, Decoding)
         for name, d in methods.items()
     }
-
-
-def _flowing(name: str) -> str:
-    """A token's name as it flows in a text: with its own spaces and ends of lines."""
-    return name.replace("␣", " ").replace("⏎", "⏎\n")
-
-
-def _in_words(name: str, own: float, final: float | None, forced: bool = False) -> str:
-    said = f"{name}: {percent(own)}% to the model itself"
-    if final is not None:
-        said += f", {percent(final)}% final"
-    return said + ", forced" * forced
-
-
-def _mark(name: str, value: float) -> str:
-    """A number of the scorecard."""
-    if math.isnan(value):
-        return NONE
-    if name == "parses":
-        return "yes" if value else "no"
-    if name in ("repetition", "copied"):
-        return f"{value:.0%}"
-    return f"{value:.2f}" if name == "nats per token" else f"{value:,}"
