@@ -37,7 +37,7 @@ from slmlab.show.widgets.written import (
 )
 from slmlab.show.words import counted
 from slmlab.study.writing import Alternative, Written, draws, marks, write
-from slmlab.validation import instance, whole_number, whole_text
+from slmlab.validation import instance, printable, whole_number, whole_text
 
 TOKENS = 40  # of a text: as many as are read at a glance
 MOST_TOKENS = 200
@@ -104,13 +104,13 @@ class DecodingBench(Panel):
         self.run = run
         self._n = whole_number("n_tokens", n_tokens, 1, MOST_TOKENS)
         self.methods = _checked(LADDER if methods is None else methods)
-        self._truth = None if truth is None else (whole_text("prompt", prompt), truth)
-        self._truth_ids = run.dataset.tokenizer.encode(whole_text("truth", truth or ""))[: self._n]
+        self._asked = whole_text("prompt", prompt)
+        self._truth = run.dataset.tokenizer.encode(whole_text("truth", truth or ""))[: self._n]
         self._branches: list[Branch] = []
         self._quiet = False  # while the panel itself moves its dials
         self.written: Written | None = None
         self.place: int | None = None
-        self._make_widgets(whole_text("prompt", prompt))
+        self._make_widgets(prompt)
         self._choose_method()
         self._connect()
         heading = f"Decoding bench: {short(run.name)}"
@@ -159,8 +159,9 @@ class DecodingBench(Panel):
             *(ipywidgets.HTML() for _ in range(3)),
         )
         self.status.layout.min_height = "42px"  # so that what is below does not move
-        self.tokens, self.alternatives = Choices(), Choices()
-        self._what = ipywidgets.HTML()
+        self.tokens = Choices()
+        self.alternatives = Choices(header=["token", "model", "final"])
+        self._what = live()
         self._beside = ipywidgets.VBox([self._what, self.alternatives])
 
     def _connect(self) -> None:
@@ -309,8 +310,10 @@ class DecodingBench(Panel):
         self._offered: list[Alternative] = []
         if self.written is None or self.place is None:
             self._what.value = paragraph("Choose a token to see what else could stand there.")
-            self.alternatives.header, self.alternatives.items = [], []
+            self.alternatives.layout.display = "none"
+            self.alternatives.items = []
             return
+        self.alternatives.layout.display = ""
         self._offered = self.written.alternatives(self.place)
         there = self.written.ids[self.place]
         self._what.value = (
@@ -319,25 +322,24 @@ class DecodingBench(Panel):
         )
         with self.alternatives.hold_sync():
             self.alternatives.label = f"Tokens for place {self.place + 1:,}"
-            self.alternatives.header = ["token", "model", "final"]
             self.alternatives.items = [self._row(a) for a in self._offered]
             self.alternatives.chosen = [a.token for a in self._offered].index(there)
 
     def _row(self, a: Alternative) -> dict[str, object]:
-        final = NONE if a.final is None else percent(a.final) if a.allowed else "not Python"
+        final = a.final if a.allowed else None
+        shown = "not Python" if not a.allowed else NONE if final is None else percent(final)
         name = self._name(a.token)
         return {
-            "cells": [name, percent(a.own), final],
-            "says": in_words(name, a.own, a.final if a.allowed else None),
-            "bars": [a.own, a.final if a.allowed else None],
+            "cells": [name, percent(a.own), shown],
+            "says": in_words(name, a.own, final),
+            "bars": [a.own, final],
         }
 
     def _card(self) -> str:
         """The scorecard of the text, beside that of the true continuation, if there is one."""
         columns = {"this text": marks(self.written)}
-        if self._truth is not None and self._truth[0] == self.prompt.value and self._truth_ids:
-            ids = self._truth_ids
-            truth = write(self.run, self.written.prompt, len(ids), given=ids)
+        if self._truth and self.prompt.value == self._asked:
+            truth = write(self.run, self.written.prompt, len(self._truth), given=self._truth)
             columns["held-out text"] = marks(truth)
         return card_html(columns)
 
@@ -347,8 +349,8 @@ class DecodingBench(Panel):
         if search is None:
             return ""
         given = self.written.ids[: len(self.written.ids) - len(search.beams[0].ids)]
-        left, alone = self._n - len(given), replace(self.decoding, beams=None, temperature=0.0)
-        greedy = write(self.run, [*prompt, *given], left, alone)
+        alone = replace(self.written.decoding, beams=None, temperature=0.0)
+        greedy = write(self.run, [*prompt, *given], self._n - len(given), alone)
         return beam_tree_html(
             search, greedy.ids, greedy.log_probability, self._name, 1 + len(given)
         )
@@ -359,10 +361,10 @@ class DecodingBench(Panel):
 
     def static(self) -> str:
         """The prompt, the text by the method that was chosen, and its scorecard."""
-        method = f"<p><b>{escape(self.method.value)}</b></p>"
-        prompt = f"<pre style='white-space:pre-wrap'>{escape(self.prompt.value)}</pre>"
+        asked = printable(self.prompt.value, keep="\n\t")
+        prompt = f"<pre style='white-space:pre-wrap'>{escape(asked)}</pre>"
         text = f"{text_html(self._told())}{legend_html()}{self.card.value}{self.tree.value}"
-        return f"{prompt}{method}{self.status.value}{self.left.value}{text}"
+        return f"{prompt}{self.status.value}{self.left.value}{text}"
 
 
 def _checked(methods: Mapping[str, Decoding]) -> dict[str, Decoding]:
