@@ -256,17 +256,15 @@ def test_a_model_without_finite_numbers_gets_a_sentence(finished, tiny):
 
 
 def test_every_place_of_the_sliders_is_a_decoding(explorer):
-    for slider, option in (
-        (explorer.temperature, "temperature"),
-        (explorer.top_k, "top_k"),
-        (explorer.top_p, "top_p"),
-        (explorer.penalty, "repetition_penalty"),
-    ):
-        values = [value for _, value in slider.options]
-        for value in values:
+    off = lab.Decoding()
+    for option, slider in explorer.dials.items():
+        for label, value in list(slider.options):
             slider.value = value
             assert getattr(explorer.decoding, option) == (
-                value or (None if option == "top_k" else 0)
+                getattr(off, option) if label == "off" else value
+            )
+            assert columns(explorer).sum(1).tolist() == pytest.approx(
+                [100] * len(columns(explorer)), abs=0.8
             )
     explorer.seed.value = 10**12  # the field allows no more than it can hold
     assert explorer.decoding.seed == 2**31 - 1

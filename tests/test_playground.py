@@ -4,13 +4,18 @@ import json
 import re
 import threading
 import time
+from functools import partial
+from html import escape, unescape
 from types import SimpleNamespace
 
 import pytest
 
 import slmlab as lab
+from slmlab.engine.runs import SAMPLING
 from slmlab.show.widgets import comparing, looks
 from slmlab.show.widgets.controls import ALL
+from slmlab.show.widgets.dials import LADDER
+from slmlab.show.widgets.playground import WAITING
 from slmlab.show.widgets.readout import duration
 from slmlab.show.widgets.worker import Worker
 from slmlab.study import setups
@@ -182,6 +187,29 @@ def test_training_shows_curves_a_sample_and_the_result(panel):
     assert panel.said.value == panel.status.value
     assert panel.run.state.step == 20
     assert not panel.train.disabled and panel.train.description == "Train"
+
+
+def test_the_sample_is_written_by_the_decoder_that_is_chosen(panel, monkeypatch):
+    panel.decoder.value = LADDER["greedy"]  # before there is a model
+    assert panel.sample.value == WAITING
+    train(panel)
+    prompt = panel.prompt.value
+    shown = partial(re.fullmatch, r"What it wrote at step 20:<pre[^>]*>(.*)</pre>", flags=re.DOTALL)
+    greedy = panel.run.sample(prompt, **vars(LADDER["greedy"]))
+    assert unescape(shown(panel.sample.value)[1]) == greedy
+    for name in LADDER:
+        panel.decoder.value = LADDER[name]
+        assert shown(panel.sample.value)[1].startswith(escape(prompt)), name
+    panel.decoder.value = SAMPLING
+    [stored] = [s for s in panel.run.samples if s["prompt"] == prompt and s["step"] == 20]
+    assert unescape(shown(panel.sample.value)[1]) == stored["text"]
+
+    def take_sample(*_, **__):
+        raise ValueError("No such Python.")
+
+    monkeypatch.setattr(panel.run, "take_sample", take_sample)
+    panel.decoder.value = LADDER["stays Python"]
+    assert "No such Python." in panel.sample.value
 
 
 def test_the_chart_draws_each_loss_in_bits_per_byte_and_the_number_to_beat(panel):

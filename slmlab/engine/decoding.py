@@ -18,6 +18,17 @@ MOST = {  # of the options that are whole numbers, if they are given
     "no_repeat_ngram": 1_000_000,  # no text that is generated is longer
     "beams": 100,  # each has a cache, and logits, of its own
 }
+STAGES = {  # the filters in the order in which they act: a short name, and the option of each
+    "penalty": "repetition_penalty",
+    "presence": "presence_penalty",
+    "frequency": "frequency_penalty",
+    "no repeats": "no_repeat_ngram",
+    "temperature": "temperature",
+    "top-k": "top_k",
+    "top-p": "top_p",
+    "min-p": "min_p",
+    "typical": "typical_p",
+}
 
 
 @dataclass(frozen=True)
@@ -164,21 +175,11 @@ def filter_stages(logits: Tensor, ids: Sequence[int], decoding: Decoding) -> dic
     """What each filter of `next_distribution` does: the probabilities (V,) after one more each.
 
     The first is the model's own distribution, the last is `next_distribution` with all options.
-    Filters that are off are left out.
+    Filters that are off are left out; `STAGES` has the names of the others.
     """
     stage = Decoding()
     stages = {"model": next_distribution(logits, ids, stage)}
-    for name, option in {
-        "penalty": "repetition_penalty",
-        "presence": "presence_penalty",
-        "frequency": "frequency_penalty",
-        "no repeats": "no_repeat_ngram",
-        "temperature": "temperature",
-        "top-k": "top_k",
-        "top-p": "top_p",
-        "min-p": "min_p",
-        "typical": "typical_p",
-    }.items():
+    for name, option in STAGES.items():
         value = getattr(decoding, option)
         keeps_all = option in FILTERS and value == 1
         if value != getattr(stage, option) and not keeps_all:

@@ -1,5 +1,7 @@
 """The panels in a real browser, by keyboard."""
 
+import re
+
 import nbformat
 import pytest
 from playwright.sync_api import expect
@@ -15,6 +17,7 @@ CELLS = (
     "lab.Scrubber(lab.PHASES[1].recorded())",
     'run = lab.Setup.parse("phase-1 vocabulary=right-sized max_steps=20").train(progress=False)',
     "lab.NextTokenExplorer(run)",
+    "lab.DecodingBench(run, n_tokens=10)",
     "lab.TokenExplorer()",
     "chat = lab.chat_tokenizer(run.dataset.tokenizer)\n"
     "model = lab.GPT(lab.GPTConfig(chat.n_vocab, 64, 1, 1, 8))\n"
@@ -23,7 +26,16 @@ CELLS = (
     "del os.environ['SLMLAB_CHECKS']  # as learners have it\nlesson_00.rates(..., 288)",
     "'a wrong answer stops nothing'",
 )
-PANELS = ("quiz", "prediction", "scrubber", "explorer", "tokens", "chat", "rulings")
+PANELS = (
+    "quiz",
+    "prediction",
+    "scrubber",
+    "explorer",
+    "decoding",
+    "tokens",
+    "chat",
+    "rulings",
+)
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +103,38 @@ def test_a_keyboard_and_a_screen_reader_find_their_way(page, axe):
     for name in PANELS:
         expect(page.locator(f".slm-{name}").get_by_role("heading").first).to_be_visible()
         assert axe(page, f".slm-{name}") == []
+
+
+def test_a_token_is_forced_by_keyboard(page):
+    bench = page.locator(".slm-decoding[role=group]")
+    bench.get_by_role("combobox", name="method").select_option("top-k")
+    expect(bench.get_by_role("status").first).to_contain_text("top-k: 10 tokens.")
+    tokens = bench.get_by_role("group", name="The text, by top-k").get_by_role("button")
+    expect(tokens).to_have_count(10)
+    before = tokens.all_inner_texts()
+
+    tokens.first.press("ArrowRight")
+    expect(tokens.nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(bench).to_contain_text("Token 2 of 10")
+    expect(tokens.nth(1)).to_be_focused()
+    expect(tokens.nth(1)).to_have_attribute("aria-pressed", "true")
+
+    table = bench.get_by_role("table", name="Tokens for place 2")
+    other = table.get_by_role("button", pressed=False).first
+    name = other.inner_text()
+    other.press("Enter")
+    expect(bench.get_by_role("status").first).to_contain_text("1 of them forced")
+    expect(tokens.nth(1)).to_have_attribute(
+        "aria-label", re.compile(f"^“{re.escape(name)}”.*forced")
+    )
+    expect(tokens).to_have_count(10)
+    assert tokens.all_inner_texts()[0] == before[0]
+    assert tokens.all_inner_texts()[1:] != before[1:]
+    expect(bench.locator(".slm-left")).to_contain_text("Before token 2 was forced, by top-k:")
+    # The focus stays in the table, so that the next alternative is a key away.
+    expect(table.locator("[role=button]:focus")).to_have_count(1)
+
+    bench.get_by_role("button", name="Undo").press("Enter")
+    expect(bench.locator(".slm-left")).to_have_count(0)
+    assert tokens.all_inner_texts() == before

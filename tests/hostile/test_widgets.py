@@ -51,6 +51,7 @@ def refused(call):
     [
         lab.Scrubber,
         lab.NextTokenExplorer,
+        lab.DecodingBench,
         lab.report,
         lab.loss_curves,
         lambda run: lab.PredictionCard("title").reveal(run),
@@ -69,6 +70,7 @@ def test_what_is_no_text(finished, value):
     if value is not None:  # the scrubber then takes the run's first prompt
         refused(lambda: lab.Scrubber(finished, prompt=value))
     refused(lambda: lab.NextTokenExplorer(finished, value))
+    refused(lambda: lab.DecodingBench(finished, value))
     refused(lambda: lab.PredictionCard(value))
     assert lab.predictions().empty
 

@@ -2,6 +2,7 @@
 
 from slmlab.show.widgets.calibration import calibration
 from slmlab.show.widgets.chat import ChatPanel
+from slmlab.show.widgets.decoding_bench import DecodingBench
 from slmlab.show.widgets.explorer import NextTokenExplorer
 from slmlab.show.widgets.guesses import predictions, start_over
 from slmlab.show.widgets.playground import Playground
@@ -13,6 +14,7 @@ from slmlab.show.widgets.tokens import TokenExplorer
 
 __all__ = [
     "ChatPanel",
+    "DecodingBench",
     "NextTokenExplorer",
     "Playground",
     "PredictionCard",

@@ -9,35 +9,33 @@ import ipywidgets
 import torch
 from torch import Tensor
 
-from slmlab.engine.decoding import Decoding, filter_stages, sample_token
+from slmlab.engine.decoding import STAGES, Decoding, filter_stages, sample_token
 from slmlab.engine.evaluation import continuable, evaluating
 from slmlab.engine.generation import encoded_prompt, next_logits
 from slmlab.engine.runs import Run
 from slmlab.show.plots.chart import TRAIN
 from slmlab.show.runs import short
+from slmlab.show.widgets.dials import make_dial, setting
 from slmlab.show.widgets.parts import (
     FULL,
     Panel,
     framed,
     live,
     paragraph,
+    problem_html,
     row,
     table_html,
     title_html,
     visible,
 )
-from slmlab.show.widgets.slider import Slider
+from slmlab.show.widgets.shading import legend, percent, shaded, token_bytes
 from slmlab.study.samples import REPEAT_NGRAM
 from slmlab.text.dataset import ngrams
 from slmlab.validation import instance, whole_text
 
 ROWS = 12  # tokens in the table of probabilities, and in that of the last generated tokens
-SHADES = (  # from this probability on: the background of a generated token, and its range in %
-    (0.5, "#8fc1e3", "≥ 50"),
-    (0.1, "#d3e7f4", "10–50"),
-    (0.01, "#fbe3c8", "1–10"),
-    (0.0, "#f2b083", "&lt; 1"),
-)
+BASIC = ("repetition_penalty", "temperature", "top_k", "top_p")
+MORE, FEWER = "More filters", "Fewer filters"
 RULE = "border-top:1px solid var(--jp-border-color1,#bdbdbd)"
 REPEATED = "border-bottom:3px solid #b3006b"
 GREY = "var(--jp-content-font-color2,#616161)"
@@ -62,8 +60,9 @@ class NextTokenExplorer(Panel):
 
     Attributes:
         prompt: the text to continue.
-        penalty, temperature, top_k, top_p: sliders, in the order in which the filters act
-            (`top_k` is 0 where it is off).
+        dials: a slider for each filter, by its option of `Decoding`, in the order in which they
+            act; `penalty`, `temperature`, `top_k` and `top_p` are those to begin with.
+        more: the button that shows the others.
         seed: of the random numbers.
         one, ten, undo, again: the buttons.
         text: the prompt and the generated tokens, shaded by probability, as HTML.
@@ -84,11 +83,10 @@ class NextTokenExplorer(Panel):
         self.prompt = ipywidgets.Text(
             prompt, description="prompt", layout=FULL, style={"description_width": "auto"}
         )
-        twentieths = [n / 20 for n in range(41)]
-        self.penalty = _slider("repetition penalty", twentieths[20:], 1.0, {1.0: "off"})
-        self.temperature = _slider("temperature", twentieths, 1.0, {0.0: "greedy"})
-        self.top_k = _slider("top-k", range(51), 0, {0: "off"})
-        self.top_p = _slider("top-p", twentieths[1:21], 1.0, {1.0: "off"})
+        self.dials = {option: make_dial(option) for option in STAGES.values()}
+        basic = [self.dials[option] for option in BASIC]
+        self.penalty, self.temperature, self.top_k, self.top_p = basic
+        self.more = ipywidgets.ToggleButton(description=MORE, layout={"width": "auto"})
         self.seed = ipywidgets.BoundedIntText(
             0,
             max=2**31 - 1,
@@ -109,20 +107,24 @@ class NextTokenExplorer(Panel):
         )
         self._restart()
 
-        for slider in (self.penalty, self.temperature, self.top_k, self.top_p):
-            slider.observe(self._draw_distribution, "value")
+        for dial in self.dials.values():
+            dial.observe(self._draw_distribution, "value")
+        self.more.observe(self._show_more, "value")
         self.prompt.observe(self._restart, "value")
         self.seed.observe(self._reseed, "value")
         self.one.on_click(lambda _: self._generate(1))
         self.ten.on_click(lambda _: self._generate(10))
         self.undo.on_click(self._undo)
         self.again.on_click(self._restart)
+        self._folded = row(*(dial for option, dial in self.dials.items() if option not in BASIC))
+        self._show_more()
         heading = f"Token by token: {short(run.name)}"
         self.box = framed(
             "explorer",
             ipywidgets.HTML(title_html(heading)),
             self.prompt,
-            row(self.penalty, self.temperature, self.top_k, self.top_p, self.seed),
+            row(*basic, self.seed, self.more),
+            self._folded,
             row(self.one, self.ten, self.undo, self.again),
             self.text,
             self.status,
@@ -133,13 +135,8 @@ class NextTokenExplorer(Panel):
     @property
     def decoding(self) -> Decoding:
         """The decoding as it is set now."""
-        return Decoding(
-            temperature=self.temperature.value,
-            top_k=self.top_k.value or None,
-            top_p=self.top_p.value,
-            repetition_penalty=self.penalty.value,
-            seed=self.seed.value,
-        )
+        options = {option: setting(option, dial) for option, dial in self.dials.items()}
+        return Decoding(**options, seed=self.seed.value)
 
     @property
     def generated(self) -> list[int]:
@@ -168,7 +165,10 @@ class NextTokenExplorer(Panel):
             if self._problem:
                 break
             state = self._generator.get_state()
-            token = sample_token(self._logits, self._ids, self.decoding, self._generator)
+            try:
+                token = sample_token(self._logits, self._ids, self.decoding, self._generator)
+            except ValueError:  # a filter leaves no token, as the table says
+                break
             probability = self._logits.softmax(0)[token].item()
             rank = 1 + int((self._logits > self._logits[token]).sum())
             self._ids.append(token)
@@ -195,11 +195,12 @@ class NextTokenExplorer(Panel):
         finite = self._logits.isfinite().all()
         self._problem = "" if finite else "The model is damaged: it gives no finite numbers."
 
+    def _show_more(self, _: object = None) -> None:
+        self._folded.layout.display = "" if self.more.value else "none"
+        self.more.description = FEWER if self.more.value else MORE
+
     def _token_bytes(self, token: int) -> bytes:
-        tokenizer = self.run.dataset.tokenizer
-        if token >= tokenizer.n_vocab:  # a model may have more rows than its tokenizer has tokens
-            return f"<id {token}>".encode()
-        return tokenizer.token_bytes(token)
+        return token_bytes(self.run.dataset.tokenizer, token)
 
     def _draw(self) -> None:
         repeats = repeated(self.generated)
@@ -216,8 +217,7 @@ class NextTokenExplorer(Panel):
         spans = [f"<b>{escape(''.join(pieces[:start]))}</b>"]
         for i, (step, piece) in enumerate(zip(self._steps, pieces[start:], strict=True)):
             shown = escape(piece).replace("\n", "⏎\n")
-            spans.append(_shaded(step.probability, shown, REPEATED if i in repeats else ""))
-        legend = "".join(_shaded(low, f"&nbsp;{name}&nbsp;") for low, _, name in SHADES)
+            spans.append(shaded(step.probability, shown, REPEATED if i in repeats else ""))
         # The reversed column keeps the end of a long text in view.
         self.text.value = (
             "<div tabindex='0' role='region' aria-label='The text so far' "
@@ -225,7 +225,7 @@ class NextTokenExplorer(Panel):
             "border:1px solid var(--jp-border-color1,#bdbdbd);padding:4px 8px'>"
             "<pre style='margin:0 0 auto 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;"
             f"line-height:1.6;font-size:13px'>{''.join(spans)}</pre></div>"
-            f"<div style='line-height:1.6'>probability in %: {legend} "
+            f"<div style='line-height:1.6'>probability in %: {legend()} "
             f"&nbsp;<span style='{REPEATED}'>repeated</span></div>"
         )
 
@@ -249,7 +249,7 @@ class NextTokenExplorer(Panel):
             [
                 visible(self._token_bytes(step.token)),
                 f"{i + 1:,}",
-                _percent(step.probability),
+                percent(step.probability),
                 f"{step.rank:,}",
                 "yes" if i in repeats else "",
             ]
@@ -263,7 +263,10 @@ class NextTokenExplorer(Panel):
         )
 
     def _draw_distribution(self, _: object = None) -> None:
-        self.distribution.value = "" if self._problem else self._distribution_html()
+        try:
+            self.distribution.value = "" if self._problem else self._distribution_html()
+        except ValueError as error:  # a filter leaves no token
+            self.distribution.value = problem_html(str(error))
 
     def _distribution_html(self) -> str:
         stages = filter_stages(self._logits, self._ids, self.decoding)
@@ -271,13 +274,8 @@ class NextTokenExplorer(Panel):
         # What is likely in any column, as a filter can promote a token; in the model's order.
         tokens = p.amax(0).topk(min(ROWS, p.shape[1])).indices
         tokens = tokens[p[0, tokens].argsort(descending=True)]
-        sliders = {
-            "penalty": self.penalty,
-            "temperature": self.temperature,
-            "top-k": self.top_k,
-            "top-p": self.top_p,
-        }
-        settings = {name: slider.options[slider.index][0] for name, slider in sliders.items()}
+        dials = {name: self.dials[option] for name, option in STAGES.items()}
+        settings = {name: dial.options[dial.index][0] for name, dial in dials.items()}
         head = "".join(
             "<th style='text-align:right;padding:0 3px;font-size:12px;font-weight:normal'>"
             f"{'temp.' if name == 'temperature' else name}<br><b>{settings.get(name, '–')}</b></th>"
@@ -337,20 +335,4 @@ def _bar(p: float, full: float, style: str) -> str:
         style += f";background:{bar} bottom/100% 4px no-repeat"
     else:
         style += f";color:{GREY}"
-    return f"<td style='text-align:right;padding:0 3px 4px;{style}'>{escape(_percent(p))}</td>"
-
-
-def _shaded(probability: float, html: str, style: str = "") -> str:
-    colour = next(colour for low, colour, _ in SHADES if probability >= low)
-    return f"<span style='background:{colour};color:#000000;{style}'>{html}</span>"
-
-
-def _percent(p: float) -> str:
-    return "<0.1" if 0 < p < 0.0005 else f"{100 * p:.1f}" if p else "0"
-
-
-def _slider(name: str, values: Sequence[float], value: float, labels: dict[float, str]) -> Slider:
-    """A slider over numbers, of which `labels` shows some as words."""
-    options = [(labels.get(v, f"{v:g}"), v) for v in values]
-    layout = {"width": "380px", "max_width": "100%"}
-    return Slider(options=options, value=value, description=name, layout=layout)
+    return f"<td style='text-align:right;padding:0 3px 4px;{style}'>{escape(percent(p))}</td>"

@@ -7,7 +7,8 @@ from typing import Any
 import ipywidgets
 
 from slmlab.engine.config import Progress
-from slmlab.engine.runs import Run
+from slmlab.engine.decoding import Decoding
+from slmlab.engine.runs import SAMPLING, Run
 from slmlab.engine.training import resolve_device
 from slmlab.show.widgets import readout
 from slmlab.show.widgets.comparing import Comparison
@@ -20,6 +21,7 @@ from slmlab.show.widgets.controls import (
     settings_after,
     show_settings,
 )
+from slmlab.show.widgets.dials import LADDER
 from slmlab.show.widgets.kept import KeptRuns
 from slmlab.show.widgets.live import LiveChart, chart_data, ghost_of, playback
 from slmlab.show.widgets.looks import Looks
@@ -51,6 +53,7 @@ class Playground(Panel):
         setup: what the controls stand at.
         run: the latest run, with its weights; None before the first.
         controls: the control of each setting, by its name.
+        decoder: the choice of how the sample is drawn: as in training, or by a method of `LADDER`.
 
     Raises:
         ValueError: if `state` is not a set-up.
@@ -69,6 +72,8 @@ class Playground(Panel):
         self._problem = ""  # why the set-up cannot be trained
         self._training = False  # as far as this panel has been told
         self._quiet = False  # while the panel itself moves its controls
+        # The run's own sample behind the one that is shown, and who wrote that.
+        self._written: tuple[dict[str, Any] | None, Decoding | None] = None, None
         self._make_widgets()
         self._connect()
         self.box = self._arranged()
@@ -96,6 +101,12 @@ class Playground(Panel):
         self.prompt = ipywidgets.Dropdown(
             options=PROMPTS, description="prompt", style=LABEL, layout=filling("420px")
         )
+        self.decoder = ipywidgets.Dropdown(
+            options=[("as in training", SAMPLING), *LADDER.items()],
+            description="written by",
+            style=LABEL,
+            layout=filling("420px"),
+        )
         self.sample = _text("sample")
         self.state = ipywidgets.Text(
             description="as a string", continuous_update=False, style=LABEL, layout=filling()
@@ -115,6 +126,7 @@ class Playground(Panel):
             (self.state, self._parse_state),
             (self.show_code, self._show_code),
             (self.prompt, self._show_sample),
+            (self.decoder, self._show_sample),
         ):
             widget.observe(lambda _, action=action: action(), "value")
         self.train.on_click(lambda _: self._stop() if self._training else self._start())
@@ -139,6 +151,7 @@ class Playground(Panel):
                 self.scores,
                 self.curves,
                 self.prompt,
+                self.decoder,
                 self.sample,
             ]
         )
@@ -336,11 +349,24 @@ class Playground(Panel):
     def _show_sample(self) -> None:
         samples = self.run.samples if self.run is not None else []
         latest = next((s for s in reversed(samples) if s["prompt"] == self.prompt.value), None)
+        decoding = self.decoder.value
         if latest is None:
             self.sample.value = WAITING
-        else:
-            wrote = sample_html(latest["text"])
-            self.sample.value = f"What it wrote at step {latest['step']:,}:{wrote}"
+        elif decoding == SAMPLING:
+            self._show_written(latest)
+        elif latest is not self._written[0] or decoding != self._written[1]:
+            self._write(latest["prompt"], decoding)  # only once for each evaluation: it takes time
+        self._written = latest, decoding
+
+    def _write(self, prompt: str, decoding: Decoding) -> None:
+        try:
+            self._show_written(self.run.take_sample(prompt, **vars(decoding)))
+        except ValueError as error:  # the decoding does not suit the prompt, or this Python
+            self.sample.value = problem_html(str(error))
+
+    def _show_written(self, sample: dict[str, Any]) -> None:
+        wrote = sample_html(sample["text"])
+        self.sample.value = f"What it wrote at step {sample['step']:,}:{wrote}"
 
     def static(self) -> str:
         """The set-up, what to expect of it, and a recorded run to play back."""
