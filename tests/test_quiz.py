@@ -16,7 +16,7 @@ from slmlab.text import files
 from slmlab.text.files import DataError, data_path
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-LESSONS = ["00", "01", "02", "03", "04", "05", "06", "07", "build_a_gpt"]
+LESSONS = ["00", "01", "02", "03", "04", "05", "06", "07", "08", "build_a_gpt"]
 
 
 @pytest.fixture
