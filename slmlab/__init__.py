@@ -26,6 +26,7 @@ from slmlab.engine.generation import generate, generate_tokens
 from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
 from slmlab.engine.runs import Run, train
+from slmlab.engine.speculative import speculative
 from slmlab.engine.training import fit
 from slmlab.study.baseline import number_to_beat
 from slmlab.study.diagnosis import (
@@ -148,6 +149,7 @@ __all__ = [
     "similar_pairs",
     "size_advice",
     "size_table",
+    "speculative",
     "start_over",
     "text_score",
     "to_huggingface",

@@ -56,6 +56,23 @@ def test_probabilities_sum_to_one_and_equal_the_textbook(ids, order, discount, d
         assert model.probability(context, token) == pytest.approx(expected)
 
 
+@given(ids=texts, order=st.integers(1, 5), context=st.lists(st.integers(0, 7), max_size=7))
+def test_a_guess_is_the_commonest_after_the_longest_end_that_is_known(ids, order, context):
+    model = NGram(NGramConfig(8, order), ids)
+    sharp = NGram(NGramConfig(8, order, 1e-9), ids)  # shorter ends count for nothing
+    p = sharp.distribution(context)
+    assert p[model.guess(context)].item() == pytest.approx(p.max().item(), abs=1e-7)
+
+
+def test_a_guess_is_almost_always_the_likeliest(counted, dataset):
+    text = dataset.val.tolist()
+    ends = [text[:n] for n in range(1, len(text))]
+    guesses = [counted.guess(end) for end in ends]
+    likeliest = [int(counted.distribution(end).argmax()) for end in ends]
+    same = sum(map(int.__eq__, guesses, likeliest))
+    assert same / len(ends) > 0.8
+
+
 def test_more_context_tells_more():
     ids = [0, 1, 2, 0, 3, 4] * 9
     losses = [

@@ -89,6 +89,13 @@ class _Table:
         seen = (contexts >= 0) & (tokens >= 0) & (tokens < self.base)
         return np.where(seen & (self.keys[numbers] == keys), numbers, -1)
 
+    def find_one(self, context: int, token: int) -> int:
+        """As `find` for a single sequence, in a fraction of its time."""
+        key = context * self.base + token
+        number = int(self.keys.searchsorted(key))
+        seen = context >= 0 and token < self.base and number < len(self.keys)
+        return number if seen and self.keys[number] == key else -1
+
 
 class NGram(nn.Module):
     """Counts of a text as a language model: token ids in, log-probabilities or a loss out."""
@@ -149,6 +156,25 @@ class NGram(nn.Module):
         token = whole_number("token", token, most=self.config.vocab_size - 1)
         ids = self._end(id_array("context", context))
         return float(self._probabilities(ids, np.array([token]))[0])
+
+    def guess(self, context: Sequence[int]) -> int:
+        """The commonest token after the longest end of a context that the text goes on from.
+
+        Of several, the lowest id. `distribution` weighs shorter ends as well, so its likeliest
+        token can be another; but this one is as often right, and found many times faster.
+
+        Raises `ValueError` for a context that is no list of token ids.
+        """
+        ids = self._end(id_array("context", context)).tolist()
+        for n in range(len(ids), -1, -1):
+            number = 0
+            for table, token in zip(self._tables, ids[len(ids) - n :], strict=False):
+                number = table.find_one(number, token)
+            table = self._tables[n]
+            if number >= 0 and table.totals[number]:
+                break
+        begin, end = table.begins[number : number + 2]
+        return int(table.keys[begin + table.counts[begin:end].argmax()] % table.base)
 
     def _end(self, context: np.ndarray) -> np.ndarray:
         """What is used of a context: no table looks further back than the last one's."""
