@@ -208,7 +208,7 @@ _LATER = {
     "vocabulary_table": "slmlab.study.vocabulary",
 }
 # Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05,
-# what lesson 06 takes apart, the dialogues and techniques of lesson 07, the accuracy of lesson 08.
+# what lesson 06 takes apart, the dialogues and techniques of lesson 07, accuracy and speed of 08.
 _MODULES = {
     "accuracy": "slmlab.study.accuracy",
     "byte_counts": "slmlab.study.byte_counts",
@@ -217,6 +217,7 @@ _MODULES = {
     "glitches": "slmlab.study.glitches",
     "plots": "slmlab.show.plots",
     "replies": "slmlab.study.replies",
+    "speed": "slmlab.study.speed",
     "statistics": "slmlab.study.statistics",
     "techniques": "slmlab.study.techniques",
     "verdict": "slmlab.study.verdict",
