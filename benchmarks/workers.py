@@ -18,9 +18,8 @@ from statistics import median
 
 VOCABULARIES = ("gpt2", "right-sized")
 BATCHES = 64  # different batches that the peer gets; it starts over after them
-NEW_TOKENS = 16  # the last ones of a context of 128
-# Generation: the widest model and the last one, both with a context of 128 tokens.
-GENERATED = [(number, vocabulary) for number in (0, 4) for vocabulary in VOCABULARIES]
+NEW_TOKENS = 16  # the last ones of a context, of which they are half at most
+GENERATED = [(number, vocabulary) for number in range(5) for vocabulary in VOCABULARIES]
 
 
 def prepare(folder: str) -> dict:
@@ -203,43 +202,49 @@ def _plain_losses(number: int, steps: int, nudge: bool = False) -> list[float]:
     return losses
 
 
-def generate_ours(repeats: int) -> dict:
-    """Our greedy text up to a full context, with a key/value cache and without."""
+def generate_ours(number: int, repeats: int) -> dict:
+    """A phase's greedy text up to a full context, with a key/value cache and without."""
     import slmlab as lab
 
     greedy = lab.Decoding(temperature=0)
 
-    def text(model: "lab.GPT", use_cache: bool, new: int) -> list[int]:
-        prompt = _prompt(model.config.block_size)
+    def text(model: "lab.GPT", use_cache: bool, prompt: list[int], new: int) -> list[int]:
         return list(lab.generate_tokens(model, prompt, new, greedy, use_cache=use_cache))
 
-    return {
-        _key(*generated): _time_texts(partial(text, _generator(*generated)), repeats)
-        for generated in GENERATED
-    }
+    results = {}
+    for generated in _generated(number):
+        model = _generator(*generated)
+        block = model.config.block_size
+        results[_key(*generated)] = _time_texts(partial(text, model), block, repeats)
+    return results
 
 
-def generate_peer(folder: str, repeats: int) -> dict:
+def generate_peer(number: int, folder: str, repeats: int) -> dict:
     """The same texts by Hugging Face's `generate`, with the same weights."""
     import torch
     from transformers import GPT2LMHeadModel
 
-    def text(model: GPT2LMHeadModel, use_cache: bool, new: int) -> list[int]:
-        prompt = torch.tensor([_prompt(model.config.n_positions)])
+    def text(model: GPT2LMHeadModel, use_cache: bool, prompt: list[int], new: int) -> list[int]:
+        given = torch.tensor([prompt])
         output = model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
+            given,
+            attention_mask=torch.ones_like(given),
             max_new_tokens=new,
             do_sample=False,
             use_cache=use_cache,
         )
-        return output[0, prompt.shape[1] :].tolist()
+        return output[0, len(prompt) :].tolist()
 
     results = {}
-    for key in (_key(*generated) for generated in GENERATED):
+    for key in (_key(*generated) for generated in _generated(number)):
         model = GPT2LMHeadModel.from_pretrained(Path(folder) / key).eval()
-        results[key] = _time_texts(partial(text, model), repeats)
+        results[key] = _time_texts(partial(text, model), model.config.n_positions, repeats)
     return results
+
+
+def _generated(number: int) -> list[tuple[int, str]]:
+    """The models of a phase that write."""
+    return [generated for generated in GENERATED if generated[0] == number]
 
 
 def _fit(number: int, vocabulary: str, precision: str = "fp32") -> tuple[Iterator, object]:
@@ -297,24 +302,23 @@ def _time_steps(step: Callable[[], object], steps: int) -> dict:
     return {"ms": 1000 * median(_seconds(step) for _ in range(steps)), "mb": _peak_memory()}
 
 
-def _prompt(block_size: int) -> list[int]:
-    """Ids that leave room for `NEW_TOKENS` in the context."""
-    return [7 * i % 250 for i in range(block_size - NEW_TOKENS)]
-
-
-def _time_texts(text: Callable[[bool, int], list[int]], repeats: int) -> dict:
+def _time_texts(
+    text: Callable[[bool, list[int], int], list[int]], block_size: int, repeats: int
+) -> dict:
     """Tokens a second at the end of the context, with and without a cache, and the tokens.
 
     The first new token takes reading the prompt as well, so its time is taken off.
     """
     results = {}
+    count = min(NEW_TOKENS, block_size // 2)
+    prompt = [7 * i % 250 for i in range(block_size - count)]
     for name, use_cache in (("cached", True), ("recomputed", False)):
-        tokens = text(use_cache, NEW_TOKENS)  # warm-up
-        first, all_of_them = (
-            median(_seconds(partial(text, use_cache, new)) for _ in range(5 * repeats))
-            for new in (1, NEW_TOKENS)
-        )
-        results[name] = {"rate": (NEW_TOKENS - 1) / (all_of_them - first), "tokens": tokens}
+        tokens = text(use_cache, prompt, count)  # warm-up
+        taken = []
+        for _ in range(5 * repeats):
+            first, every = (_seconds(partial(text, use_cache, prompt, n)) for n in (1, count))
+            taken.append(every - first)
+        results[name] = {"rate": (count - 1) / median(taken), "tokens": tokens}
     return results
 
 

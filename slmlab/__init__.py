@@ -210,8 +210,8 @@ _LATER = {
     "vocabulary_table": "slmlab.study.vocabulary",
 }
 # Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05,
-# what lesson 06 takes apart, the dialogues and techniques of lesson 07, the
-# accuracy and decoders of lesson 08.
+# what lesson 06 takes apart, the dialogues and techniques of lesson 07, the accuracy, decoders and
+# speed of lesson 08.
 _MODULES = {
     "accuracy": "slmlab.study.accuracy",
     "byte_counts": "slmlab.study.byte_counts",
@@ -222,6 +222,7 @@ _MODULES = {
     "plots": "slmlab.show.plots",
     "repairs": "slmlab.study.repairs",
     "replies": "slmlab.study.replies",
+    "speed": "slmlab.study.speed",
     "statistics": "slmlab.study.statistics",
     "techniques": "slmlab.study.techniques",
     "verdict": "slmlab.study.verdict",

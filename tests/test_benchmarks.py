@@ -56,6 +56,21 @@ def test_bf16_is_left_out_where_it_is_slow(monkeypatch):
     assert workers.mixed(1, 4) == {}
 
 
+def test_generation_is_compared_model_by_model():
+    def found(rate, tokens):
+        ways = {"cached": {"rate": rate, "tokens": tokens}}
+        return {"4, gpt2": ways | {"recomputed": {"rate": 10, "tokens": tokens}}}
+
+    rounds = [(found(rate, [1, 2]), found(50, [1, 2])) for rate in (80, 100, 120)]
+    [row] = bench._generation_rows(rounds)
+    assert (row["ours_cached"], row["ratio"], row["gain"]) == (100, 2, 10)
+    assert row["same"] and row["distinct"] == 2
+    told = bench._target_table(bench._generation_targets([row, row | {"ratio": 0.97}]))
+    assert "with the cache, lowest of 2 | 0.97 | ≥ 1.00 | miss |" in told
+    assert "context of 128, lowest of 2 | 10.0 | ≥ 5.0 | pass |" in told
+    assert not bench._generation_rows([*rounds, (found(9, [1, 3]), found(9, [1, 2]))])[0]["same"]
+
+
 @pytest.mark.slow
 def test_every_worker_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "GENERATED", [(2, "right-sized")])
@@ -69,8 +84,8 @@ def test_every_worker_runs(tmp_path, monkeypatch):
     assert not mixed or mixed["bf16_loss"] == pytest.approx(mixed["fp32_loss"], abs=0.01)
     assert workers.parity(1, 3)["difference"] < 1e-4
     written = (
-        *workers.generate_ours(1).values(),
-        *workers.generate_peer(str(tmp_path), 1).values(),
+        *workers.generate_ours(2, 1).values(),
+        *workers.generate_peer(2, str(tmp_path), 1).values(),
     )
     texts = [tuple(way["tokens"]) for model in written for way in model.values()]
     assert len(texts) == 4 and len(set(texts)) == 1

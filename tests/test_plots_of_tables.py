@@ -261,3 +261,25 @@ def test_chance_that_is_none_gets_a_sentence(floor):
     table = pd.DataFrame({"change": [0.1], "low": [0.0], "high": [0.2], "worth": [1.0]})
     with pytest.raises(ValueError, match="floor"):
         plots.changes(table, floor)
+
+
+# Speed
+
+
+def test_cache_speed():
+    times = {"with cache": [1.0, 1.0, 2.0, 2.5], "without cache": [1.0, 1.5, 2.0, 2.25]}
+    table = pd.DataFrame(times, index=[1, 8, 9, 16])
+    chart = plots.cache_speed(table)
+    [axes] = chart.axes
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+    assert drawn[:2] == [([1, 8, 9, 16], values) for values in times.values()]
+    assert drawn[2][0] == [8, 8]
+    assert legend(axes) == ["context full: 8"]
+    assert [end.get_text() for end in axes.texts] == list(times)
+    assert axes.get_xscale() == "log" and axes.get_ylim()[0] == 0
+    assert "After 8 tokens 1.00 and 1.50, where the context is full. After 16" in chart.description
+    assert axes.get_title() == "What the next token takes, with the cache and without"
+    assert plots.cache_speed(table, title="Own").axes[0].get_title() == "Own"
+    assert is_a_picture(chart)
+    with pytest.raises(ValueError, match=r"what lab\.speed\.cache_speed\(model\) returns"):
+        plots.cache_speed(None)

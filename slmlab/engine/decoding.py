@@ -128,9 +128,9 @@ def sample_token(
     logits: Tensor, ids: Sequence[int], decoding: Decoding, generator: torch.Generator
 ) -> int:
     """The id of the next token, drawn from `next_distribution`."""
+    if decoding.temperature == 0:  # the likeliest is found without the others' probabilities
+        return int(adjusted(logits, ids, decoding).argmax())
     p = next_distribution(logits, ids, decoding)
-    if decoding.temperature == 0:
-        return int(p.argmax())
     return int(torch.multinomial(p.float().cpu(), 1, generator=generator))
 
 

@@ -1,15 +1,21 @@
 """What decoders repair, by the record: each beside another one, on the same prompts."""
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from slmlab.engine.decoding import penalise
+from slmlab.engine.evaluation import LanguageModel
+from slmlab.study.continuations import Task, generated_logits
 from slmlab.study.experiments.decoders import DECODING, GREEDY, MEASURES
 from slmlab.study.experiments.tables import read_table
 from slmlab.study.paired import paired_difference
-from slmlab.validation import one_of, table_with
+from slmlab.validation import instances, listed, one_of, real_number, table_with
 
 if TYPE_CHECKING:
     import pandas as pd
 
+PENALTIES = (1.0, 1.1, 1.2, 1.5)
 READ = "what lab.repairs.read_decoders() returns"
 KEYS = ("model", "seed", "decoder", "kind", "file", "prompts")
 
@@ -73,3 +79,33 @@ def decoder_changes(table: "pd.DataFrame", measure: str, base: str = GREEDY) -> 
         rows[name] = (mean, *change)
     columns = ["mean", "change", "low", "high"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("decoder")
+
+
+def penalty_accuracy(
+    model: LanguageModel,
+    tasks: Sequence[Task],
+    penalties: Sequence[float] = PENALTIES,
+) -> "pd.DataFrame":
+    """What a repetition penalty does to right guesses: a row for each penalty, 1 for none.
+
+    Each token of the tasks' truths is guessed after the text's own tokens, with the penalty on all
+    that came before. Columns: the share guessed right of all tokens, of those that `came before` in
+    the text, and of `new` ones. `attrs["came before"]` is the share of the tokens that did.
+    """
+    import pandas as pd
+
+    penalties = [real_number("A penalty", p, above=0) for p in listed("penalties", penalties, "θ")]
+    rows = []
+    for task in instances("tasks", tasks, Task):
+        text, start = [*task.prompt, *task.truth], len(task.prompt)
+        for place, logits in enumerate(generated_logits(model, text, start), start):
+            before, token = text[:place], text[place]
+            found = {p: int(penalise(logits, before, p).argmax()) == token for p in penalties}
+            rows.append({"came before": token in before} | found)
+    guesses = pd.DataFrame(rows)
+    groups = guesses.groupby("came before")[penalties].mean().T
+    table = pd.DataFrame({"all": guesses[penalties].mean()})
+    for name, came in (("came before", True), ("new", False)):
+        table[name] = groups.get(came, math.nan)
+    table.attrs["came before"] = float(guesses["came before"].mean())
+    return table.rename_axis("penalty")

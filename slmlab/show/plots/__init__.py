@@ -13,6 +13,7 @@ from slmlab.show.plots.ladder import ladder
 from slmlab.show.plots.leaks import loss_against_overlap, suspect_perplexities
 from slmlab.show.plots.overtraining import memory_curves, stopping_points
 from slmlab.show.plots.sizes import bits_by_size, parameter_breakdown
+from slmlab.show.plots.speed import cache_speed
 from slmlab.show.plots.spread import correlation_intervals, phase_gaps, seed_spread
 from slmlab.show.plots.techniques import changes
 from slmlab.show.plots.vocabularies import vocabulary_scores
@@ -21,6 +22,7 @@ __all__ = [
     "Chart",
     "beside",
     "bits_by_size",
+    "cache_speed",
     "changes",
     "compared",
     "correlation_intervals",
