@@ -150,12 +150,21 @@ def edit_similarity(a: str, b: str) -> float:
 def generated_losses(model: LanguageModel, ids: Sequence[int], n_prompt: int) -> Tensor:
     """Losses in nats of the tokens after a prompt, (N − n_prompt,), of ids (N,).
 
+    Minus their sum is the text's log-probability to the model, without any filter. See
+    `generated_logits` for what each is computed from.
+    """
+    logits = generated_logits(model, ids, n_prompt)
+    return F.cross_entropy(logits, torch.tensor(ids[n_prompt:]), reduction="none")
+
+
+def generated_logits(model: LanguageModel, ids: Sequence[int], n_prompt: int) -> Tensor:
+    """Logits (N − n_prompt, V) of the tokens after a prompt, of ids (N,), as in generating them.
+
     Each is seen as `generate_tokens` sees it: after the prompt and at most the last `block_size`
-    tokens. So minus their sum is the text's log-probability to the model, without any filter.
-    Raises `ValueError` for what is no model, no ids, or a prompt that leaves none.
+    tokens. Raises `ValueError` for what is no model, no ids, or a prompt that leaves none.
     """
     require_model(model)
-    text = torch.tensor(listed_ids("ids", ids))
+    text = torch.tensor(listed_ids("ids", ids), device=model.device)
     n_prompt = whole_number("n_prompt", n_prompt, 1, len(text) - 1)
     block = model.config.block_size
     shifted = [text[end - block : end] for end in range(max(block + 1, n_prompt), len(text))]
@@ -163,4 +172,4 @@ def generated_losses(model: LanguageModel, ids: Sequence[int], n_prompt: int) ->
         parts = [model(text[None, :-1][:, :block])[0, n_prompt - 1 :]]
         if shifted:
             parts.append(model.next_logits(torch.stack(shifted)))
-    return F.cross_entropy(torch.cat(parts).cpu(), text[n_prompt:], reduction="none")
+    return torch.cat(parts).float().cpu()
