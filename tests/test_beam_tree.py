@@ -38,7 +38,7 @@ def test_every_token_of_the_tree_and_of_the_greedy_text_is_drawn_once(searches):
         assert rects(html, BEST) == N
         branches = {beam.ids[:n] for beam in search.beams for n in range(1, N + 1)}
         assert rects(html, KEPT) == len(branches) - N
-        outside = html.count("greedy, dropped before")
+        outside = html.count("greedy, no longer in the tree")
         assert rects(html, "") == len(search.tree) + outside
         dropped += outside > 0
     assert dropped

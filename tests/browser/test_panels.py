@@ -111,7 +111,7 @@ def test_a_token_is_forced_by_keyboard(page):
     expect(bench.get_by_role("status").first).to_contain_text("top-k: 10 tokens.")
     tokens = bench.get_by_role("group", name="The text, by top-k").get_by_role("button")
     expect(tokens).to_have_count(10)
-    before = tokens.all_inner_texts()
+    before = tokens.all_text_contents()
 
     tokens.first.press("ArrowRight")
     expect(tokens.nth(1)).to_be_focused()
@@ -122,19 +122,19 @@ def test_a_token_is_forced_by_keyboard(page):
 
     table = bench.get_by_role("table", name="Tokens for place 2")
     other = table.get_by_role("button", pressed=False).first
-    name = other.inner_text()
+    name = other.text_content()
     other.press("Enter")
     expect(bench.get_by_role("status").first).to_contain_text("1 of them forced")
     expect(tokens.nth(1)).to_have_attribute(
         "aria-label", re.compile(f"^“{re.escape(name)}”.*forced")
     )
     expect(tokens).to_have_count(10)
-    assert tokens.all_inner_texts()[0] == before[0]
-    assert tokens.all_inner_texts()[1:] != before[1:]
+    assert tokens.all_text_contents()[0] == before[0]
+    assert tokens.all_text_contents()[1:] != before[1:]
     expect(bench.locator(".slm-left")).to_contain_text("Before token 2 was forced, by top-k:")
     # The focus stays in the table, so that the next alternative is a key away.
     expect(table.locator("[role=button]:focus")).to_have_count(1)
 
     bench.get_by_role("button", name="Undo").press("Enter")
     expect(bench.locator(".slm-left")).to_have_count(0)
-    assert tokens.all_inner_texts() == before
+    assert tokens.all_text_contents() == before

@@ -158,7 +158,8 @@ class DecodingBench(Panel):
             live(),
             *(ipywidgets.HTML() for _ in range(3)),
         )
-        self.status.layout.min_height = "42px"  # so that what is below does not move
+        self.status.layout.min_height = "24px"  # so that what is below does not move
+        self.card.layout = {"flex": "1 1 300px", "min_width": "0"}
         self.tokens = Choices()
         self.alternatives = Choices(header=["token", "model", "final"])
         self._what = live()
