@@ -69,6 +69,8 @@ MISTAKEN_TOP_P = {
     return kept / kept.sum()
     """: "That is min-p, which compares each token with the likeliest one. Top-p adds up the "
     "likeliest ones until the *sum* reaches `p`.",
+}  # fmt: skip
+ALL_EQUALS = {
     """
     ordered = probabilities.sort(descending=True).values
     least = ordered[ordered.cumsum(0) - ordered < p].min()
@@ -111,13 +113,16 @@ def nucleus(function: Callable[..., Any]) -> None:
         )
     ]
     flat = [(torch.full((4,), 0.25), 0.5), (torch.tensor([0.125, 0.125, 0.5, 0.125, 0.125]), 0.7)]
-    for group, read in ((cases, _distribution), (flat, _sorted_distribution)):
+    for group, mistakes, read in (
+        (cases, MISTAKEN_TOP_P, _distribution),
+        (flat, ALL_EQUALS, _sorted_distribution),
+    ):
         expect_function(
             "top_p(probabilities, p)",
             function,
             group,
             TOP_P,
-            MISTAKEN_TOP_P,
+            mistakes,
             read=read,
             otherwise=_wrong_distribution,
             abs_tol=1e-4,
@@ -191,9 +196,8 @@ MISTAKEN_PENALTIES = {
     return changed
     """: "A token that occurs twice is punished twice. Each token counts once, however often it "
     "occurs: `set(seen)`.",
-    "return logits - math.log(theta)": "You lowered all logits alike, and softmax doesn't see "
-    "that. Lower those of the seen tokens.",
-    "return logits": "Nothing has changed: `seen` and `theta` are not used.",
+    "return logits - math.log(theta)": "All logits are lowered alike, or none is: softmax sees no "
+    "difference. Lower those of the seen tokens.",
     DIVIDED: LOGS,
     DIVIDED.replace("return p", "return p / p.sum()"): LOGS,
     PENALISED.replace(SUBTRACTED, "changed[list(set(seen))] = -math.inf"): "You forbid the seen "
@@ -228,7 +232,11 @@ def penalty(function: Callable[..., Any]) -> None:
         PENALISED,
         MISTAKEN_PENALTIES,
         read=_softmax,
-        otherwise=_wrong_penalty,
+        otherwise=lambda value, truth, logits, seen, theta: (
+            f"For the logits {_listed(logits.tolist())}, the seen tokens {seen} and theta = "
+            f"{theta:g}, softmax makes {_listed(value)} of your logits; it should be "
+            f"{_listed(truth)}."
+        ),
         advice={
             "must be Tensor, not float": "`theta` is a plain number: `math.log(theta)`.",
             "unhashable": "`seen` is a list of token ids; `set(seen)` has each of them once.",
@@ -237,15 +245,6 @@ def penalty(function: Callable[..., Any]) -> None:
     )
     _leaves_alone(function, "penalised", "logits", *cases[2])
     right("Any constant may be added to the logits, and a seen token always loses the same factor.")
-
-
-def _wrong_penalty(
-    value: list[float], truth: list[float], logits: torch.Tensor, seen: list[int], theta: float
-) -> str:
-    return (
-        f"For the logits {_listed(logits.tolist())}, the seen tokens {seen} and theta = {theta:g}, "
-        f"softmax makes {_listed(value)} of your logits; it should be {_listed(truth)}."
-    )
 
 
 # Task 3

@@ -1,11 +1,15 @@
 """Wrong answers to the exercises for 08, beside those that its checks list."""
 
+TEXTS = "greedy, two_beams, likeliest = "
+PRODUCTS = "p_greedy, p_beams, p_likeliest = 0.13, 0.071, 0.2"
+READ = "read_a = read_b = read_c = read_d = read_e = "
+
 WRONG = {
     "top_p": {
         "return probabilities.max()": "should return a probability for each token",
         "return 1.0": "should return a probability for each token",
         "return torch.full_like(probabilities, 1 / len(probabilities))": "it should be",
-        # The right tokens of a sorted copy, through a comparison with the last one kept.
+        # The same as a loop.
         """
         total, kept = 0, torch.zeros_like(probabilities)
         for i in probabilities.argsort(descending=True):
@@ -24,7 +28,9 @@ WRONG = {
     },
     "penalised": {
         "return 0.5": "should return a logit for each token",
-        "return logits[seen]": "it should be",
+        "return logits[seen]": "should return a logit for each token",
+        "return logits[:2]": "it should be",
+        "return logits": "softmax sees no difference",
         """
         changed = logits.clone()
         changed[list(set(seen))] -= torch.log(theta)
@@ -34,15 +40,15 @@ WRONG = {
         logits[list(set(seen))] -= math.log(theta)
         return logits
         """: "changes the `logits`",
-        # Nothing that is not a number may pass.
         "return logits * float('nan')": "NaN",
     },
     "beams": {
-        'greedy, two_beams, likeliest = "one and", "of of one", "and and and"': "should be 3 words",
-        'greedy, two_beams, likeliest = "a b c", "of of one", "and and and"': "should be 3 words",
-        "greedy, two_beams, likeliest = 0.13, 0.07, 0.2": "should be 3 words",
-        'greedy, two_beams, likeliest = "one of and", 1, 2': "After one the likeliest token",
-        "p_greedy, p_beams, p_likeliest = 0.5, 0.07, 0.2": "of “one and and”",
+        f'{TEXTS}"one and", "of of one", "and and and"\n{PRODUCTS}': "should be 3 words",
+        f'{TEXTS}"a b c", "of of one", "and and and"\n{PRODUCTS}': "should be 3 words",
+        f"{TEXTS}0.13, 0.07, 0.2\n{PRODUCTS}": "should be 3 words",
+        f'{TEXTS}["one", "of", "and"], 1, 2\n{PRODUCTS}': "After one the likeliest token",
+        f'{TEXTS}"one and and", "of of one", "and and and"\np_greedy, p_beams, p_likeliest = '
+        "0.5, 0.07, 0.2": "tokens of “one and and”",
     },
     "accepted": {
         "return own[0]": "should return a list of token ids",
@@ -61,8 +67,8 @@ WRONG = {
         """: "you return nothing",
     },
     "choice": {
-        'chosen = "beam search"': "should be one of",
-        "read_a = read_b = read_c = read_d = read_e = 2": "should be True or False",
-        "read_a = read_b = read_c = read_d = read_e = False": "0.33 − 0.21",
+        f'chosen = "beam search"\n{READ}False': "should be one of",
+        f'chosen = "greedy"\n{READ}2': "should be True or False",
+        f'chosen = "greedy"\n{READ}False': "0.33 − 0.21",
     },
 }
