@@ -29,6 +29,7 @@ EXAMPLES = {  # how to come by what functions ask for
     "Reply": "what lab.replies.reply(…) returns",
     "Run": "what lab.train(…) returns",
     "Setup": 'lab.Setup.parse("phase-2")',
+    "Task": "lab.continuations.script_tasks(tokenizer)[0]",
     "Tokenizer": "lab.gpt2_tokenizer()",
     "TrainConfig": "lab.TrainConfig(8, 1e-3, max_steps=100)",
     "TrainState": "run.state",

@@ -15,14 +15,14 @@ from slmlab.study.continuations import (
     GROUPS,
     MAX_TOKENS,
     SCRIPTS,
+    Attempt,
     Task,
-    Written,
+    attempt,
     continuation_score,
     domain_tasks,
     edit_similarity,
     generated_losses,
     script_tasks,
-    write,
 )
 from slmlab.text.tokenizer import chat_tokenizer
 
@@ -41,7 +41,7 @@ def task(prompt: str, truth: str, kind: str = SCRIPTS, end: int | None = None) -
 
 
 def score(one: Task, text: str) -> dict[str, float]:
-    written = Written(tuple(TOKENIZER.encode(text)), 0.0)
+    written = Attempt(tuple(TOKENIZER.encode(text)), 0.0)
     return continuation_score(model(300), TOKENIZER, one, written, TRAINING)
 
 
@@ -72,11 +72,11 @@ def test_domain_tasks_have_end_markers_and_no_training_text():
 def test_a_model_writes_as_many_tokens_as_the_truth_or_to_its_end():
     gpt = model(CHAT.n_vocab)
     one = task("def f(", "a, b):\n    return a")
-    assert len(write(gpt, TOKENIZER, one, lab.Decoding()).ids) == len(one.truth)
+    assert len(attempt(gpt, TOKENIZER, one, lab.Decoding()).ids) == len(one.truth)
     with_end = task("def f(", "a)", end=CHAT.end)
     with torch.no_grad():  # a model that ends at once
         gpt.wte.weight[CHAT.end] = 50 * gpt.ln_f.bias.add_(1)
-    text = write(gpt, CHAT, with_end, lab.Decoding(temperature=0))
+    text = attempt(gpt, CHAT, with_end, lab.Decoding(temperature=0))
     assert text.ids == (CHAT.end,)
     found = continuation_score(gpt, CHAT, with_end, text, TRAINING)
     assert found["tokens"] == 1 and found["similarity"] == 0
@@ -85,9 +85,9 @@ def test_a_model_writes_as_many_tokens_as_the_truth_or_to_its_end():
 
 def test_python_stays_python():
     one = task("def f(", "a, b):\n    return a + b\n\nf(1, 2)")
-    text = write(model(300), TOKENIZER, one, lab.Decoding(python=True))
+    text = attempt(model(300), TOKENIZER, one, lab.Decoding(python=True))
     assert score(one, TOKENIZER.decode(text.ids))["parses"] == 1
-    free = write(model(300), TOKENIZER, one, lab.Decoding())
+    free = attempt(model(300), TOKENIZER, one, lab.Decoding())
     assert score(one, TOKENIZER.decode(free.ids))["parses"] == 0
 
 
@@ -103,7 +103,7 @@ def test_the_truth_has_the_best_score():
 def test_copies_and_loops_are_told():
     one = task("x = ", "1")
     copied = continuation_score(
-        model(300), TOKENIZER, one, Written(tuple(TRAINING[50:70].tolist()), 0.0), TRAINING
+        model(300), TOKENIZER, one, Attempt(tuple(TRAINING[50:70].tolist()), 0.0), TRAINING
     )
     assert copied["copied"] == 1 and copied["loop"] == 0
     loop = score(one, "and and and and and and and and ")
@@ -150,13 +150,13 @@ def test_counting_and_ensembles_write_too():
     one = task("import ", "chromadb\n")
     for each in (counting, together):
         for decoding in (lab.Decoding(temperature=0), lab.Decoding(beams=3), lab.Decoding()):
-            text = write(each, TOKENIZER, one, decoding)
+            text = attempt(each, TOKENIZER, one, decoding)
             assert len(text.ids) == len(one.truth)
-    greedy = write(together, TOKENIZER, one, lab.Decoding(temperature=0)).ids
+    greedy = attempt(together, TOKENIZER, one, lab.Decoding(temperature=0)).ids
     by_hand = together(torch.tensor([one.prompt]))[0, -1].argmax()
     assert greedy[0] == by_hand
     with pytest.raises(ValueError, match="must be a GPT"):
-        write(counting, TOKENIZER, one, lab.Decoding(contrast=0.5, top_k=4))
+        attempt(counting, TOKENIZER, one, lab.Decoding(contrast=0.5, top_k=4))
 
 
 def test_some_things_are_spread_evenly():

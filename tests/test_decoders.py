@@ -9,6 +9,7 @@ import pytest
 import slmlab as lab
 from slmlab.engine.decoding import Decoding
 from slmlab.engine.python_prefix import INCOMPLETE
+from slmlab.study.continuations import Task
 from slmlab.study.experiments import decoders
 from slmlab.study.experiments.decoders import (
     COUNTING,
@@ -23,7 +24,7 @@ from slmlab.study.experiments.decoders import (
     TRUTH,
 )
 from slmlab.study.experiments.loops import LOOPS
-from slmlab.study.repairs import decoder_changes, decoder_means
+from slmlab.study.repairs import decoder_changes, decoder_means, penalty_accuracy
 
 FEW = {
     PLAIN: Decoding(),
@@ -157,6 +158,26 @@ def test_what_cannot_be_measured_counts_for_nobody():
 def test_other_tables_and_names_are_refused(change, sentence):
     with pytest.raises(ValueError, match=sentence):
         decoder_changes(**({"table": made_up(), "measure": "parses"} | change))
+
+
+def test_a_penalty_costs_right_guesses_where_a_text_repeats():
+    tokenizer = lab.train_bpe("abc" * 30, 256)
+    ids = tokenizer.encode("abcabcabcabc")
+    counting = lab.NGram(lab.NGramConfig(256, order=2), ids * 3)
+    tasks = [Task("scripts", "a.py", tuple(ids[:4]), (*ids[4:8], ord("z")))]
+    table = penalty_accuracy(counting, tasks, [1.0, 1000.0])
+    assert table.attrs["came before"] == 0.8
+    assert list(table.loc[1.0]) == [0.8, 1.0, 0.0]
+    assert list(table.loc[1000.0, ["came before", "new"]]) == [0.0, 0.0]
+    only_old = penalty_accuracy(counting, [replace(tasks[0], truth=tuple(ids[4:8]))])
+    assert only_old["new"].isna().all() and only_old.loc[1.0, "all"] == 1
+
+
+@pytest.mark.parametrize(("tasks", "penalties"), [([1], [1.0]), ([], ["x"]), (None, [1.0])])
+def test_penalties_of_something_else_are_refused(tasks, penalties):
+    counting = lab.NGram(lab.NGramConfig(9), [1, 2, 3])
+    with pytest.raises(ValueError, match=r"must be|a penalty|A penalty"):
+        penalty_accuracy(counting, tasks, penalties)
 
 
 def test_the_figure_has_a_panel_for_each_measure():

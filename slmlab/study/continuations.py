@@ -54,7 +54,7 @@ class Task:
         return self.truth + (self.end,) * (self.end is not None and len(self.truth) < MAX_TOKENS)
 
 
-class Written(NamedTuple):
+class Attempt(NamedTuple):
     """What a model wrote: token ids, with the end marker if it came, and the seconds that took."""
 
     ids: tuple[int, ...]
@@ -85,7 +85,7 @@ def domain_tasks(tokenizer: ChatTokenizer, n: int) -> list[Task]:
     return tasks
 
 
-def write(model: LanguageModel, tokenizer: Tokenizer, task: Task, decoding: Decoding) -> Written:
+def attempt(model: LanguageModel, tokenizer: Tokenizer, task: Task, decoding: Decoding) -> Attempt:
     """What a model writes after a task's prompt."""
     prompt = decoded(tokenizer, task.prompt)
 
@@ -101,11 +101,11 @@ def write(model: LanguageModel, tokenizer: Tokenizer, task: Task, decoding: Deco
         ended=None if task.end is None else lambda new: new[-1] == task.end,
         allowed=allowed if decoding.python else None,
     )
-    return Written(tuple(ids), perf_counter() - begin)
+    return Attempt(tuple(ids), perf_counter() - begin)
 
 
 def continuation_score(
-    model: LanguageModel, tokenizer: Tokenizer, task: Task, text: Written, training: Tensor
+    model: LanguageModel, tokenizer: Tokenizer, task: Task, text: Attempt, training: Tensor
 ) -> dict[str, float]:
     """What a text is worth, a number for each measure.
 

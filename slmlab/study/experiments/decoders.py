@@ -13,12 +13,12 @@ from slmlab.study.continuations import (
     GROUPS,
     MAX_TOKENS,
     SCRIPTS,
+    Attempt,
     Task,
-    Written,
+    attempt,
     continuation_score,
     domain_tasks,
     script_tasks,
-    write,
 )
 from slmlab.study.experiments.ladder import BEST, DISCOUNT, ORDER, RUNGS, Trained
 from slmlab.study.experiments.loops import LOOPS
@@ -154,10 +154,10 @@ class Decoders(Experiment):
             tasks = domain_tasks(tokenizer, self.of_kind)
         scored = []
         for i, task in enumerate(tasks):
-            texts = {TRUTH: Written(task.whole_truth, 0.0)}
+            texts = {TRUTH: Attempt(task.whole_truth, 0.0)}
             for name, decoding in self.decoders(cell["model"], task.kind).items():
                 drawn = replace(decoding, seed=1_000 * cell["seed"] + i)
-                texts[name] = write(model, tokenizer, task, drawn)
+                texts[name] = attempt(model, tokenizer, task, drawn)
             scores = {
                 name: continuation_score(model, tokenizer, task, text, dataset.train)
                 for name, text in texts.items()
@@ -179,7 +179,7 @@ DECODING = Decoders()
 
 
 def _surplus(
-    task: Task, text: Written, greedy: Written, own: dict[str, float], its: dict[str, float]
+    task: Task, text: Attempt, greedy: Attempt, own: dict[str, float], its: dict[str, float]
 ) -> float:
     """How much likelier than the greedy one a text is, in nats; 0 if that says nothing."""
     both_ended = task.end is not None and text.ids[-1] == greedy.ids[-1] == task.end
