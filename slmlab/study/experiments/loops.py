@@ -206,6 +206,18 @@ class Loops(Experiment):
             found[f"reported_{name}"] = float(torch.cat(right).float().mean())
         return found
 
+    def padding_shares(self) -> "pd.Series":
+        """Of each domain's held-out texts: the share of padding in what counts, if padding does."""
+        import pandas as pd
+
+        shares = {}
+        for name, examples in domain_examples(self.tokenizer, held_out=True).items():
+            filled = [self.padded(example) for example in examples]
+            counted = sum(int(example.counts[1:].sum()) for example in filled)
+            pairs = zip(filled, examples, strict=True)
+            shares[name] = sum(max(0, len(f.ids) - len(e.ids)) for f, e in pairs) / counted
+        return pd.Series(shares)
+
     def true_scores(self, model: GPT, train: Tensor) -> dict[str, float]:
         """The columns `TRUE`; `train` are the ids (N,) that were trained on."""
         texts = {held_out: domain_examples(self.tokenizer, held_out) for held_out in (True, False)}
