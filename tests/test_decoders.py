@@ -184,9 +184,9 @@ def test_the_figure_has_a_panel_for_each_measure():
     table = decoder_changes(made_up(), "parses")
     truth = pd.DataFrame({"mean": [1.0], "change": [0.5], "low": [0.4], "high": [0.6]}, [TRUTH])
     with_truth = pd.concat([table, truth])
-    chart = lab.plots.decoders({"parses": with_truth, "copied": with_truth}, "Three decoders")
+    chart = lab.plots.decoders({"parses": with_truth, "copied": with_truth})
     first, second = chart.axes
-    assert [first.get_xlabel(), second.get_xlabel()] == ["parses", "copied"]
+    assert [first.get_title(), second.get_title()] == ["parses", "copied"]
     assert [label.get_text() for label in first.get_yticklabels()] == [GREEDY, PLAIN, "penalty"]
     assert first.get_ylim() == second.get_ylim()
     filled = {line.get_label(): len(line.get_xdata()) for line in first.lines}
@@ -205,4 +205,4 @@ def test_the_figure_has_a_panel_for_each_measure():
 )
 def test_other_figures_are_refused(measures, sentence):
     with pytest.raises(ValueError, match=sentence):
-        lab.plots.decoders(measures, "")
+        lab.plots.decoders(measures)

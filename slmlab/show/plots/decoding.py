@@ -11,7 +11,7 @@ from slmlab.validation import instance, table_with
 MOST = 4  # measures that a figure has room for
 
 
-def decoders(measures: Mapping[str, pd.DataFrame], title: str) -> Chart:
+def decoders(measures: Mapping[str, pd.DataFrame]) -> Chart:
     """A panel for each measure, a row for each decoder: its mean, and how sure its change is.
 
     Each table is what `lab.repairs.decoder_changes` gives, or the same rows of it; the first
@@ -50,13 +50,13 @@ def decoders(measures: Mapping[str, pd.DataFrame], title: str) -> Chart:
         if TRUTH in table.index:
             truth = table.loc[TRUTH, "mean"]
             axes.axvline(truth, color=VAL, linestyle=":", zorder=1, label=TRUTH)
-        axes.set_xlabel(measure)
+        axes.set_title(literal(measure))
+        axes.set_xlabel("mean of the texts")
         said.append(
             f"{measure}: " + ", ".join(f"{name} {mean:.2f}" for name, mean in table["mean"].items())
         )
     panels[0].set_yticks(range(len(names)), map(literal, names))
     panels[0].set_ylim(len(names) - 0.5, -0.5)
-    panels[0].set_title(title)
     chart.description = f"Means of {len(first)} decoders. {'; '.join(said)}."
     for axes in panels[1:]:
         axes.tick_params(labelleft=False)
