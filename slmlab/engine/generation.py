@@ -131,7 +131,6 @@ def generate_tokens(
     if decoding.beams is not None:
         yield from beam_search(model, text, count, decoding, ended=ended).beams[0].ids
         return
-    block, device = model.config.block_size, model.device
     generator = torch.Generator().manual_seed(decoding.seed)
     cache = model.new_cache() if use_cache else None
     new: list[int] = []
@@ -141,10 +140,7 @@ def generate_tokens(
             if decoding.contrast is not None and isinstance(model, GPT):
                 token = contrastive_token(model, text, decoding)
             else:
-                if cache is not None and isinstance(model, GPT):
-                    logits = next_logits(model, text, cache)
-                else:
-                    logits = model.next_logits(torch.tensor([text[-block:]], device=device))[0]
+                logits = next_logits(model, text, cache)
                 token = _chosen(logits, text, new, decoding, generator, allowed)
         if token is None:
             return
@@ -170,17 +166,18 @@ def _chosen(
     return None
 
 
-def next_logits(model: GPT, text: Sequence[int], cache: list[KVCache]) -> Tensor:
+def next_logits(
+    model: LanguageModel, text: Sequence[int], cache: list[KVCache] | None = None
+) -> Tensor:
     """Logits (V,) of the token after the ids `text`, of which the model sees the last `block_size`.
 
-    `cache` holds any beginning of `text`, or of a longer text that began with it; what it lacks
-    is added.
+    A `cache` holds any beginning of `text`, or of a longer text that began with it; what it lacks
+    is added. Beyond `block_size` every position shifts, so what it holds is of no use.
     """
     block = model.config.block_size
-    if len(text) > block:  # every position shifts, so what was cached is of no use
-        cache = model.new_cache()
+    if cache is None or not isinstance(model, GPT) or len(text) > block:
+        return model.next_logits(torch.tensor([text[-block:]], device=model.device))[0]
     known = min(cache[0].length, len(text) - 1)
     for layer in cache:
         layer.length = known
-    new = torch.tensor([text[-block:][known:]], device=model.device)
-    return model.next_logits(new, cache)[0]
+    return model.next_logits(torch.tensor([text[known:]], device=model.device), cache)[0]

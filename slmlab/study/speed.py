@@ -10,7 +10,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from slmlab.engine.decoding import Decoding
 from slmlab.engine.evaluation import evaluating
@@ -34,8 +33,9 @@ def cache_speed(model: GPT, rounds: int = 15) -> "pd.DataFrame":
 
     One row a `context`: powers of two up to the model's `block_size`, that size, one token more,
     and twice as many. Columns: `with cache` and `without cache` in ms, and how many `times as fast`
-    the cache is. Beyond `block_size` every position has shifted, so the cache is made anew for each
-    token. The time is the model's alone: choosing the token is not in it.
+    the cache is. Beyond `block_size` every position has shifted, so the model reads all it sees
+    for each token, with a cache or without. The time is the model's alone: choosing the token is
+    not in it.
 
     Raises `ValueError` for something else than a GPT, or a number of rounds out of range.
     """
@@ -48,20 +48,13 @@ def cache_speed(model: GPT, rounds: int = 15) -> "pd.DataFrame":
     powers = {2**i for i in range(block.bit_length())}
     contexts = sorted(powers | {block, block + 1, 2 * block})
     cache = model.new_cache()
-
-    def cached(n: int) -> Tensor:
-        return next_logits(model, text[:n], cache)
-
-    def recomputed(n: int) -> Tensor:
-        return model.next_logits(torch.tensor([text[:n][-block:]], device=model.device))
-
     measured = []
     with evaluating(model), torch.inference_mode():
         for _ in range(rounds):
-            cached(block)  # now the cache knows the text; of ever shorter ones it lacks a token
+            next_logits(model, text[:block], cache)  # so that of each n it lacks one token
             for n in reversed(contexts):
-                _, known = _timed(cached, n)
-                _, anew = _timed(recomputed, n)
+                _, known = _timed(next_logits, model, text[:n], cache)
+                _, anew = _timed(next_logits, model, text[:n])
                 ms = {"with cache": 1000 * known, "without cache": 1000 * anew}
                 measured.append({"context": n} | ms)
     table = pd.DataFrame(measured).groupby("context").median()
@@ -83,9 +76,12 @@ def drafting_speed(
 
     One row a model and prompt. Columns: `acceptance`, the share of the drafter's guesses that the
     model keeps, `calls per token`, `plain` and `drafted`, the milliseconds a token takes without
-    the drafter and with it, and `times as fast`. Texts end where the model's context is full. Where
-    the drafter counted the model's training text, a high acceptance says that the model writes as
-    that text goes on: it is one more meter of memorisation.
+    the drafter and with it, and `times as fast`. Texts end where the model's context is full.
+
+    Where the drafter counted the model's training text, acceptance is one more meter of
+    memorisation: how often the model writes what came next there. Ask at a temperature of 1, where
+    tokens are drawn from the model's own probabilities: a greedy model that knows little is as easy
+    to guess, because it writes the commonest tokens over and over.
 
     Raises `ValueError` for models or a drafter of another kind, a prompt that leaves no room in a
     model's context, and as `speculative` does.
