@@ -281,7 +281,7 @@ class NextTokenExplorer(Panel):
             f"{'temp.' if name == 'temperature' else name}<br><b>{settings.get(name, '–')}</b></th>"
             for name in stages
         )
-        likeliest = p.max().item()
+        likeliest, width = p.max().item(), max(620, 82 * len(stages))
         rows = [
             _bars(escape(visible(self._token_bytes(token))), p[:, token].tolist(), likeliest)
             for token in tokens.tolist()
@@ -296,7 +296,7 @@ class NextTokenExplorer(Panel):
                 "Probability in %, filter by filter; the last column is drawn from. A grey 0 was "
                 "removed. Bars are relative to the likeliest token, that of the others to 100%."
             )
-            + "<table style='width:100%;max-width:620px;table-layout:fixed;font-size:13px;"
+            + f"<table style='width:100%;max-width:{width}px;table-layout:fixed;font-size:13px;"
             "line-height:1.5;border-collapse:separate;border-spacing:2px 1px'>"
             f"<tr><th style='text-align:left;width:22%'>token</th>{head}</tr>"
             f"{''.join(rows)}</table>"
