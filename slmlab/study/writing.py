@@ -10,10 +10,11 @@ from torch import Tensor
 
 from slmlab.engine.beams import BeamSearch, beam_search
 from slmlab.engine.decoding import Decoding, next_distribution
-from slmlab.engine.evaluation import continuable, evaluating
-from slmlab.engine.generation import MAX_NEW_TOKENS, continuation, decoded, next_logits
+from slmlab.engine.evaluation import continuable
+from slmlab.engine.generation import MAX_NEW_TOKENS, continuation, decoded
 from slmlab.engine.python_prefix import can_become_python
 from slmlab.engine.runs import Run
+from slmlab.study.continuations import generated_logits
 from slmlab.study.domain import domain_names
 from slmlab.study.memorisation import copy_rate
 from slmlab.study.samples import names_used, parses, repetition_rate
@@ -159,14 +160,12 @@ def write(
 def logits_at_each(run: Run, prompt: Sequence[int], ids: Sequence[int]) -> Tensor:
     """Logits (n, V), on the CPU, of every token at the place of each of n ids after a prompt.
 
-    They are those that `generate_tokens` sees. Raises `ValueError` if a number is not finite.
+    See `generated_logits`. Raises `ValueError` if a number is not finite.
     """
-    text = [*prompt, *ids]
-    with run.state.lock, evaluating(run.model), torch.inference_mode():
-        cache = run.model.new_cache()
-        ends = range(len(prompt), len(text))
-        rows = [next_logits(run.model, text[:end], cache).float().cpu() for end in ends]
-    logits = torch.stack(rows) if rows else torch.empty(0, run.model.config.vocab_size)
+    if not ids:
+        return torch.empty(0, run.model.config.vocab_size)
+    with run.state.lock:
+        logits = generated_logits(run.model, [*prompt, *ids], len(prompt))
     if not logits.isfinite().all():
         raise ValueError("The model is damaged: it gives no finite numbers.")
     return logits
