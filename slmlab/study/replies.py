@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from slmlab.engine.decoding import Decoding
+from slmlab.engine.decoding import MAX_NEW_TOKENS, Decoding
 from slmlab.engine.evaluation import LanguageModel, strided_losses
-from slmlab.engine.generation import MAX_NEW_TOKENS, decoded, generate_tokens
+from slmlab.engine.generation import decoded, generate_tokens
 from slmlab.engine.model import GPT
 from slmlab.study.samples import repetition_rate
 from slmlab.text.dialogues import Dialogue, question_ids, render

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from slmlab.engine.beams import BeamSearch, beam_search
-from slmlab.engine.decoding import Decoding, next_distribution
+from slmlab.engine.decoding import MAX_NEW_TOKENS, Decoding, next_distribution
 from slmlab.engine.evaluation import continuable, evaluating
-from slmlab.engine.generation import MAX_NEW_TOKENS, continuation, decoded, next_logits
+from slmlab.engine.generation import continuation, decoded, next_logits
 from slmlab.engine.python_prefix import can_become_python
 from slmlab.engine.runs import Run
 from slmlab.study.domain import domain_names
