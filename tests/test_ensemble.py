@@ -145,7 +145,7 @@ def test_a_trained_student_is_saved_as_the_gpt_that_it_is(dataset, tmp_path):
     shape = lab.GPTConfig(dataset.tokenizer.n_vocab, 16, 1, 2, 8)
     student = Student(shape, lab.GPT(shape))
     run = lab.train(student, dataset, lab.TrainConfig(2, 1e-3, max_steps=2), progress=False)
-    with pytest.raises(ValueError, match='A Student learns from more .* with keep="best"'):
+    with pytest.raises(ValueError, match=r'A Student learns from more .* with keep="best"'):
         run.save(tmp_path / "run")
     run.save(tmp_path / "run", keep="best")
     loaded = lab.Run.load(tmp_path / "run").model

@@ -58,8 +58,8 @@ def from_huggingface(theirs: "transformers.GPT2LMHeadModel") -> GPT:
     """A `GPT` with the weights of a Hugging Face `GPT2LMHeadModel`.
 
     Raises:
-        ValueError: if `theirs` is of another class, or not the architecture of `GPT` (another activation, an untied
-            head, another MLP width, unequal dropout rates).
+        ValueError: if `theirs` is of another class, or not the architecture of `GPT` (another
+            activation, an untied head, another MLP width, unequal dropout rates).
     """
     c = getattr(theirs, "config", None)
     is_gpt2 = isinstance(theirs, nn.Module) and getattr(c, "model_type", "") == "gpt2"

@@ -394,7 +394,9 @@ def tallied(**changes):
         for seed in (0, 1)
         for file in ("x.py", "y.py")
     ]
-    return pd.DataFrame(rows, columns=["model", "seed", "file", "step", "bits", "bytes"]).assign(**changes)
+    return pd.DataFrame(rows, columns=["model", "seed", "file", "step", "bits", "bytes"]).assign(
+        **changes
+    )
 
 
 NO_SCORES = {
@@ -451,7 +453,7 @@ def test_a_model_of_hugging_face_without_gpt2s_head_gets_a_sentence(kind):
         config = transformers.GPTNeoConfig(vocab_size=9, num_heads=2, **shape)
     else:
         config = transformers.GPT2Config(vocab_size=9, n_positions=8, n_embd=8, n_layer=1, n_head=2)
-    with pytest.raises(ValueError, match=r"it must be a GPT2LMHeadModel; load it with transformers"):
+    with pytest.raises(ValueError, match=r"a GPT2LMHeadModel; load it with transformers"):
         from_huggingface(getattr(transformers, kind)(config))
 
 
