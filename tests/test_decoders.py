@@ -162,22 +162,23 @@ def test_other_tables_and_names_are_refused(change, sentence):
 
 def test_a_penalty_costs_right_guesses_where_a_text_repeats():
     tokenizer = lab.train_bpe("abc" * 30, 256)
-    ids = tokenizer.encode("abcabcabcabc")
+    ids = tokenizer.encode("a( a( a( a(")
     counting = lab.NGram(lab.NGramConfig(256, order=2), ids * 3)
-    tasks = [Task("scripts", "a.py", tuple(ids[:4]), (*ids[4:8], ord("z")))]
-    table = penalty_accuracy(counting, tasks, [1.0, 1000.0])
-    assert table.attrs["came before"] == 0.8
-    assert list(table.loc[1.0]) == [0.8, 1.0, 0.0]
-    assert list(table.loc[1000.0, ["came before", "new"]]) == [0.0, 0.0]
-    only_old = penalty_accuracy(counting, [replace(tasks[0], truth=tuple(ids[4:8]))])
-    assert only_old["new"].isna().all() and only_old.loc[1.0, "all"] == 1
+    one = Task("scripts", "a.py", tuple(ids[:4]), (*ids[4:8], ord("z")))
+    table = penalty_accuracy(counting, tokenizer, [one], [1.0, 1000.0])
+    assert table.loc["share of the text"].sum() == pytest.approx(2)
+    assert table.loc[1.0, "all"] == 0.8 and table.loc[1.0, "new"] == 0
+    assert (table.loc[1.0, ["names", "signs", "spaces"]] == 1).all()
+    assert (table.loc[1000.0].drop("all") == 0).all()
+    only_old = penalty_accuracy(counting, tokenizer, [replace(one, truth=tuple(ids[4:8]))])
+    assert np.isnan(only_old.loc[1.0, "new"]) and only_old.loc[1.0, "all"] == 1
 
 
 @pytest.mark.parametrize(("tasks", "penalties"), [([1], [1.0]), ([], ["x"]), (None, [1.0])])
 def test_penalties_of_something_else_are_refused(tasks, penalties):
     counting = lab.NGram(lab.NGramConfig(9), [1, 2, 3])
     with pytest.raises(ValueError, match=r"must be|a penalty|A penalty"):
-        penalty_accuracy(counting, tasks, penalties)
+        penalty_accuracy(counting, lab.train_bpe("ab" * 9, 256), tasks, penalties)
 
 
 def test_the_figure_has_a_panel_for_each_measure():

@@ -129,7 +129,7 @@ def test_choosing_a_token_shows_what_else_could_stand_there(bench):
     assert [item["bars"] for item in bench.alternatives.items] == [
         [a.own, a.final] for a in offered
     ]
-    assert bench.alternatives.header == ["token", "model", "final"]
+    assert bench.alternatives.header == ["token", "model", "after filters"]
     by(bench, "beam search")
     assert [item["cells"][2] for item in bench.alternatives.items] == ["–"] * len(
         bench.alternatives.items

@@ -123,3 +123,32 @@ def test_a_teacher_of_other_tokens_is_refused():
         Student(SHAPE, lab.GPT(lab.GPTConfig(21, 6, 1, 1, 8)))
     with pytest.raises(ValueError, match="teacher is None; give a GPT"):
         Student(SHAPE, None)
+
+
+WRONG_LOSSES = {
+    "fewer targets": (lambda m, ids: m.loss(ids, ids[:, 1:]), "tokens have .* targets; give each"),
+    "a target beyond": (lambda m, ids: m.loss(ids, ids + 99), "targets run from 0 to"),
+    "much smoothing": (lambda m, ids: m.loss(ids, ids, 2.0), "label_smoothing is 2.0; it must be"),
+}
+
+
+@pytest.mark.parametrize(("call", "part"), WRONG_LOSSES.values(), ids=WRONG_LOSSES)
+@pytest.mark.parametrize("kind", ["ensemble", "student"])
+def test_a_loss_of_what_does_not_fit_gets_a_sentence(kind, call, part):
+    teacher = lab.GPT(SHAPE)
+    model = Ensemble([teacher]) if kind == "ensemble" else Student(SHAPE, teacher)
+    with pytest.raises(ValueError, match=part):
+        call(model.train(), torch.tensor([[1, 2, 3]]))
+
+
+def test_a_trained_student_is_saved_as_the_gpt_that_it_is(dataset, tmp_path):
+    shape = lab.GPTConfig(dataset.tokenizer.n_vocab, 16, 1, 2, 8)
+    student = Student(shape, lab.GPT(shape))
+    run = lab.train(student, dataset, lab.TrainConfig(2, 1e-3, max_steps=2), progress=False)
+    with pytest.raises(ValueError, match=r'A Student learns from more .* with keep="best"'):
+        run.save(tmp_path / "run")
+    run.save(tmp_path / "run", keep="best")
+    loaded = lab.Run.load(tmp_path / "run").model
+    ids = torch.tensor([[1, 2, 3]])
+    assert type(loaded) is lab.GPT and torch.equal(loaded(ids), run.best_model(ids))
+    assert Student(shape, lab.GPT(shape)).exchanged_parts == ()

@@ -14,7 +14,8 @@ import slmlab as lab
 from slmlab.show import plots
 from slmlab.show.plots import chart as style
 from slmlab.show.plots.layout import LETTERS
-from slmlab.study import techniques
+from slmlab.study import repairs, techniques
+from slmlab.study.repairs import decoder_changes
 from slmlab.study.statistics import rank_correlations
 
 PAGES = ("#FFFFFF", "#111111")
@@ -30,6 +31,7 @@ def figures():
     rows = pd.DataFrame({"gap": [1, 2, 3, 4], "parses": [1, 3, 2, 4], "seed": range(4)})
     gaps = pd.DataFrame({"phase": range(5), "gap": [6.0, 3.0, 0.1, 1.0, 3.0]})
     segments = pd.DataFrame({"overlap": [0.9, 0.2], "loss": [0.6, 3.0]})
+    texts = repairs.read_decoders().query("model == 'GPT with dropout'")
     return {
         "loss_curves": plots.loss_curves(runs[0], published=lab.PHASES[1]),
         "compared": plots.compared(runs),
@@ -48,6 +50,10 @@ def figures():
         ),
         "changes": plots.changes(
             techniques.technique_table(techniques.dialogue_scores(techniques.read_chats())), 0.026
+        ),
+        "decoders": plots.decoders({"parses": decoder_changes(texts, "parses")}),
+        "cache_speed": plots.cache_speed(
+            pd.DataFrame({"with cache": [1.0, 1.0], "without cache": [1.0, 3.0]}, [8, 16])
         ),
         "bits_by_size": plots.bits_by_size(lab.best_looks(lab.read_grid()), lab.read_counting()),
         "parameter_breakdown": plots.parameter_breakdown(runs[0].model),

@@ -71,6 +71,10 @@ TOKENS = {
     "Slack webhook": "https://hooks.slack" + ".com/services/T01/B02/" + made_up(24),
     "Discord webhook": "https://discord" + ".com/api/webhooks/123456/" + made_up(60),
     "hash of a password": "$2" + "b$12$" + made_up(53),
+    "Terraform": made_up(14) + ".atla" + "sv1." + made_up(60),
+    "Doppler": "dp." + "pt." + made_up(43),
+    "Doppler, of a service": "dp." + "st.dev." + made_up(40),
+    "Sentry": "https://" + made_up(32, HEX) + "@o123456.ingest.sentry" + ".io/4505",
 }
 LINES = {
     "password in a script": "pass" + "word = 'hunter2!'",
@@ -147,6 +151,28 @@ LINES = {
     "aligned, with blanks": "pass" + 'word   = "hunt er2x"',
     "kubeconfig": "client-k" + f"ey-data: LS0tLS1CRUdJTi{made_up(200)}",
     "Docker's file": '"au' + 'th": "YW5uOmh1bnRlcjI="',
+    "password in French": "mot de pas" + "se : hunter2!",
+    "password in French code": "mot_de_pas" + "se = 'hunter2!'",
+    "password in short French": "md" + "p = 'hunter2!'",
+    "password in French, no quotes": "md" + "p=hunter2x",
+    "password in Portuguese": "sen" + "ha: hunter2!",
+    "password in Dutch": "wacht" + "woord: hunter2!",
+    "password in Italian": "parola d'ord" + "ine: hunter2!",
+    "password in Polish": "has" + "lo = 'hunter2!'",
+    "password in Swedish": "losen" + "ord: hunter2!",
+    "password in Russian": "пар" + "оль = 'hunter2!'",
+    "password in Chinese": "密" + "码：hunter2!",
+    "password in Japanese": "パスワ" + "ード：hunter2!",
+    "key of Fernet": "FERNET_K" + f"EY = '{made_up(43)}='",
+    "key of another kind": "SIGNING_BOX_K" + f"EY = '{made_up(43)}='",
+    "key without quotes": "FERNET_K" + f"EY={made_up(43)}=",
+    "key of AWS, no quotes": "aws_secret_access_k" + "ey = wJal" + made_up(36),
+    "key of AWS, letters only": "aws_secret_access_k" + "ey = " + LETTERS[5:45],
+    "cookie": "Coo" + f"kie: sessionid={made_up(32)}",
+    "cookie that is set": "Set-Coo" + f"kie: auth={made_up(24)}; Path=/",
+    "wireless": "ps" + 'k="hunter2! at home"',
+    "invisible blank": "pass\u200bword = 'hunter2!'",
+    "invisible mark": "\ufeffpass\u00adword = 'hunter2!'",
     "Kaggle": '{"username":"ann","k' + f'ey":"{made_up(32, HEX)}"}}',
 }
 
@@ -213,6 +239,22 @@ password: "{{ vault_password }}"
 password: string;
 token = tokenizer.encode(x)
 password    = getpass()
+mot de passe : obligatoire
+mdp = input("mot de passe : ")
+senha: string
+wachtwoord: vergeten
+пароль: обязательно
+密码：必填
+FERNET_KEY = os.environ["FERNET_KEY"]
+FERNET_KEY=<your key>
+PRIMARY_KEY = "id"
+Cookie: <cookie>
+cookies = {"sessionid": session}
+Set-Cookie: theme=dark; Path=/
+psk="<your passphrase>"
+https://<key>@o0.ingest.sentry.io/0
+aws_secret_access_key = settings.aws_secret_access_key_of_the_bucket
+aws_secret_access_key = AWS_SECRET_ACCESS_KEY
 password    = args.password2
 password : str
 password: str = getpass.getpass("Password: ")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from slmlab.engine.decoding import Decoding, adjusted
+from slmlab.engine.decoding import MAX_NEW_TOKENS, Decoding, adjusted, require_finite
 from slmlab.engine.evaluation import LanguageModel, continuable, evaluating
 from slmlab.engine.model import GPT, KVCache
 from slmlab.validation import instance, whole_number
@@ -56,12 +56,12 @@ def beam_search(
     text, nor even likelier than the greedy one, whose beginning may have been dropped.
 
     Raises:
-        ValueError: for a decoding without beams, no ids to continue, or one that the model has no
-            row for.
+        ValueError: for a decoding without beams, no ids to continue, one that the model has no row
+            for, more than `MAX_NEW_TOKENS`, or logits that leave nothing to choose from.
     """
     instance("decoding", decoding, Decoding)
     prompt = continuable(model, ids)
-    count = whole_number("max_new_tokens", max_new_tokens, 1)
+    count = whole_number("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS)
     n = whole_number("beams", decoding.beams, 1)
     if ended is not None:
         instance("ended", ended, Callable, "lambda new: len(new) == 5")
@@ -77,6 +77,8 @@ def beam_search(
         live, texts, rows = [], [], []
         # Twice as many as needed, so that enough are left if the best half of them end.
         best = scores.flatten().topk(min(2 * n, scores.numel()))
+        if not (over and best.values[0] == -torch.inf):  # texts that ended are kept
+            require_finite(best.values[0])
         for place, (score, i) in enumerate(zip(*map(Tensor.tolist, best), strict=True)):
             row, token = divmod(i, scores.shape[1])
             text = [*grown[row], token]

@@ -1,5 +1,6 @@
 """How the next token is chosen from a model's logits."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,9 +14,11 @@ from slmlab.validation import instance, real_number, shown, truth_values, whole_
 
 # Below this a float32 tells no difference any more: all but the likeliest token have probability 0.
 SMALLEST_TEMPERATURE = 1e-30
+MAX_NEW_TOKENS = 1_000_000  # hours of computing; whoever wants more can go on from there
+MOST_NORMALISED = 10  # a power of the length; none is used above 2, and large ones overflow
 MOST = {  # of the options that are whole numbers, if they are given
     "top_k": LARGEST_VOCABULARY,
-    "no_repeat_ngram": 1_000_000,  # no text that is generated is longer
+    "no_repeat_ngram": MAX_NEW_TOKENS,
     "beams": 100,  # each has a cache, and logits, of its own
 }
 STAGES = {  # the filters in the order in which they act: a short name, and the option of each
@@ -60,8 +63,8 @@ class Decoding:
             penalties count the prompt too.
         beams: keep so many texts at once, and choose the best (`beam_search`); None draws one.
         length_normalisation: beams of different lengths are compared by their log-probability
-            divided by length to this power; 0 favours short ones, 1 is the mean per token. Hugging
-            Face calls it `length_penalty`.
+            divided by length to this power, at most 10; 0 favours short ones, 1 is the mean per
+            token. Hugging Face calls it `length_penalty`.
         contrast: weight, from 0 to 1, of being unlike the text so far when the best of the `top_k`
             likeliest tokens is chosen (contrastive search, Su et al. 2022); None draws.
         python: only tokens after which the text can still become Python (`can_become_python`).
@@ -103,7 +106,8 @@ class Decoding:
         self._set("repetition_penalty", penalty)
         for name in ("presence_penalty", "frequency_penalty"):
             self._set(name, real_number(name, getattr(self, name)))
-        power = real_number("length_normalisation", self.length_normalisation, least=0)
+        power = self.length_normalisation
+        power = real_number("length_normalisation", power, least=0, most=MOST_NORMALISED)
         self._set("length_normalisation", power)
         self._set("seed", whole_number("seed", self.seed, most=2**63 - 1))
         truth_values(python=self.python)
@@ -127,9 +131,9 @@ class Decoding:
 def sample_token(
     logits: Tensor, ids: Sequence[int], decoding: Decoding, generator: torch.Generator
 ) -> int:
-    """The id of the next token, drawn from `next_distribution`."""
+    """The id of the next token, drawn from `next_distribution`; `ValueError` as there."""
     if decoding.temperature == 0:  # the likeliest is found without the others' probabilities
-        return int(adjusted(logits, ids, decoding).argmax())
+        return _likeliest(adjusted(logits, ids, decoding))
     p = next_distribution(logits, ids, decoding)
     return int(torch.multinomial(p.float().cpu(), 1, generator=generator))
 
@@ -151,7 +155,7 @@ def next_distribution(
         )
     logits = adjusted(logits, ids, decoding)
     if decoding.temperature == 0:
-        return F.one_hot(logits.argmax(), len(logits)).to(logits.dtype)
+        return F.one_hot(torch.tensor(_likeliest(logits)), len(logits)).to(logits)
     # Softmax does not change when a constant is added; so no quotient is too large.
     logits = (logits - logits.max()) / max(decoding.temperature, SMALLEST_TEMPERATURE)
     if decoding.top_k is not None and decoding.top_k < len(logits):
@@ -163,12 +167,28 @@ def next_distribution(
         if threshold is not None and threshold < 1:
             p = p.masked_fill(~kept_by(p, threshold), 0.0)
             p = p / p.sum()
-    if not p.isfinite().all():
+    require_finite(p.sum())
+    return p
+
+
+def require_finite(number: Tensor | float) -> None:
+    """Raise `ValueError` for what shows that no token can be drawn: infinity, or NaN.
+
+    The largest of some logits shows it of all: it is NaN if one of them is, infinite if one of them
+    is, and −∞ if every token is impossible. So does a sum of probabilities.
+    """
+    if not math.isfinite(number):
         raise ValueError(
             "No token can be drawn, because the model's logits, or what the penalties make of "
             "them, are not finite numbers; use other weights, or weaker penalties."
         )
-    return p
+
+
+def _likeliest(logits: Tensor) -> int:
+    """The id of the likeliest token. Raises `ValueError` if no token can be drawn."""
+    token = int(logits.argmax())
+    require_finite(logits[token])
+    return token
 
 
 def filter_stages(logits: Tensor, ids: Sequence[int], decoding: Decoding) -> dict[str, Tensor]:

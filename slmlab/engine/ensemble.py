@@ -7,9 +7,9 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from slmlab.engine.fused_loss import counting
 from slmlab.engine.model import GPT
-from slmlab.text.dataset import IGNORED
-from slmlab.validation import instances
+from slmlab.validation import instances, real_number
 
 
 class Ensemble(nn.Module):
@@ -44,9 +44,13 @@ class Ensemble(nn.Module):
         """Each token is computed from the whole context."""
 
     def loss(self, idx: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy in nats per token; ids and targets (B, T), as `GPT.loss`."""
+        """Mean cross-entropy in nats per token; ids and targets (B, T), as `GPT.loss`.
+
+        Raises `ValueError` for other targets, or a label smoothing outside 0 to 1.
+        """
+        label_smoothing = real_number("label_smoothing", label_smoothing, least=0, most=1)
         log_p = self(idx).flatten(0, 1)
-        counted = targets.flatten() != IGNORED
+        counted = counting(targets.flatten(), *log_p.shape)
         if not counted.any():
             return log_p.new_zeros(())
         return F.cross_entropy(

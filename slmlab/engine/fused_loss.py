@@ -33,18 +33,27 @@ def tied_cross_entropy(
     Raises:
         ValueError: for a target that is no row of `weight`, or not one for each row of `hidden`.
     """
-    if len(hidden) != len(targets):
-        raise ValueError(f"{len(hidden)} tokens have {len(targets)} targets; give each its own.")
-    ignored = targets == IGNORED
-    if ignored.any():
-        hidden, targets = hidden[~ignored], targets[~ignored]
-    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(weight):
-        wrong = targets[(targets < 0) | (targets >= len(weight))][0]
+    counted = counting(targets, len(hidden), len(weight))
+    if not counted.all():
+        hidden, targets = hidden[counted], targets[counted]
+    return _FusedLinearCrossEntropy.apply(hidden, weight.detach(), targets, label_smoothing, shared)
+
+
+def counting(targets: Tensor, n_tokens: int, n_rows: int) -> Tensor:
+    """Which targets (N,) count: those that are not `IGNORED`.
+
+    Raises `ValueError` unless there are as many as tokens, each of them a row.
+    """
+    if n_tokens != len(targets):
+        raise ValueError(f"{n_tokens} tokens have {len(targets)} targets; give each its own.")
+    counted = targets != IGNORED
+    wrong = targets[counted & ((targets < 0) | (targets >= n_rows))]
+    if len(wrong):
         raise ValueError(
-            f"A target is {int(wrong)}; targets run from 0 to {len(weight) - 1}, and "
+            f"A target is {int(wrong[0])}; targets run from 0 to {n_rows - 1}, and "
             f"{IGNORED} marks one that does not count."
         )
-    return _FusedLinearCrossEntropy.apply(hidden, weight.detach(), targets, label_smoothing, shared)
+    return counted
 
 
 def look_up(weight: Tensor, idx: Tensor) -> Tensor:

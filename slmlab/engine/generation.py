@@ -7,14 +7,13 @@ from torch import Tensor
 
 from slmlab.engine.beams import beam_search
 from slmlab.engine.contrastive import contrastive_token
-from slmlab.engine.decoding import Decoding, sample_token
+from slmlab.engine.decoding import MAX_NEW_TOKENS, Decoding, sample_token
 from slmlab.engine.evaluation import LanguageModel, continuable, evaluating
 from slmlab.engine.model import GPT, KVCache
 from slmlab.engine.python_prefix import can_become_python
 from slmlab.text.tokenizer import Tokenizer
 from slmlab.validation import instance, shown, truth_values, whole_number
 
-MAX_NEW_TOKENS = 1_000_000  # hours of computing; whoever wants more can go on from there
 MOST_TRIED = 200  # tokens, after which a text ends that none of them may continue
 NO_TOKEN = "\ufffd"  # what a row of the model that stands for no token is written as
 
@@ -32,7 +31,8 @@ def generate(
     the continuation.
 
     Raises:
-        ValueError: for an empty prompt, or one that the model has no rows for.
+        ValueError: for an empty prompt, one that the model has no rows for, a model that the
+            decoding cannot use, or logits that leave no token to draw.
     """
     ids = encoded_prompt(tokenizer, prompt)
     return prompt + continuation(model, tokenizer, ids, max_new_tokens, decoding)[0]
@@ -117,7 +117,8 @@ def generate_tokens(
     `use_cache=False` recomputes the whole context for every token: the same text, slower.
 
     Raises:
-        ValueError: for no ids to continue, or one that the model has no row for.
+        ValueError: for no ids to continue, one that the model has no row for, `contrast` with
+            another model than a GPT, or logits that leave no token to draw.
     """
     instance("decoding", decoding, Decoding)
     text = continuable(model, ids)
@@ -126,8 +127,10 @@ def generate_tokens(
     for name, judge in (("ended", ended), ("allowed", allowed)):
         if judge is not None:
             instance(name, judge, Callable, "lambda new: len(new) < 5")
-    if decoding.contrast is not None:
-        instance("model", model, GPT)  # the only one with hidden states
+    if decoding.contrast is not None and not isinstance(model, GPT):
+        raise ValueError(
+            f"contrast compares hidden states, which only a GPT has; model is {shown(model)}."
+        )
     if decoding.beams is not None:
         yield from beam_search(model, text, count, decoding, ended=ended).beams[0].ids
         return

@@ -58,12 +58,16 @@ def from_huggingface(theirs: "transformers.GPT2LMHeadModel") -> GPT:
     """A `GPT` with the weights of a Hugging Face `GPT2LMHeadModel`.
 
     Raises:
-        ValueError: if `theirs` is not the architecture of `GPT` (another activation, an untied
-            head, another MLP width, unequal dropout rates).
+        ValueError: if `theirs` is of another class, or not the architecture of `GPT` (another
+            activation, an untied head, another MLP width, unequal dropout rates).
     """
     c = getattr(theirs, "config", None)
-    if not isinstance(theirs, nn.Module) or not hasattr(c, "activation_function"):
-        raise ValueError(f"theirs is {shown(theirs)}; it must be a GPT2LMHeadModel.")
+    is_gpt2 = isinstance(theirs, nn.Module) and getattr(c, "model_type", "") == "gpt2"
+    if not is_gpt2 or not hasattr(theirs, "lm_head"):  # a GPT2Model alone has no output head
+        raise ValueError(
+            f"theirs is {shown(theirs)}; it must be a GPT2LMHeadModel; load it with "
+            "transformers.GPT2LMHeadModel.from_pretrained."
+        )
     differences = {
         f"the activation {c.activation_function}": c.activation_function != "gelu_new",
         "an output head of its own": not c.tie_word_embeddings,

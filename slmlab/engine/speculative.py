@@ -20,9 +20,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from slmlab.engine.decoding import Decoding, sample_token
+from slmlab.engine.decoding import MAX_NEW_TOKENS, Decoding, sample_token
 from slmlab.engine.evaluation import continuable, evaluating
-from slmlab.engine.generation import MAX_NEW_TOKENS, next_logits
+from slmlab.engine.generation import next_logits
 from slmlab.engine.model import GPT, KVCache
 from slmlab.engine.ngram import NGram
 from slmlab.validation import instance, whole_number

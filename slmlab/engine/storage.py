@@ -122,6 +122,11 @@ def _contents(run: RunParts, keep: Keep) -> dict[str, bytes]:
             f"A model with {', '.join(run.model.exchanged_parts)} cannot be saved: the format "
             "holds plain GPTs only. Keep its state_dict() with safetensors instead."
         )
+    if keep == "all" and type(run.model) is not GPT:
+        raise ValueError(
+            f"A {type(run.model).__name__} learns from more than a text, so a file of it cannot be "
+            'trained on; save it with keep="best", as the GPT that it is now.'
+        )
     try:
         if keep == "history":
             parsing.require_buildable(run.model.config)

@@ -27,6 +27,7 @@ from slmlab.validation import whole_number, whole_text
 
 MAX_TOKENS = 64  # that a model writes
 SCRIPTS = "scripts"
+TRUTH = "the truth"  # in the place of a decoder's name
 GROUPS = 5  # of tasks without files, as many as there are held-out scripts
 
 

@@ -69,7 +69,7 @@ def paired_difference(
     whole_text("a", a)
     whole_text("b", b)
     table_with("The table", table, COLUMNS, "what lab.per_file_scores(…) returns")
-    first, second = (_bits_and_bytes(table, model) for model in (a, b))
+    first, second = (bits_and_bytes(table, model) for model in (a, b))
     if not first["bytes"].equals(second["bytes"]):
         raise ValueError(
             f"{shown(a)} and {shown(b)} were not scored on the same bytes of the same files, "
@@ -94,13 +94,17 @@ def paired_difference(
     return Difference(float(mean), float(low), float(high), n_families, n_seeds)
 
 
-def _bits_and_bytes(table: "pd.DataFrame", model: str) -> "pd.DataFrame":
-    """A row for each file; columns (bits or bytes, seed)."""
+def bits_and_bytes(table: "pd.DataFrame", model: str) -> "pd.DataFrame":
+    """A row for each file; columns (bits or bytes, seed).
+
+    Raises `ValueError` unless the model has each file with each seed once, with real numbers.
+    """
     rows = table[table["model"] == model]
     try:
         once = not rows.duplicated(["file", "seed"]).any()
         complete = len(rows) == rows["file"].nunique() * rows["seed"].nunique() > 0
-        known = np.isfinite(rows[["bits", "bytes"]]).all(axis=None)
+        numbers = rows[["bits", "bytes"]]
+        known = np.isrealobj(numbers) and np.isfinite(numbers).all(axis=None)
     except (TypeError, ValueError):  # a list, or text, in a cell
         known = False
     if not (known and once and complete):

@@ -10,7 +10,7 @@ from slmlab.engine.runs import Run
 from slmlab.study.setups import Setup, published_setups
 from slmlab.text.dataset import Dataset
 from slmlab.text.files import DataError, data_path, read_published
-from slmlab.validation import instance, instances, shown
+from slmlab.validation import instance, instances, shown, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +111,11 @@ class Phase:
         return table.set_index("measure")
 
     def run_name(self, vocabulary: str = "gpt2", seed: int = 0) -> str:
-        """The name of the phase's recorded run, such as "phase-0-gpt2-seed-0"."""
+        """The name of the phase's recorded run, such as "phase-0-gpt2-seed-0".
+
+        Raises `ValueError` for a seed that is none.
+        """
+        seed = whole_number("seed", seed, most=2**63 - 1)
         return f"phase-{self.number}-{vocabulary}-seed-{seed}"
 
     def recorded(self, vocabulary: str = "gpt2", seed: int = 0) -> Run:

@@ -1,6 +1,5 @@
 """What decoders repair, by the record: each beside another one, on the same prompts."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,12 +9,14 @@ from slmlab.study.continuations import Task, generated_logits
 from slmlab.study.experiments.decoders import DECODING, GREEDY, MEASURES
 from slmlab.study.experiments.tables import read_table
 from slmlab.study.paired import paired_difference
+from slmlab.text.tokenizer import Tokenizer
 from slmlab.validation import instances, listed, one_of, real_number, table_with
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PENALTIES = (1.0, 1.1, 1.2, 1.5)
+KINDS = ["names", "signs", "spaces", "new"]  # of tokens
 READ = "what lab.repairs.read_decoders() returns"
 KEYS = ("model", "seed", "decoder", "kind", "file", "prompts")
 
@@ -83,14 +84,16 @@ def decoder_changes(table: "pd.DataFrame", measure: str, base: str = GREEDY) -> 
 
 def penalty_accuracy(
     model: LanguageModel,
+    tokenizer: Tokenizer,
     tasks: Sequence[Task],
     penalties: Sequence[float] = PENALTIES,
 ) -> "pd.DataFrame":
     """What a repetition penalty does to right guesses: a row for each penalty, 1 for none.
 
     Each token of the tasks' truths is guessed after the text's own tokens, with the penalty on all
-    that came before. Columns: the share guessed right of all tokens, of those that `came before` in
-    the text, and of `new` ones. `attrs["came before"]` is the share of the tokens that did.
+    that came before. Columns: the share guessed right of all tokens, of `new` ones, and of those
+    that came before in the text: `names` (with a letter or digit), `signs` such as brackets, and
+    `spaces`, which indent. The first row is the share of the text that each column is.
     """
     import pandas as pd
 
@@ -101,11 +104,17 @@ def penalty_accuracy(
         for place, logits in enumerate(generated_logits(model, text, start), start):
             before, token = text[:place], text[place]
             found = {p: int(penalise(logits, before, p).argmax()) == token for p in penalties}
-            rows.append({"came before": token in before} | found)
-    guesses = pd.DataFrame(rows)
-    groups = guesses.groupby("came before")[penalties].mean().T
-    table = pd.DataFrame({"all": guesses[penalties].mean()})
-    for name, came in (("came before", True), ("new", False)):
-        table[name] = groups.get(came, math.nan)
-    table.attrs["came before"] = float(guesses["came before"].mean())
-    return table.rename_axis("penalty")
+            kind = _kind(tokenizer.token_bytes(token)) if token in before else "new"
+            rows.append({"kind": kind} | found)
+    guesses = pd.DataFrame(rows, columns=["kind", *penalties])
+    table = guesses.groupby("kind")[penalties].mean().T.reindex(columns=KINDS)
+    table.insert(0, "all", guesses[penalties].mean())
+    shares = guesses["kind"].value_counts(normalize=True).reindex(KINDS, fill_value=0.0)
+    table.loc["share of the text"] = {"all": 1.0} | shares.to_dict()
+    return table.reindex(["share of the text", *penalties]).rename_axis("penalty")
+
+
+def _kind(token: bytes) -> str:
+    if not token.strip():
+        return "spaces"
+    return "names" if any(chr(byte).isalnum() for byte in token if byte < 128) else "signs"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from slmlab.engine.decoding import Decoding
+from slmlab.engine.decoding import MAX_NEW_TOKENS, Decoding
 from slmlab.engine.evaluation import LanguageModel, strided_losses
-from slmlab.engine.generation import MAX_NEW_TOKENS, decoded, generate_tokens
+from slmlab.engine.generation import decoded, generate_tokens
 from slmlab.engine.model import GPT
 from slmlab.study.samples import repetition_rate
 from slmlab.text.dialogues import Dialogue, question_ids, render
 from slmlab.text.tokenizer import ChatTokenizer
-from slmlab.validation import instance, instances, whole_number, whole_text
+from slmlab.validation import instance, instances, truth_values, whole_number, whole_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +65,8 @@ class Reply:
         loss: mean loss of the reply's tokens, the end marker included, in nats per token. It is
             that of the model itself, whatever the temperature and the filters of the decoding.
         ids: the tokens that the model wrote.
+
+    Raises `ValueError` for values of another kind.
     """
 
     question: str
@@ -72,6 +74,13 @@ class Reply:
     ended: bool
     loss: float
     ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        whole_text("question", self.question)
+        whole_text("text", self.text)
+        truth_values(ended=self.ended)
+        instance("loss", self.loss, float, "1.5")
+        instance("ids", self.ids, tuple, "(1, 2)")
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -117,6 +117,8 @@ class Setup:
                 raise ValueError(
                     f"{shown(key)} is no setting; the settings are {', '.join(SETTINGS)}."
                 )
+            if key in values:
+                raise ValueError(f"{key} is given twice; give it once.")
             values[key] = _parsed(key, value.replace("_", " ") if key == "validation" else value)
         return presets[name].replace(**values)
 

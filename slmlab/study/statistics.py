@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slmlab.validation import instance, listed, table_with
+from slmlab.validation import instance, listed, shown, table_with
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +21,7 @@ def mean_and_range(
 
     `formats` names the columns and how their numbers are written (".2f"). A range of one value is
     left out; a group without values is a dash. Groups keep their order in the table.
+    Raises `ValueError` for a column without numbers, or a format that numbers have not.
     """
 
     def spread(values: "pd.Series") -> str:
@@ -33,6 +34,16 @@ def mean_and_range(
     keys = [by] if isinstance(by, str) else _keys(by)
     instance("formats", formats, dict, '{"val_loss": ".2f"}')
     table_with("The table", table, [*formats])
+    for column, style in formats.items():
+        if table[column].dtype.kind not in "iufb":
+            raise ValueError(f"The column {shown(column)} has other values than numbers.")
+        try:
+            format(0.0, style)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"The format of {shown(column)} is {shown(style)}; it must be one for numbers, "
+                'such as ".2f".'
+            ) from None
     # A row's name may be the group.
     table_with("The table", table, [key for key in keys if key not in table.index.names])
     return table.groupby(keys, sort=False)[list(formats)].agg(spread)

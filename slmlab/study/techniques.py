@@ -7,11 +7,11 @@ from slmlab.study.experiments.arsenal import ARSENAL, BASE, SCRIPTS
 from slmlab.study.experiments.chats import CHATS, KINDS, of_kinds
 from slmlab.study.experiments.regimes import REGIMES
 from slmlab.study.experiments.tables import read_table
-from slmlab.study.paired import paired_difference
+from slmlab.study.paired import bits_and_bytes, paired_difference
 from slmlab.text.corpus import load_held_out
 from slmlab.text.families import families
 from slmlab.text.files import read_published
-from slmlab.validation import one_of, table_with, whole_number
+from slmlab.validation import one_of, real_number, table_with, whole_number, whole_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,10 +94,20 @@ def technique_table(scores: "pd.DataFrame") -> "pd.DataFrame":
     interval `low` to `high` (`paired_difference`; near-duplicate scripts count as one); `worth`,
     how many times the text would do the same, by what half the text lost; `step`, the mean of the
     chosen ones. Below 0 an arm is better.
+
+    Raises `ValueError` for another table, or one without an arm of half the text.
     """
     import pandas as pd
 
     of_run = _of_runs(scores)
+    for step in scores["step"]:
+        real_number("A step", step)
+    halves = [name for name in HALVES if name in of_run.index]
+    if len(halves) != 1:
+        raise ValueError(
+            f"The table needs one arm with half the text, {' or '.join(HALVES)}, which says what "
+            "twice the text is worth."
+        )
     steps = scores.groupby("model")["step"].mean()
     groups = families(load_held_out())  # each kind of dialogue is its own
     rows = {}
@@ -112,8 +122,7 @@ def technique_table(scores: "pd.DataFrame") -> "pd.DataFrame":
         row |= dict(zip(("change", "low", "high"), difference, strict=True))
         rows[arm] = row | {"step": steps[arm]}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
-    [half] = [table.loc[name, "change"] for name in HALVES if name in table.index]
-    table["worth"] = 2 ** (-table["change"] / half)
+    table["worth"] = 2 ** (-table["change"] / table.loc[halves[0], "change"])
     return table
 
 
@@ -122,11 +131,12 @@ def noise_floor(scores: "pd.DataFrame", n_seeds: int = 5) -> float:
 
     About one in twenty pairs of such means lies further apart: a quantile of Student's t, as the
     spread is known from the base's few seeds only, times the standard error of the difference.
-    Raises `ValueError` for fewer than two runs of the base.
+    Raises `ValueError` for another table, or fewer than two runs of the base.
     """
     n_seeds = whole_number("n_seeds", n_seeds, 1, 1_000)
-    one_of("The base", BASE, tuple(scores["model"].unique()))
-    runs = _of_runs(scores).loc[BASE].dropna()
+    of_run = _of_runs(scores)
+    one_of("The base", BASE, tuple(of_run.index))
+    runs = of_run.loc[BASE].dropna()
     if len(runs) < 2:
         raise ValueError("The base has one run only; what chance does takes at least two.")
     quantile = T_975[min(len(runs) - 1, len(T_975)) - 1]
@@ -134,7 +144,12 @@ def noise_floor(scores: "pd.DataFrame", n_seeds: int = 5) -> float:
 
 
 def _of_runs(scores: "pd.DataFrame") -> "pd.DataFrame":
-    """Bits per byte of each arm (row) and seed (column)."""
+    """Bits per byte of each arm (row) and seed (column).
+
+    Raises `ValueError` unless each arm has each of its files with each of its seeds once.
+    """
     table_with("scores", scores, SCORES, "what script_scores(read_arsenal()) returns")
+    for arm in {whole_text("The name of an arm", name) for name in scores["model"]}:
+        bits_and_bytes(scores, arm)
     runs = scores.groupby(["model", "seed"])[["bits", "bytes"]].sum()
     return (runs["bits"] / runs["bytes"]).unstack()

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from slmlab.engine.beams import BeamSearch, beam_search
-from slmlab.engine.decoding import Decoding, next_distribution
+from slmlab.engine.decoding import MAX_NEW_TOKENS, Decoding, next_distribution
 from slmlab.engine.evaluation import continuable
-from slmlab.engine.generation import MAX_NEW_TOKENS, continuation, decoded
+from slmlab.engine.generation import continuation, decoded
 from slmlab.engine.python_prefix import can_become_python
 from slmlab.engine.runs import Run
 from slmlab.study.continuations import generated_logits

@@ -45,6 +45,8 @@ BEGINNINGS = {
     "Facebook token": r"EAA(?=[A-Za-z0-9]{40})",
     "JSON Web Token": r"eyJ(?=[\w-]{8,400}\.eyJ)",
     "age secret key": r"AGE-SECRET-KEY-1",
+    "Terraform or Doppler token": r"[A-Za-z0-9]{14}\.atlasv1\."
+    r"|dp\.(?:pt|ct|st|sa|scim|audit)\.(?=[\w.-]*\d)",
     "Tailscale or SonarQube key": r"tskey-[a-z]{3,9}-(?=[\w-]*\d)|sq[apu]_(?=[0-9a-f]{16})",
 }
 # What has a form of its own.
@@ -53,6 +55,13 @@ FORMS = {
     r"|\bclient-key-data\W{1,4}LS0tLS1C",
     "login of Docker": r'"auth" ?: ?"(?=[^"]*[\d=])(?=[^"]*[A-Z])[A-Za-z0-9+/]{8,400}={0,2}"',
     "WireGuard private key": r"\bPrivateKey ?= ?[A-Za-z0-9+/]{43}=",
+    "AWS secret key": r"(?i:aws_?secret_?(?:access_?)?key)\W{1,20}(?=\S{0,39}[a-z])"
+    r"(?=\S{0,39}[A-Z])[A-Za-z0-9/+]{40}(?![\w/+.])",
+    "key of 32 bytes": r"(?i:\b(?!\w{0,60}public)\w{0,60}key)['\"]? {0,20}[:=] {0,20}b?['\"]?"
+    r"[\w+/-]{43}=(?![\w=])",
+    "Sentry address": r"https?://[0-9a-f]{32}(?::[0-9a-f]{32})?@[\w.-]{1,80}/\d",
+    "cookie of a login": r"(?i:\b(?:set-)?cookie['\"]? ?: ?['\"]?(?:.{0,200}[; ])?[\w.-]{0,40}"
+    r"(?:sess\w{0,20}|sid|auth\w{0,20}|token|jwt))=(?=[^;\s]{0,200}\d)[\w.%~+/=-]{12}",
     "Kaggle key": r'"key" ?: ?"[0-9a-f]{32}"',
     "Telegram bot token": r"\b\d{8,10}:[\w-]{35}(?![\w-])",
     "Discord or Slack webhook": r"discord(?:app)?\.com/api/webhooks/\d+/[\w-]{20}"
@@ -89,7 +98,9 @@ PATTERNS = {
 
 # A name that tells what it holds, and its value: in code, YAML, .env and .ini files.
 ASSIGNED = re.compile(
-    r"(?P<password>pass(?:word|wort|wd|phrase|code)?|pwd|kennwort|contrase[nñ]a)(?![a-z])"
+    r"(?P<password>pass(?:word|wort|wd|phrase|code)?|pwd|kennwort|contrase[nñ]a"
+    r"|mot[ _-]?de[ _-]?passe|(?<![a-z])(?:mdp|psk)|senha|wachtwoord|parola[ _-]?d['’_]?ordine"
+    r"|has[lł]o|l[oö]senord|salasana|heslo|парол[ья]|密[码碼]|パスワード|비밀번호)(?![a-z])"
     r"|(?:secret|token|credential|(?:api|app|auth|access|account|client|db|encryption|master"
     r"|private|service|signing|storage)[_-]?key)s?(?![a-z])(?:[_-]?(?:access[_-]?)?(?:key|id))?",
     re.IGNORECASE,
@@ -97,7 +108,7 @@ ASSIGNED = re.compile(
 # Between the two: the type, perhaps, and a sign, which may be aligned with others; before quotes
 # also a parenthesis and what kind of text it is.
 _SIGN = r"""(?:\s{0,3}:\s{0,3}[a-z_][\w.\[\]|\ ]{0,40}(?=\s{0,40}=))?
-            (?P<sign>\s{0,40}(?::=|=>|\?=|[:=])\s{0,40})"""
+            (?P<sign>\s{0,40}(?::=|=>|\?=|[:=\uff1a])\s{0,40})"""
 _QUOTE = r"""\(?\s{0,3}(?P<kind>[bfru]{0,2})(?P<quote>\"{3}|'{3}|['"`])"""
 VALUE = re.compile(
     rf"""(?:_?\d{{1,2}}|_(?:prod|dev|test|stag|live|main|root|admin|user|db|value)\w{{0,9}})?
@@ -107,6 +118,8 @@ VALUE = re.compile(
             (?=\ ?(?:[;&\#,]|\s*$)) )""",
     re.IGNORECASE | re.VERBOSE,
 )
+# What is not seen, and would part a name: soft hyphens, marks of direction, blanks without width.
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 # A value of several words: four or more, or some with a digit in the middle of a word, and those
 # by which a sentence about passwords differs from a passphrase.
 PHRASE = re.compile(
@@ -123,7 +136,7 @@ NO_VALUE_WORDS = re.compile(
     r"example|change.?me|placeholder|dummy|redacted|your|insert|enter|pass(?:word)?|secret|token|"
     r"key|none|null|undefined|optional|required|missing|invalid|incorrect|hidden|forgotten|"
     r"protected|encrypted|disabled|enabled|default|unknown|string|object|boolean|integer|unicode|"
-    r"varchar|float\d+|u?int\d+|here",
+    r"varchar|float\d+|u?int\d+|here|oblig|oubli|requis|obrigat|vereist|vergeten|wymagan",
     re.IGNORECASE,
 )
 
@@ -143,7 +156,7 @@ def find_secrets(documents: Iterable[Document]) -> Iterator[tuple[str, int, str]
         kinds = lru_cache(maxsize=100_000)(_kinds)  # many lines of a text are the same
         for document in documents:
             found: defaultdict[int, set[str]] = defaultdict(set)
-            for first, piece in _pieces(document.text.split("\n")):
+            for first, piece in _pieces(INVISIBLE.sub("", document.text).split("\n")):
                 # Most have none, and to look at each line alone takes many times as long.
                 if any(hint.search(piece) for hint in hints):
                     for number, line in enumerate(piece.split("\n"), first):
@@ -202,7 +215,7 @@ def _is_secret(line: str, name: re.Match[str]) -> bool:
         return bool(name["password"] or in_shell or "secret" in name.group().lower())
     if text.isdigit():
         return bool(name["password"])
-    if re.fullmatch(r"[A-Za-z_.]+", text):  # a word in YAML, or else the name of a variable
+    if re.fullmatch(r"(?:[^\W\d]|\.)+", text):  # a word in YAML, or else the name of a variable
         in_yaml = name["password"] and ":" in value["sign"] and re.fullmatch("[a-z]+", text)
         return bool(in_shell or in_yaml)
     return bool(name["password"] or in_shell)

@@ -362,6 +362,18 @@ COMPARED = {
         SimpleNamespace(config=SimpleNamespace(activation_function="gelu_new"))
     ),
     "digits": lambda: lab.Setup.parse(f"phase-2 n_layer={'9' * 5_000}"),
+    "a setting twice": lambda: lab.Setup.parse("phase-1 seed=1 seed=2"),
+    "a seed of a run's name": lambda: lab.PHASES[1].run_name(seed=10**5_000),
+    "a seed of a record": lambda: lab.PHASES[1].recorded(seed=10**5_000),
+    "a way to write": lambda: lab.statistics.mean_and_range(SCORES, "model", {"bits": ".2q"}),
+    "a way that is no text": lambda: lab.statistics.mean_and_range(SCORES, "model", {"bits": 2}),
+    "a mean of text": lambda: lab.statistics.mean_and_range(SCORES, "model", {"file": ".2f"}),
+    "bits of another kind": lambda: lab.paired_difference(SCORES.assign(bits=1j), "a", "b"),
+    "a reply to nothing": lambda: lab.replies.Reply(None, "Hello.", True, 1.0, (1,)),
+    "a reply of nothing": lambda: lab.replies.Reply("Hi", None, True, 1.0, (1,)),
+    "a reply that ended thrice": lambda: lab.replies.Reply("Hi", "Hello.", 3, 1.0, (1,)),
+    "a reply without loss": lambda: lab.replies.Reply("Hi", "Hello.", True, None, (1,)),
+    "a reply without ids": lambda: lab.replies.Reply("Hi", "Hello.", True, 1.0, None),
 }
 
 
@@ -372,6 +384,77 @@ def test_what_cannot_be_used_gets_a_sentence(call):
     sentence = str(told.value)
     assert sentence.endswith(".") and "\n" not in sentence and len(sentence) < 300
     assert "pandas" not in sentence and "zip" not in sentence
+
+
+def tallied(**changes):
+    """Scores of two seeds of the base, and of an arm with half the text."""
+    rows = [
+        (arm, seed, file, 10, 9.0 + seed + len(arm), 5)
+        for arm in ("base", "half the text")
+        for seed in (0, 1)
+        for file in ("x.py", "y.py")
+    ]
+    return pd.DataFrame(rows, columns=["model", "seed", "file", "step", "bits", "bytes"]).assign(
+        **changes
+    )
+
+
+NO_SCORES = {
+    "none": lambda: None,
+    "a text": lambda: "x",
+    "a dictionary": dict,
+    "looks": lambda: tallied().rename(columns={"model": "arm"}),
+    "no rows": lambda: tallied().iloc[:0],
+    "no base": lambda: tallied().query("model != 'base'"),
+    "no number": lambda: tallied(bits=float("nan")),
+    "no end": lambda: tallied(bits=float("inf")),
+    "a text for bits": lambda: tallied(bits="many"),
+    "complex bits": lambda: tallied(bits=1j),
+    "no bytes": lambda: tallied(bytes=0),
+    "other files": lambda: tallied().drop(index=1),
+    "a file twice": lambda: tallied(file="x.py"),
+    "a list for a file": lambda: tallied(file=[[1]] * 8),
+    "a number for a model": lambda: tallied(model=5),
+    "a list for a model": lambda: tallied(model=[[1]] * 8),
+}
+
+
+@pytest.mark.parametrize("scores", NO_SCORES.values(), ids=NO_SCORES)
+@pytest.mark.parametrize("call", [lab.techniques.noise_floor, lab.techniques.technique_table])
+def test_what_is_no_table_of_scores_gets_a_sentence(call, scores):
+    with pytest.raises(ValueError, match=r"must be|lacks|needs one|has no rows|without bytes") as e:
+        call(scores())
+    assert str(e.value).endswith(".") and len(str(e.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"step": "ten"}, "A step is 'ten'; it must be"),
+        ({"model": "base"}, "one arm with half the text"),
+    ],
+)
+def test_a_table_of_techniques_needs_steps_and_half_the_text(changes, part):
+    table = tallied()
+    if "model" in changes:
+        table = table.query("model == 'base'")
+    with pytest.raises(ValueError, match=part):
+        lab.techniques.technique_table(table.assign(**changes))
+
+
+GPT2_KINDS = ("GPT2Model", "GPT2ForSequenceClassification", "GPTNeoForCausalLM")
+
+
+@pytest.mark.parametrize("kind", GPT2_KINDS)
+def test_a_model_of_hugging_face_without_gpt2s_head_gets_a_sentence(kind):
+    transformers = pytest.importorskip("transformers")
+    if kind == "GPTNeoForCausalLM":
+        shape = {"hidden_size": 8, "num_layers": 1, "attention_types": [[["global"], 1]]}
+        config = transformers.GPTNeoConfig(vocab_size=9, num_heads=2, **shape)
+    else:
+        config = transformers.GPT2Config(vocab_size=9, n_positions=8, n_embd=8, n_layer=1, n_head=2)
+    with pytest.raises(ValueError, match=r"a GPT2LMHeadModel; load it with transformers"):
+        from_huggingface(getattr(transformers, kind)(config))
 
 
 def test_without_transformers_a_sentence_says_how_to_get_it(run, monkeypatch):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from slmlab.show.plots.chart import MUTED, SERIES, VAL, Chart, finished, literal
-from slmlab.study.experiments.decoders import TRUTH
+from slmlab.study.continuations import TRUTH
 from slmlab.validation import instance, table_with
 
 MOST = 4  # measures that a figure has room for
@@ -30,7 +30,7 @@ def decoders(measures: Mapping[str, pd.DataFrame]) -> Chart:
     names = [name for name in first.index if name != TRUTH]
     if any(set(table.index) != set(first.index) for table in measures.values()):
         raise ValueError("The tables have different decoders; give the same rows of each.")
-    chart = Chart(width=8.0, height=1.4 + 0.25 * len(names))
+    chart = Chart(height=1.4 + 0.25 * len(names))
     panels = chart.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     said = []
     for axes, (measure, table) in zip(panels, measures.items(), strict=True):

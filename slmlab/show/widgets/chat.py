@@ -7,9 +7,8 @@ from html import escape
 
 import ipywidgets
 
-from slmlab.engine.decoding import Decoding
+from slmlab.engine.decoding import MAX_NEW_TOKENS, Decoding
 from slmlab.engine.evaluation import require_model
-from slmlab.engine.generation import MAX_NEW_TOKENS
 from slmlab.engine.model import GPT
 from slmlab.show.runs import short
 from slmlab.show.widgets.parts import (

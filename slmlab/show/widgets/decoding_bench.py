@@ -161,7 +161,7 @@ class DecodingBench(Panel):
         self.status.layout.min_height = "24px"  # so that what is below does not move
         self.card.layout = {"flex": "1 1 300px", "min_width": "0"}
         self.tokens = Choices()
-        self.alternatives = Choices(header=["token", "model", "final"])
+        self.alternatives = Choices(header=["token", "model", "after filters"])
         self._what = live()
         self._beside = ipywidgets.VBox([self._what, self.alternatives])
 

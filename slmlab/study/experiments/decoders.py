@@ -13,6 +13,7 @@ from slmlab.study.continuations import (
     GROUPS,
     MAX_TOKENS,
     SCRIPTS,
+    TRUTH,
     Attempt,
     Task,
     attempt,
@@ -28,7 +29,7 @@ from slmlab.study.setups import Setup
 from slmlab.text.dataset import Dataset
 from slmlab.text.tokenizer import ChatTokenizer
 
-TRUTH, GREEDY, PLAIN = "the truth", "greedy", "sampling"
+GREEDY, PLAIN = "greedy", "sampling"
 PUBLISHED_PENALTY = 1.2
 DECODERS: dict[str, Decoding] = {
     PLAIN: Decoding(),
