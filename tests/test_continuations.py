@@ -155,7 +155,7 @@ def test_counting_and_ensembles_write_too():
     greedy = attempt(together, TOKENIZER, one, lab.Decoding(temperature=0)).ids
     by_hand = together(torch.tensor([one.prompt]))[0, -1].argmax()
     assert greedy[0] == by_hand
-    with pytest.raises(ValueError, match="must be a GPT"):
+    with pytest.raises(ValueError, match="which only a GPT has"):
         attempt(counting, TOKENIZER, one, lab.Decoding(contrast=0.5, top_k=4))
 
 
