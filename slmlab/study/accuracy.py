@@ -127,6 +127,7 @@ def published() -> "pd.DataFrame":
     report = read_published("generation.json")
     shares = report["token_accuracy"] | {"average": report["average_accuracy"]}
     said = {f"{name}: tokens right": f"{share:.1%}" for name, share in shares.items()}
+    said["final loss"] = f"{report['losses'][-1]}"
     pairs = zip(report["prompts"], report["outputs"], strict=True)
     said |= {f"reply to “{prompt}”": reply for prompt, reply in pairs}
     return pd.Series(said, name="reported").to_frame()

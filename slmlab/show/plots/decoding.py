@@ -30,6 +30,8 @@ def decoders(measures: Mapping[str, pd.DataFrame]) -> Chart:
     names = [name for name in first.index if name != TRUTH]
     if any(set(table.index) != set(first.index) for table in measures.values()):
         raise ValueError("The tables have different decoders; give the same rows of each.")
+    unchanged = (first[["change", "low", "high"]] == 0).all(axis=1)
+    compared = next(iter(first.index[unchanged]), "to compare with")
     chart = Chart(height=1.4 + 0.25 * len(names))
     panels = chart.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     said = []
@@ -46,7 +48,7 @@ def decoders(measures: Mapping[str, pd.DataFrame]) -> Chart:
             at = [place for place, one in zip(places, sure, strict=True) if one == passes]
             [dots] = axes.plot(rows["mean"].iloc[at], at, "o", color=SERIES[0], markersize=5)
             dots.set(markerfacecolor=fill, label=f"mean, {label}")
-        axes.axvline(base, color=MUTED, linestyle="--", zorder=1, label="to compare with")
+        axes.axvline(base, color=MUTED, linestyle="--", zorder=1, label=literal(compared))
         if TRUTH in table.index:
             truth = table.loc[TRUTH, "mean"]
             axes.axvline(truth, color=VAL, linestyle=":", zorder=1, label=TRUTH)
