@@ -168,7 +168,7 @@ def test_a_penalty_costs_right_guesses_where_a_text_repeats():
     table = penalty_accuracy(counting, tokenizer, [one], [1.0, 1000.0])
     assert table.loc["share of the text"].sum() == pytest.approx(2)
     assert table.loc[1.0, "all"] == 0.8 and table.loc[1.0, "new"] == 0
-    assert (table.loc[1.0, ["names", "signs", "spaces"]] == 1).all()
+    assert (table.loc[1.0, ["words", "signs", "indentation"]] == 1).all()
     assert (table.loc[1000.0].drop("all") == 0).all()
     only_old = penalty_accuracy(counting, tokenizer, [replace(one, truth=tuple(ids[4:8]))])
     assert np.isnan(only_old.loc[1.0, "new"]) and only_old.loc[1.0, "all"] == 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PENALTIES = (1.0, 1.1, 1.2, 1.5)
-KINDS = ["names", "signs", "spaces", "new"]  # of tokens
+KINDS = ["words", "signs", "indentation", "new"]  # of tokens
 READ = "what lab.repairs.read_decoders() returns"
 KEYS = ("model", "seed", "decoder", "kind", "file", "prompts")
 
@@ -92,8 +92,8 @@ def penalty_accuracy(
 
     Each token of the tasks' truths is guessed after the text's own tokens, with the penalty on all
     that came before. Columns: the share guessed right of all tokens, of `new` ones, and of those
-    that came before in the text: `names` (with a letter or digit), `signs` such as brackets, and
-    `spaces`, which indent. The first row is the share of the text that each column is.
+    that came before in the text: `words` (with a letter or digit), `signs` such as brackets,
+    and `indentation`. The first row is the share of the text that each column is.
     """
     import pandas as pd
 
@@ -116,5 +116,5 @@ def penalty_accuracy(
 
 def _kind(token: bytes) -> str:
     if not token.strip():
-        return "spaces"
-    return "names" if any(chr(byte).isalnum() for byte in token if byte < 128) else "signs"
+        return "indentation"
+    return "words" if any(chr(byte).isalnum() for byte in token if byte < 128) else "signs"
