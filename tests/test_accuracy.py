@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import slmlab as lab
 from slmlab.engine.evaluation import strided_guesses, strided_logits, strided_losses
 from slmlab.engine.ngram import NGram, NGramConfig
+from slmlab.study import accuracy
 from slmlab.study.accuracy import (
     DOMAINS,
     FREQUENCIES,
@@ -282,3 +283,34 @@ def test_free_running_looks_at_no_more_than_it_is_told():
     [row] = free_running(FOLLOWS, [text], max_tokens=2).to_dict("records")
     assert row["forced"] == row["free"] == 1
     assert free_running(FOLLOWS, []).empty
+
+
+@pytest.mark.parametrize("name", sorted(accuracy.RESERVED))
+def test_no_model_or_domain_takes_the_name_of_a_column(name):
+    counting = lab.NGram(lab.NGramConfig(9), [1, 2, 3])
+    examples = [accuracy.Example(torch.tensor([1, 2, 3]))]
+    for models, of in (({name: counting}, {"d": examples}), ({"a": counting}, {name: examples})):
+        with pytest.raises(ValueError, match=f"'{name}' is a column or row of a table"):
+            accuracy.guess_table(models, of)
+
+
+@pytest.mark.parametrize("tokenizer", [None, lab.train_bpe("ab" * 9, 256)])
+def test_the_domains_need_a_tokenizer_of_dialogues(tokenizer):
+    with pytest.raises(ValueError, match="it must be a ChatTokenizer"):
+        accuracy.domain_examples(tokenizer, True)
+
+
+def test_held_out_or_not_is_a_truth_value():
+    with pytest.raises(ValueError, match="held_out is 'no'"):
+        accuracy.domain_examples(accuracy.domain_tokenizer(300), "no")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"end": e}, "end is") for e in (-1, 9, True, 1.5)]
+    + [({"max_tokens": n}, "max_tokens is") for n in (0, math.inf)],
+)
+def test_free_running_text_ends_at_a_token_of_the_model(options, sentence):
+    gpt = lab.GPT(lab.GPTConfig(9, 4, 1, 1, 4))
+    with pytest.raises(ValueError, match=sentence):
+        accuracy.free_running(gpt, [accuracy.Example(torch.tensor([1, 2, 3]))], **options)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from slmlab.engine.decoding import Decoding
-from slmlab.engine.evaluation import LanguageModel, strided_guesses
+from slmlab.engine.evaluation import LanguageModel, require_model, strided_guesses
 from slmlab.engine.generation import generate_tokens
 from slmlab.engine.model import GPT
 from slmlab.study.samples import repetition_rate
@@ -24,7 +24,7 @@ from slmlab.text.dialogues import Dialogue, load_dialogues, question_ids, render
 from slmlab.text.files import read_published
 from slmlab.text.puzzles import load_puzzles
 from slmlab.text.tokenizer import ChatTokenizer, chat_tokenizer, train_bpe
-from slmlab.validation import instance, instances, table_with, whole_number
+from slmlab.validation import instance, instances, shown, table_with, truth_values, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,7 @@ FREE_TOKENS = 60  # of a free-running text
 TIMES = 3  # in a row make a loop
 Thing = TypeVar("Thing")
 FREQUENCIES = (1, 10, 100, 1_000)  # occurrences in the training text at which a bin begins
+RESERVED = {"domain", "token", "tokens", "average", "text"}  # names of columns and rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,10 @@ def domain_examples(tokenizer: ChatTokenizer, held_out: bool) -> dict[str, list[
     An example is a function (or another part) of a script, a dialogue, or a puzzle; each closes
     with the end marker. No held-out one is trained on, word for word. All tokens count, but for
     the questions of dialogues. The prompt is the first half of a function, or a question.
+    Raises `ValueError` for another tokenizer than one of dialogues, or no truth value.
     """
+    instance("tokenizer", tokenizer, ChatTokenizer)
+    truth_values(held_out=held_out)
     parts = held_out_functions() if held_out else _functions(load_corpus())
     puzzles = load_puzzles("held_out" if held_out else "train")
     found: dict[str, list[Example]] = {name: [] for name in DOMAINS}
@@ -140,12 +144,15 @@ def guess_table(
 
     `examples` are those of each domain. Each is read alone, from its own beginning, and each
     token guessed once, after at least half a context (`strided_guesses`). An id stands for a
-    token. Raises `ValueError` if there is no model, no example, or a model lacks rows for one.
+    token. Raises `ValueError` if there is no model, no example, a model lacks rows for one, or for
+    a name in `RESERVED`.
     """
     import pandas as pd
 
     instance("models", models, Mapping, '{"GPT": model}')
     instance("examples", examples, Mapping, "lab.accuracy.domain_examples(tokenizer, True)")
+    if taken := RESERVED & {*models, *examples}:
+        raise ValueError(f"{shown(min(taken))} is a column or row of a table; use another name.")
     parts = []
     for domain, of in examples.items():
         for example in _checked(of):
@@ -251,6 +258,10 @@ def free_running(
     """
     import pandas as pd
 
+    require_model(model)
+    if end is not None:
+        end = whole_number("end", end, most=model.config.vocab_size - 1)
+    max_tokens = whole_number("max_tokens", max_tokens, 1)
     rows = []
     for example in _checked(examples):
         start = example.n_prompt
