@@ -22,6 +22,7 @@ from slmlab.engine.evaluation import (
     token_accuracy,
     token_losses,
 )
+from slmlab.engine.experts import ExpertConfig, routings
 from slmlab.engine.generation import generate, generate_tokens
 from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.ngram import NGram, NGramConfig, choose_ngram
@@ -64,6 +65,7 @@ __all__ = [
     "Decoding",
     "DecodingBench",
     "Dialogue",
+    "ExpertConfig",
     "GPTConfig",
     "NGram",
     "NGramConfig",
@@ -142,6 +144,7 @@ __all__ = [
     "report",
     "reported_perplexities",
     "right_size",
+    "routings",
     "scorecard",
     "scorecard_history",
     "settings_table",

@@ -19,9 +19,10 @@ def to_huggingface(model: GPT) -> "transformers.GPT2LMHeadModel":
     Raises `ValueError` for a model with other parts than GPT-2's, or without `transformers`.
     """
     instance("model", model, GPT)
-    if model.exchanged_parts:
+    parts = model.exchanged_parts or ("experts",) * (type(model.config) is not GPTConfig)
+    if parts:
         raise ValueError(
-            f"A model with {', '.join(model.exchanged_parts)} is no GPT-2, so Hugging Face's "
+            f"A model with {', '.join(parts)} is no GPT-2, so Hugging Face's "
             "class cannot express it; convert a model with the ordinary parts."
         )
     try:

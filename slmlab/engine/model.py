@@ -80,9 +80,13 @@ class GPTConfig:
         """Where the parameters sit: one row per kind, with its count and its share of the total."""
         import pandas as pd
 
-        table = pd.DataFrame({"parameters": pd.Series(self.parameter_counts)})
-        table["share"] = table["parameters"] / self.n_params
-        return table
+        counts = pd.Series(self.parameter_counts)
+        return pd.DataFrame({"parameters": counts, "share": counts / self.n_params})
+
+    @property
+    def mlp(self) -> "Part":
+        """What makes the MLP of each layer."""
+        return MLP
 
 
 class Attention(nn.Module):
@@ -147,8 +151,7 @@ class KVCache:
 
     def __init__(self, config: GPTConfig, batch: int, like: Tensor) -> None:
         shape = (batch, config.n_head, config.block_size, config.n_embd // config.n_head)
-        self.k = like.new_empty(shape)
-        self.v = like.new_empty(shape)
+        self.k, self.v = like.new_empty(shape), like.new_empty(shape)
         self.length = 0
 
     def mask(self, T: int) -> Tensor | None:
@@ -171,7 +174,8 @@ class GPT(nn.Module):
     """The model: token ids in, next-token logits or a loss out.
 
     The same `seed` gives the same initial weights on every machine. `attention` and `mlp` make
-    each layer's two parts from the config; others with the same interface may take their place.
+    each layer's two parts from the config, which may name another MLP; others with the same
+    interface may take their place.
     """
 
     def __init__(
@@ -180,7 +184,7 @@ class GPT(nn.Module):
         super().__init__()
         self.config = instance("config", config, GPTConfig)
         instance("attention", attention, Callable, "Attention")
-        instance("mlp", mlp, Callable, "MLP")
+        mlp = instance("mlp", config.mlp if mlp is MLP else mlp, Callable, "MLP")
         self.wte = Embedding(config.vocab_size, config.n_embd)  # also the output head
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
         self.blocks = nn.ModuleList(Block(config, attention, mlp) for _ in range(config.n_layer))
@@ -203,12 +207,8 @@ class GPT(nn.Module):
         return [KVCache(self.config, batch, like=self.wte.weight) for _ in self.blocks]
 
     def hidden(self, embedded: Tensor, cache: list[KVCache] | None = None) -> Tensor:
-        """Final hidden states of embedded tokens: (B, T, C) → (B, T, C).
-
-        A cache holds the tokens that came before.
-        """
-        past = cache[0].length if cache else 0
-        T = embedded.shape[1]
+        """Final hidden states of embedded tokens, after those of a cache: (B, T, C) → (B, T, C)."""
+        past, T = (cache[0].length if cache else 0), embedded.shape[1]
         if past + T > self.config.block_size:
             raise ValueError(
                 f"{past + T} tokens do not fit the model's context of {self.config.block_size}; "
@@ -241,10 +241,10 @@ class GPT(nn.Module):
 
     @property
     def exchanged_parts(self) -> tuple[str, ...]:
-        """Names of the classes in place of GPT-2's own; empty for a plain GPT."""
-        parts = {type(block.attn) for block in self.blocks} - {Attention}
-        parts |= {type(block.mlp) for block in self.blocks} - {MLP}
-        return tuple(sorted(part.__name__ for part in parts | ({type(self)} - {GPT})))
+        """Names of the classes in place of those that the config names; empty for most."""
+        parts = {type(part) for block in self.blocks for part in (block.attn, block.mlp)}
+        parts = (parts | {type(self)}) - {Attention, self.config.mlp, GPT}
+        return tuple(sorted(part.__name__ for part in parts))
 
     @property
     def device(self) -> torch.device:

@@ -35,9 +35,13 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
-        """Change the parameters by their gradients, and forget the gradients."""
-        matrices = [name for name, p in self.parameters.items() if p.dim() >= 2]
-        vectors = [name for name, p in self.parameters.items() if p.dim() < 2]
+        """Change the parameters by their gradients, and forget the gradients.
+
+        What has no gradient stays as it is.
+        """
+        moved = {name: p for name, p in self.parameters.items() if p.grad is not None}
+        matrices = [name for name, p in moved.items() if p.dim() >= 2]
+        vectors = [name for name, p in moved.items() if p.dim() < 2]
         for names, decay in ((matrices, self.weight_decay), (vectors, 0.0)):
             adamw(
                 [self.parameters[name] for name in names],

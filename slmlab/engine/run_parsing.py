@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from slmlab.engine.config import Progress, TrainConfig, TrainState
+from slmlab.engine.experts import ExpertConfig
 from slmlab.engine.model import GPTConfig
 from slmlab.engine.run_files import FILES, MB
 from slmlab.text.dataset import Dataset
@@ -102,7 +103,10 @@ def parse_json(content: bytes, kind: type) -> Any:
 
 
 def parse_summary(content: bytes, formats: Iterable[int]) -> dict[str, Any]:
-    """`run.json`, with a `GPTConfig` as its model and a `TrainConfig` as its training."""
+    """`run.json`, with a `GPTConfig` as its model and a `TrainConfig` as its training.
+
+    From format 3 on, the model has experts.
+    """
     summary = parse_json(content, dict)
     number = summary.get("format")
     if isinstance(number, bool | float) or number not in formats:
@@ -112,7 +116,7 @@ def parse_summary(content: bytes, formats: Iterable[int]) -> dict[str, Any]:
     whole_text("run.json", json.dumps(summary, ensure_ascii=False))
     checked_name(summary.get("name"))
     summary["prompts"] = checked_prompts(summary.get("prompts", []))
-    summary["model"] = _made(GPTConfig, summary["model"])
+    summary["model"] = _made(ExpertConfig if number == 3 else GPTConfig, summary["model"])
     summary["training"] = _made(TrainConfig, _of(dict, "training", summary.get("training")))
     if summary.get("parameters") != summary["model"].n_params:
         raise ValueError(f"its model has not {shown(summary.get('parameters'))} parameters")
@@ -300,13 +304,15 @@ def parameter_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
         "wte.weight": (config.vocab_size, C),
         "wpe.weight": (config.block_size, C),
     }
+    linear = [("attn.qkv", 3 * C, C), ("attn.proj", C, C)]
+    if isinstance(config, ExpertConfig):
+        n_all, H = config.n_expert + config.n_shared, config.expert_width
+        linear += [("mlp.fc", n_all * H, C), ("mlp.proj", n_all * C, H)]
+        linear += [("mlp.router", config.n_expert, C)]
+    else:
+        linear += [("mlp.fc", 4 * C, C), ("mlp.proj", C, 4 * C)]
     for layer in range(config.n_layer):
-        for name, rows, columns in (
-            ("attn.qkv", 3 * C, C),
-            ("attn.proj", C, C),
-            ("mlp.fc", 4 * C, C),
-            ("mlp.proj", C, 4 * C),
-        ):
+        for name, rows, columns in linear:
             shapes[f"blocks.{layer}.{name}.weight"] = (rows, columns)
             shapes[f"blocks.{layer}.{name}.bias"] = (rows,)
         for norm in ("ln_1", "ln_2"):

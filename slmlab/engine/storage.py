@@ -13,6 +13,7 @@ from torch import Tensor
 from slmlab.engine import run_parsing as parsing
 from slmlab.engine.config import Progress, TrainConfig, TrainState
 from slmlab.engine.console import warn
+from slmlab.engine.experts import ExpertConfig
 from slmlab.engine.memory import free_megabytes, loading_megabytes
 from slmlab.engine.model import GPT, GPTConfig
 from slmlab.engine.optimizer import AdamW
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 Keep = Literal["all", "best", "history"]
 # Format 2 added the prompts and the token ids of the samples; a folder of format 1 is still read.
-FORMATS = (1, 2)
+# Format 3 is format 2 with experts, which an older version would not know what to do with.
+FORMATS = (1, 2, 3)
 STATE_FIELDS = ("status", "step", "planned_steps", "seconds", "best_step", "best_val_loss")
 SAMPLE_PARTS = {"step", "prompt", "text", "ids"}
 PREFIXES = ("model.", "adam.step.", "adam.exp_avg.", "adam.exp_avg_sq.")  # of resume.safetensors
@@ -120,7 +122,8 @@ def _contents(run: RunParts, keep: Keep) -> dict[str, bytes]:
     if run.model.exchanged_parts:
         raise ValueError(
             f"A model with {', '.join(run.model.exchanged_parts)} cannot be saved: the format "
-            "holds plain GPTs only. Keep its state_dict() with safetensors instead."
+            "holds only GPTs with the parts that their config names. Keep its state_dict() with "
+            "safetensors instead."
         )
     if keep == "all" and type(run.model) is not GPT:
         raise ValueError(
@@ -168,7 +171,7 @@ def _same_texts(one: Dataset, other: Dataset) -> bool:
 def _story(run: RunParts) -> dict[str, bytes]:
     state = run.state
     summary = {
-        "format": FORMATS[-1],
+        "format": 3 if isinstance(run.model.config, ExpertConfig) else 2,
         "name": run.name,
         "model": asdict(run.model.config),
         "parameters": run.model.config.n_params,
