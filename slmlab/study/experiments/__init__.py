@@ -8,6 +8,7 @@ from slmlab.study.experiments.decoders import DECODING
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.ladder import LADDER
 from slmlab.study.experiments.loops import LOOPS
+from slmlab.study.experiments.mixtures import MIXING
 from slmlab.study.experiments.protocol import Experiment
 from slmlab.study.experiments.recipes import RECIPES
 from slmlab.study.experiments.regimes import REGIMES
@@ -26,5 +27,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     REGIMES,
     LOOPS,
     DECODING,
+    MIXING,
     LADDER,
 )
