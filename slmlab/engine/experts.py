@@ -175,11 +175,15 @@ class Experts(nn.Module):
         n_rows = int(counts.max())
         place = expert * n_rows + row
         rows = flat.new_zeros(len(counts) * n_rows, c.n_embd).index_copy(0, place, flat[token])
-        fc, proj = self._by_expert(self.fc), self._by_expert(self.proj)
-        inside = torch.baddbmm(fc.bias, rows.view(len(counts), n_rows, -1), fc.weight)
-        answers = torch.baddbmm(proj.bias, F.gelu(inside, approximate="tanh"), proj.weight)
+        answers = self.answers(rows.view(len(counts), n_rows, -1))
         weighted = answers.flatten(0, 1)[place] * gate[:, None]
         return torch.zeros_like(flat, dtype=weighted.dtype).index_add(0, token, weighted).view_as(x)
+
+    def answers(self, rows: Tensor) -> Tensor:
+        """What each expert, the shared ones last, answers to rows of its own: (E, N, C) both."""
+        fc, proj = self._by_expert(self.fc), self._by_expert(self.proj)
+        inside = torch.baddbmm(fc.bias, rows, fc.weight)
+        return torch.baddbmm(proj.bias, F.gelu(inside, approximate="tanh"), proj.weight)
 
     def _by_expert(self, linear: nn.Linear) -> "_Stack":
         """The weights of a linear layer as (E, inputs, outputs), its biases as (E, 1, outputs)."""

@@ -5,6 +5,7 @@ from slmlab.study.experiments.chats import CHATS
 from slmlab.study.experiments.counting import COUNTING
 from slmlab.study.experiments.crossing import CROSSING
 from slmlab.study.experiments.decoders import DECODING
+from slmlab.study.experiments.freezing import FREEZING
 from slmlab.study.experiments.grid import GRID
 from slmlab.study.experiments.ladder import LADDER
 from slmlab.study.experiments.loops import LOOPS
@@ -28,5 +29,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     LOOPS,
     DECODING,
     MIXING,
+    FREEZING,
     LADDER,
 )

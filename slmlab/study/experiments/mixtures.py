@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from slmlab.study.routing import choices, coactivation, explained, load, saturat
 from slmlab.study.setups import Setup
 from slmlab.text.dataset import Dataset
 from slmlab.text.python_classes import token_classes
+from slmlab.validation import instance
 
 LABELS = ("class", "token", "position")  # what may explain a token's expert
 ROUTES = ("busiest", "saturation", "together", *LABELS)
@@ -166,14 +167,16 @@ MIXING = Mixtures()
 
 def model_of(mixture: Mixture, setup: Setup, n_vocab: int) -> GPT:
     """A model of this kind with its first weights."""
-    shape, seed = setup.shape.config(n_vocab), setup.training.seed
-    if not mixture.experts:
-        return GPT(shape, seed)
-    values = {name: getattr(shape, name) for name in shape.__dataclass_fields__}
-    config = ExpertConfig(**values, **mixture.experts)
+    config, seed = config_of(mixture, setup, n_vocab), setup.training.seed
     if mixture.router == "hash":
         return HashedGPT(config, seed)
-    return GPT(config, seed, mlp=FrozenRouter if mixture.router == "frozen" else Experts)
+    return GPT(config, seed, mlp=FrozenRouter) if mixture.router == "frozen" else GPT(config, seed)
+
+
+def config_of(mixture: Mixture, setup: Setup, n_vocab: int) -> GPTConfig:
+    """The shape of a model of this kind."""
+    shape = setup.shape.config(n_vocab)
+    return ExpertConfig(**asdict(shape), **mixture.experts) if mixture.experts else shape
 
 
 def active_params(config: GPTConfig) -> int:
@@ -228,13 +231,14 @@ class HashedExperts(Experts):
 class HashedGPT(GPT):
     """A GPT that tells its layers which tokens it reads. Each has a random table of its own."""
 
-    def __init__(self, config: ExpertConfig, seed: int) -> None:
+    def __init__(self, config: GPTConfig, seed: int) -> None:
         super().__init__(config, seed, mlp=HashedExperts)
+        c = instance("config", config, ExpertConfig)
         generator = torch.Generator().manual_seed(0)
         self.layers: list[Any] = [block.mlp for block in self.blocks]
         for layer in self.layers:
-            luck = torch.rand(config.vocab_size, config.n_expert, generator=generator)
-            layer.table = luck.argsort(1)[:, : config.n_active]
+            luck = torch.rand(c.vocab_size, c.n_expert, generator=generator)
+            layer.table = luck.argsort(1)[:, : c.n_active]
         self.wte.register_forward_pre_hook(lambda _, ids: self.tell(*ids))
 
     def tell(self, ids: Tensor) -> None:
