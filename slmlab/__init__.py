@@ -214,17 +214,21 @@ _LATER = {
 }
 # Modules that notebooks call by name: figures, statistics of many runs, the evidence of lesson 05,
 # what lesson 06 takes apart, the dialogues and techniques of lesson 07, the accuracy, decoders and
-# speed of lesson 08.
+# speed of lesson 08, the experts of lesson 09.
 _MODULES = {
     "accuracy": "slmlab.study.accuracy",
     "byte_counts": "slmlab.study.byte_counts",
     "byte_pairs": "slmlab.text.byte_pairs",
     "continuations": "slmlab.study.continuations",
     "dialogues": "slmlab.text.dialogues",
+    "footprint": "slmlab.study.footprint",
+    "freezing": "slmlab.study.freezing",
     "glitches": "slmlab.study.glitches",
+    "mixing": "slmlab.study.mixing",
     "plots": "slmlab.show.plots",
     "repairs": "slmlab.study.repairs",
     "replies": "slmlab.study.replies",
+    "routing": "slmlab.study.routing",
     "speed": "slmlab.study.speed",
     "statistics": "slmlab.study.statistics",
     "techniques": "slmlab.study.techniques",

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slmlab.validation import instance, listed, shown, table_with
+from slmlab.validation import instance, listed, shown, table_with, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RESAMPLES = 1000  # of a bootstrap interval
+# Quantiles of Student's t at 0.975, for 1, 2, … degrees of freedom; the last also for more.
+T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
 
 def mean_and_range(
@@ -47,6 +49,14 @@ def mean_and_range(
     # A row's name may be the group.
     table_with("The table", table, [key for key in keys if key not in table.index.names])
     return table.groupby(keys, sort=False)[list(formats)].agg(spread)
+
+
+def t_975(n: int) -> float:
+    """How many standard errors of a mean of n values its 95% interval reaches (Student's t).
+
+    Raises `ValueError` for fewer than two values, whose spread nobody knows.
+    """
+    return T_975[min(whole_number("n", n, 2) - 1, len(T_975)) - 1]
 
 
 def bootstrap(

@@ -8,6 +8,7 @@ from slmlab.study.experiments.chats import CHATS, KINDS, of_kinds
 from slmlab.study.experiments.regimes import REGIMES
 from slmlab.study.experiments.tables import read_table
 from slmlab.study.paired import bits_and_bytes, paired_difference
+from slmlab.study.statistics import t_975
 from slmlab.text.corpus import load_held_out
 from slmlab.text.families import families
 from slmlab.text.files import read_published
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HALVES = ("half the text", "half of the dialogues")  # the arms that say what twice the text does
-# Quantiles of Student's t at 0.975, for 1, 2, … degrees of freedom; the last also for more.
-T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 SCORES = ("model", "seed", "file", "step", "bits", "bytes")
 
 
@@ -87,27 +86,36 @@ def dialogue_scores(looks: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def technique_table(scores: "pd.DataFrame") -> "pd.DataFrame":
+    """One row an arm: what `change_table` has, and `worth`: how many times the text would do the
+    same, by what half the text lost.
+
+    `scores` is what `script_scores` or `dialogue_scores` gives. Raises `ValueError` for another
+    table, or one without an arm of half the text.
+    """
+    halves = [name for name in HALVES if name in _of_runs(scores).index]
+    if len(halves) != 1:
+        raise ValueError(
+            f"The table needs one arm with half the text, {' or '.join(HALVES)}, which says what "
+            "twice the text is worth."
+        )
+    table = change_table(scores)
+    table["worth"] = 2 ** (-table["change"] / table.loc[halves[0], "change"])
+    return table
+
+
+def change_table(scores: "pd.DataFrame") -> "pd.DataFrame":
     """One row an arm: its score, and its difference from the base with the same seeds.
 
     `scores` is what `script_scores` or `dialogue_scores` gives. Columns: `seeds`; `bits` per byte,
     the mean of the seeds; `spread`, their standard deviation; `change` from the base, with its 95%
-    interval `low` to `high` (`paired_difference`; near-duplicate scripts count as one); `worth`,
-    how many times the text would do the same, by what half the text lost; `step`, the mean of the
-    chosen ones. Below 0 an arm is better.
-
-    Raises `ValueError` for another table, or one without an arm of half the text.
+    interval `low` to `high` (`paired_difference`; near-duplicate scripts count as one); `step`, the
+    mean of the chosen ones. Below 0 an arm is better. Raises `ValueError` for another table.
     """
     import pandas as pd
 
     of_run = _of_runs(scores)
     for step in scores["step"]:
         real_number("A step", step)
-    halves = [name for name in HALVES if name in of_run.index]
-    if len(halves) != 1:
-        raise ValueError(
-            f"The table needs one arm with half the text, {' or '.join(HALVES)}, which says what "
-            "twice the text is worth."
-        )
     steps = scores.groupby("model")["step"].mean()
     groups = families(load_held_out())  # each kind of dialogue is its own
     rows = {}
@@ -121,9 +129,7 @@ def technique_table(scores: "pd.DataFrame") -> "pd.DataFrame":
             difference = [d.mean, d.low, d.high]
         row |= dict(zip(("change", "low", "high"), difference, strict=True))
         rows[arm] = row | {"step": steps[arm]}
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
-    table["worth"] = 2 ** (-table["change"] / table.loc[halves[0], "change"])
-    return table
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
 
 
 def noise_floor(scores: "pd.DataFrame", n_seeds: int = 5) -> float:
@@ -139,8 +145,7 @@ def noise_floor(scores: "pd.DataFrame", n_seeds: int = 5) -> float:
     runs = of_run.loc[BASE].dropna()
     if len(runs) < 2:
         raise ValueError("The base has one run only; what chance does takes at least two.")
-    quantile = T_975[min(len(runs) - 1, len(T_975)) - 1]
-    return quantile * float(runs.std()) * math.sqrt(2 / n_seeds)
+    return t_975(len(runs)) * float(runs.std()) * math.sqrt(2 / n_seeds)
 
 
 def _of_runs(scores: "pd.DataFrame") -> "pd.DataFrame":

@@ -9,6 +9,7 @@ from slmlab.show.plots.curves import (
     two_exams,
 )
 from slmlab.show.plots.decoding import decoders
+from slmlab.show.plots.experts import budgets, drifts, saturation
 from slmlab.show.plots.ladder import ladder
 from slmlab.show.plots.leaks import loss_against_overlap, suspect_perplexities
 from slmlab.show.plots.overtraining import memory_curves, stopping_points
@@ -22,11 +23,13 @@ __all__ = [
     "Chart",
     "beside",
     "bits_by_size",
+    "budgets",
     "cache_speed",
     "changes",
     "compared",
     "correlation_intervals",
     "decoders",
+    "drifts",
     "exam_curves",
     "ladder",
     "loss_against_overlap",
@@ -35,6 +38,7 @@ __all__ = [
     "memory_curves",
     "parameter_breakdown",
     "phase_gaps",
+    "saturation",
     "seed_spread",
     "stopping_points",
     "suspect_perplexities",

@@ -9,12 +9,13 @@ from slmlab.validation import real_number, table_with
 def changes(table: pd.DataFrame, floor: float, title: str = "") -> Chart:
     """What each technique changes in the loss, with its 95% interval, the most helpful on top.
 
-    `table` is what `technique_table` gives, or some rows of it. `floor`, in bits per byte, is what
+    `table` is what `technique_table` or `change_table` gives, or some rows of it. `floor`, in bits per byte, is what
     `noise_floor` gives, and drawn as a band about 0: a dot is filled if it lies beyond it, and its
     interval beyond 0.
     """
-    columns = ["change", "low", "high", "worth"]
-    table_with("table", table, columns, "what lab.technique_table(…) returns")
+    table_with(
+        "table", table, ["change", "low", "high"], "what lab.techniques.change_table(…) returns"
+    )
     floor = real_number("floor", floor, above=0)
     rows = table.dropna(subset="change").sort_values("change")
     places = range(len(rows))
@@ -28,12 +29,13 @@ def changes(table: pd.DataFrame, floor: float, title: str = "") -> Chart:
         at = [place for place, one in zip(places, beyond, strict=True) if one == passes]
         [dots] = axes.plot(rows["change"].iloc[at], at, "o", color=SERIES[0])
         dots.set(markerfacecolor=fill, label=f"mean, {label}")
-    worth = [f"{name}: × {share:.2f}" for name, share in rows["worth"].items()]
-    axes.set_yticks(places, map(literal, worth))
+    of_text = "worth" in rows
+    names = [f"{name}: × {row.worth:.2f}" if of_text else name for name, row in rows.iterrows()]
+    axes.set_yticks(places, map(literal, names))
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_ylabel("technique: worth how much text")
+    axes.set_ylabel("technique: worth how much text" if of_text else "what is trained")
     axes.set_xlabel(f"change of the held-out {BITS}; below 0 is better")
-    axes.set_title(title or f"{len(rows)} techniques, one at a time")
+    axes.set_title(title or f"{len(rows)} changes, one at a time")
     said = [f"{name} {change:+.3f}" for name, change in rows["change"].items()]
     chart.description = (
         f"Changes in bits per byte, the best first, where chance alone makes {floor:.3f}: "
