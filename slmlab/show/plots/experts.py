@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pandas as pd
+from matplotlib.lines import Line2D
 
 from slmlab.show.plots.chart import BITS, MUTED, Chart, coloured, finished, literal
 from slmlab.show.plots.layout import name_ends
@@ -90,7 +91,8 @@ def drifts(
     table_with("table", table, columns, "what lab.mixing.read_freezing() returns")
     chart = Chart(height=4.2)
     axes = chart.subplots()
-    ends, said = [], []
+    ends: list[tuple[str, Line2D, float]] = []
+    said = []
     for trial, colour in coloured(listed("trials", trials, "names of trials")):
         of = table[table["trial"] == trial]
         if of.empty:

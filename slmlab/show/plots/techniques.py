@@ -9,9 +9,9 @@ from slmlab.validation import real_number, table_with
 def changes(table: pd.DataFrame, floor: float, title: str = "") -> Chart:
     """What each technique changes in the loss, with its 95% interval, the most helpful on top.
 
-    `table` is what `technique_table` or `change_table` gives, or some rows of it. `floor`, in bits per byte, is what
-    `noise_floor` gives, and drawn as a band about 0: a dot is filled if it lies beyond it, and its
-    interval beyond 0.
+    `table` is what `technique_table` or `change_table` gives, or some rows of it. `floor`, in bits
+    per byte, is what `noise_floor` gives, and drawn as a band about 0: a dot is filled if it lies
+    beyond it, and its interval beyond 0.
     """
     table_with(
         "table", table, ["change", "low", "high"], "what lab.techniques.change_table(…) returns"
@@ -35,7 +35,7 @@ def changes(table: pd.DataFrame, floor: float, title: str = "") -> Chart:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_ylabel("technique: worth how much text" if of_text else "what is trained")
     axes.set_xlabel(f"change of the held-out {BITS}; below 0 is better")
-    axes.set_title(title or f"{len(rows)} changes, one at a time")
+    axes.set_title(title or f"{len(rows)} techniques, one at a time")
     said = [f"{name} {change:+.3f}" for name, change in rows["change"].items()]
     chart.description = (
         f"Changes in bits per byte, the best first, where chance alone makes {floor:.3f}: "
