@@ -68,7 +68,7 @@ TRIALS: tuple[Trial, ...] = (
     Trial("all when B begins", chosen="all"),
     Trial("falling rate", changes=DECAY),
     Trial("falling rate, 0.95 and 0.90", PUBLISHED, changes=DECAY),
-    Trial("losses handed over", handed_over=True),
+    Trial("losses handed over", handed_over=True, n_seeds=3),
     Trial("planted collapse", collapses=True),
 )
 
