@@ -62,16 +62,16 @@ class Decoding:
         no_repeat_ngram: no sequence of so many tokens comes twice; None allows it. This and the
             penalties count the prompt too.
         beams: keep so many texts at once, and choose the best (`beam_search`); None draws one.
-        length_normalisation: beams of different lengths are compared by their log-probability
-            divided by length to this power, at most 10; 0 favours short ones, 1 is the mean per
-            token. Hugging Face calls it `length_penalty`.
+        length_normalisation: with `beams`, texts of different lengths are compared by their
+            log-probability divided by length to this power, at most 10; 0 favours short ones, 1 is
+            the mean per token. Hugging Face calls it `length_penalty`.
         contrast: weight, from 0 to 1, of being unlike the text so far when the best of the `top_k`
             likeliest tokens is chosen (contrastive search, Su et al. 2022); None draws.
         python: only tokens after which the text can still become Python (`can_become_python`).
 
     Raises:
-        ValueError: if a value is out of range, for two of `beams`, `contrast` and `python`, or for
-            `contrast` without `top_k`.
+        ValueError: if a value is out of range, for two of `beams`, `contrast` and `python`, for
+            `contrast` without `top_k`, or another `length_normalisation` than 1 without `beams`.
     """
 
     temperature: float = 1.0
@@ -123,6 +123,8 @@ class Decoding:
             raise ValueError("beams, contrast and python exclude each other; set only one of them.")
         if self.contrast is not None and self.top_k is None:
             raise ValueError("contrast chooses among the top_k likeliest tokens; set top_k too.")
+        if self.beams is None and power != 1:
+            raise ValueError("length_normalisation compares the texts of beams; set beams too.")
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # the class is frozen
