@@ -165,6 +165,28 @@ def table_with(
     return value
 
 
+def number_columns(name: str, table: "pd.DataFrame", columns: Iterable[str], gaps: bool) -> None:
+    """Raise `ValueError` for a column of a table with other values than numbers, NaN and infinity.
+
+    With `gaps`, NaN is allowed.
+    """
+    for column in columns:
+        values = table[column]
+        right = values.dtype.kind in "iufb" and not values.abs().eq(math.inf).any()
+        if not right or (not gaps and values.isna().any()):
+            raise ValueError(
+                f"The column {shown(column)} of {name} has other values than numbers; leave out "
+                "the rows without one."
+            )
+
+
+def text_columns(name: str, table: "pd.DataFrame", columns: Iterable[str]) -> None:
+    """Raise `ValueError` for a column of a table with other values than text."""
+    for column in columns:
+        for value in table[column]:
+            whole_text(f"A {column} of {name}", value)
+
+
 def whole_text(name: str, value: Any) -> str:
     """`value`, if it is text that can be written to a file. Raises `ValueError` for anything else.
 

@@ -228,7 +228,7 @@ NO_GUESSES = {
     "a truth value": (GUESSES.assign(right=True), "'right' of guesses has other values"),
     "below 0": (GUESSES.assign(it=-1), "'it' of guesses has other values"),
     "a token of text": (GUESSES.assign(token="x"), "'token' of guesses has other values"),
-    "no domain": (GUESSES.assign(domain=[None, "a"]), "The name of a domain is (None|nan)"),
+    "no domain": (GUESSES.assign(domain=[None, "a"]), "A domain of guesses is (None|nan)"),
     "no model": (GUESSES[["domain", "token"]], "guesses has no model's column"),
     "a column twice": (pd.concat([GUESSES, GUESSES[["it"]]], axis=1), "has the column 'it' twice"),
     "no rows": (GUESSES[:0], "guesses has no rows"),
@@ -263,7 +263,7 @@ def test_some_things_are_a_number_of_them(n):
     assert accuracy.spread([7, 8, 9], 2) == [7, 9] and not accuracy.spread([], 3)
     with pytest.raises(ValueError, match=r"n is .*; it must be a whole number"):
         accuracy.spread([1, 2], n)
-    with pytest.raises(ValueError, match="things is None; it must be a list"):
+    with pytest.raises(ValueError, match="things is None; it must be a Sequence"):
         accuracy.spread(None, 1)
 
 

@@ -134,6 +134,7 @@ def sample_token(
     logits: Tensor, ids: Sequence[int], decoding: Decoding, generator: torch.Generator
 ) -> int:
     """The id of the next token, drawn from `next_distribution`; `ValueError` as there."""
+    instance("decoding", decoding, Decoding)
     if decoding.temperature == 0:  # the likeliest is found without the others' probabilities
         return _likeliest(adjusted(logits, ids, decoding))
     p = next_distribution(logits, ids, decoding)
@@ -150,11 +151,7 @@ def next_distribution(
     at the text so far, for something else than ids that have a logit.
     """
     instance("decoding", decoding, Decoding)
-    right = isinstance(logits, Tensor) and logits.dim() == 1 and logits.is_floating_point()
-    if not right or not len(logits) or logits.is_meta or logits.layout != torch.strided:
-        raise ValueError(
-            f"logits is {shown(logits)}; it must be a 1-D tensor with a number for each token."
-        )
+    _require_logits(logits)
     logits = adjusted(logits, ids, decoding)
     if decoding.temperature == 0:
         return F.one_hot(torch.tensor(_likeliest(logits)), len(logits)).to(logits)
@@ -171,6 +168,15 @@ def next_distribution(
             p = p / p.sum()
     require_finite(p.sum())
     return p
+
+
+def _require_logits(logits: Tensor) -> None:
+    """Raise `ValueError` for something else than a number for each token."""
+    right = isinstance(logits, Tensor) and logits.dim() == 1 and logits.is_floating_point()
+    if not right or not len(logits) or logits.is_meta or logits.layout != torch.strided:
+        raise ValueError(
+            f"logits is {shown(logits)}; it must be a 1-D tensor with a number for each token."
+        )
 
 
 def require_finite(number: Tensor | float) -> None:
@@ -197,8 +203,10 @@ def filter_stages(logits: Tensor, ids: Sequence[int], decoding: Decoding) -> dic
     """What each filter of `next_distribution` does: the probabilities (V,) after one more each.
 
     The first is the model's own distribution, the last is `next_distribution` with all options.
-    Filters that are off are left out; `STAGES` has the names of the others.
+    Filters that are off are left out; `STAGES` has the names of the others. Raises `ValueError` as
+    `next_distribution` does.
     """
+    instance("decoding", decoding, Decoding)
     stage = Decoding()
     stages = {"model": next_distribution(logits, ids, stage)}
     for name, option in STAGES.items():
@@ -211,7 +219,11 @@ def filter_stages(logits: Tensor, ids: Sequence[int], decoding: Decoding) -> dic
 
 
 def adjusted(logits: Tensor, ids: Sequence[int], decoding: Decoding) -> Tensor:
-    """Logits (V,) after the filters that look at the text so far, before any is drawn."""
+    """Logits (V,) after the filters that look at the text so far, before any is drawn.
+
+    Raises `ValueError` for other logits or ids, as do the three filters.
+    """
+    instance("decoding", decoding, Decoding)
     logits = penalise(logits, ids, decoding.repetition_penalty)
     logits = subtract(logits, ids, decoding.presence_penalty, decoding.frequency_penalty)
     return without_repeats(logits, ids, decoding.no_repeat_ngram)
@@ -222,7 +234,8 @@ def penalise(logits: Tensor, ids: Sequence[int], penalty: float) -> Tensor:
 
     What it does depends on where the logits have their zero, though softmax does not.
     """
-    if penalty == 1.0:
+    _require_logits(logits)
+    if real_number("penalty", penalty, above=0) == 1.0:
         return logits
     distinct = sorted(set(checked_ids(ids, len(logits))))
     seen = torch.tensor(distinct, dtype=torch.long, device=logits.device)
@@ -235,6 +248,8 @@ def subtract(logits: Tensor, ids: Sequence[int], presence: float, frequency: flo
 
     It gives the same probabilities wherever the logits have their zero.
     """
+    _require_logits(logits)
+    presence, frequency = real_number("presence", presence), real_number("frequency", frequency)
     if presence == frequency == 0:
         return logits
     seen = torch.tensor(checked_ids(ids, len(logits)), dtype=torch.long)
@@ -247,8 +262,10 @@ def without_repeats(logits: Tensor, ids: Sequence[int], n: int | None) -> Tensor
 
     Raises `ValueError` if that leaves no token.
     """
+    _require_logits(logits)
     if n is None:
         return logits
+    n = whole_number("n", n, 1)
     ids = checked_ids(ids, len(logits))
     last = tuple(ids[len(ids) - n + 1 :])
     repeating = {gram[-1] for gram in ngrams(ids, n) if gram[:-1] == last}

@@ -58,6 +58,7 @@ def continuation(
     Raises `ValueError` for a prompt that cannot become Python, if it is to.
     """
     instance("decoding", decoding, Decoding)
+    instance("tokenizer", tokenizer, Tokenizer)
     prompt = decoded(tokenizer, ids) if decoding.python else ""
 
     def ended(new: list[int]) -> bool:

@@ -27,9 +27,9 @@ from slmlab.text.tokenizer import ChatTokenizer, chat_tokenizer, train_bpe
 from slmlab.validation import (
     instance,
     instances,
-    listed,
     shown,
     table_with,
+    text_columns,
     truth_values,
     whole_number,
     whole_text,
@@ -75,9 +75,10 @@ class Example:
 def spread(things: Sequence[Thing], n: int) -> list[Thing]:
     """n of some things, evenly spread; all if there are no more.
 
-    Raises `ValueError` for what is no list, or a number below 0.
+    Raises `ValueError` for what is no sequence, or a number below 0.
     """
-    things, n = listed("things", things, "anything"), whole_number("n", n)
+    instance("things", things, Sequence, "[1, 2, 3]")
+    n = whole_number("n", n)
     places = torch.linspace(0, len(things) - 1, min(n, len(things))).round().int()
     return [things[i] for i in places.tolist()]
 
@@ -250,8 +251,7 @@ def _right(guesses: "pd.DataFrame") -> "pd.DataFrame":
     Raises `ValueError` for what is no `guess_table`: it has names of domains, and token ids.
     """
     table_with("guesses", guesses, ["domain", "token"], "what lab.accuracy.guess_table(…) returns")
-    for domain in guesses["domain"]:
-        whole_text("The name of a domain", domain)
+    text_columns("guesses", guesses, ["domain"])
     ids = guesses.drop(columns="domain")
     for name, column in ids.items():
         if column.dtype.kind not in "iu" or (column < 0).any():

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slmlab.validation import instance, listed, shown, table_with
+from slmlab.validation import instance, listed, number_columns, shown, table_with
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RESAMPLES = 1000  # of a bootstrap interval
-NUMBERS = "iufb"  # kinds of NumPy's types that can be ranked and drawn
 
 
 def mean_and_range(
@@ -35,8 +34,8 @@ def mean_and_range(
     keys = [by] if isinstance(by, str) else _keys(by)
     instance("formats", formats, dict, '{"val_loss": ".2f"}')
     table_with("The table", table, [*formats])
+    number_columns("the table", table, formats, gaps=True)
     for column, style in formats.items():
-        _require_numbers(table, column)
         try:
             format(0.0, style)
         except (TypeError, ValueError):
@@ -84,7 +83,7 @@ def bootstrap(
         values.append(statistic(table.iloc[np.concatenate([runs[i] for i in drawn])]))
     try:
         numbers = np.array(values)
-        if numbers.dtype.kind not in NUMBERS:
+        if numbers.dtype.kind not in "iufb":
             raise ValueError
     except ValueError:  # of lists of different lengths
         raise ValueError(
@@ -100,12 +99,6 @@ def _keys(by: Sequence[str]) -> list[str]:
     return keys
 
 
-def _require_numbers(table: "pd.DataFrame", column: str) -> None:
-    """Raise `ValueError` for a column with other values than numbers."""
-    if table[column].dtype.kind not in NUMBERS:
-        raise ValueError(f"The column {shown(column)} has other values than numbers.")
-
-
 def rank_correlation(table: "pd.DataFrame", x: str, y: str, given: str | None = None) -> float:
     """Spearman's rank correlation of two columns; NaN if one of them does not vary.
 
@@ -118,13 +111,7 @@ def rank_correlation(table: "pd.DataFrame", x: str, y: str, given: str | None = 
     """
     names = [x, y] if given is None else [x, y, given]
     table_with("The table", table, names)
-    for name in names:
-        _require_numbers(table, name)
-        if table[name].isna().any():
-            raise ValueError(
-                f"The column {shown(name)} has no number in some row; leave that row out, such as "
-                "by table.dropna()."
-            )
+    number_columns("the table", table, names, gaps=False)
     if len(table) < 2:
         raise ValueError("The table has one row only; a correlation needs at least two.")
     if any(table[name].nunique() < 2 for name in names):
