@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import pandas as pd
 
 from slmlab.engine.console import guarded
+from slmlab.engine.decoding import MAX_NEW_TOKENS
 from slmlab.engine.rescue import save_or_rescue
 from slmlab.engine.run_folder import check_target
 from slmlab.engine.runs import Run
@@ -28,6 +29,7 @@ from slmlab.study.phases import PHASES
 from slmlab.study.setups import Setup
 from slmlab.text.files import DataError, data_path, user_path
 from slmlab.text.own_text import read_text
+from slmlab.validation import whole_number
 
 TRAIN = ("python", "-m", "slmlab", "run")
 DECODING: dict[str, tuple[type, str]] = {  # options of `sample`, by their names in `Decoding`
@@ -46,6 +48,15 @@ DECODING: dict[str, tuple[type, str]] = {  # options of `sample`, by their names
     "length_normalisation": (float, "with --beams: 0 favours short texts (1)"),
     "contrast": (float, "draw nothing; of the top-k, one unlike the text so far; 0 to 1"),
 }
+
+
+class Parser(argparse.ArgumentParser):
+    """One that says what to do about values such as -1e3, which argparse takes for options."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.endswith("expected one argument"):
+            message += '; write it as --option=value, as you must if the value begins with "-"'
+        super().error(message)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -239,7 +250,8 @@ def _sample(options: argparse.Namespace) -> int:
     prompt = os.fsencode(options.prompt).decode(errors="surrogateescape")
     given = {name: getattr(options, name) for name in (*DECODING, "python")}
     changes = {name: value for name, value in given.items() if value is not None}
-    text = run.sample(prompt, options.tokens, **changes)
+    n = whole_number("--tokens", options.tokens, 1, MAX_NEW_TOKENS)
+    text = run.sample(prompt, n, **changes)
     _say(in_terminal(text))
     return 0
 
@@ -269,7 +281,7 @@ def _record(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m slmlab", description=__doc__)
+    parser = Parser(prog="python -m slmlab", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser(

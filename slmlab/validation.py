@@ -2,6 +2,7 @@
 
 import math
 import operator
+import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
@@ -103,9 +104,7 @@ def instance(name: str, value: Any, kind: Any, example: str = "") -> Any:
     """`value`, if it is of a kind. Raises `ValueError`, with an example, for anything else."""
     if not isinstance(value, kind):
         example = example or EXAMPLES[kind.__name__]
-        raise ValueError(
-            f"{name} is {shown(value)}; it must be a {kind.__name__}, such as {example}."
-        )
+        raise ValueError(f"{name} is {shown(value)}; it must be {one(kind)}, such as {example}.")
     return value
 
 
@@ -125,6 +124,12 @@ def listed(name: str, values: Any, things: str) -> list[Any]:
         ) from None
 
 
+def one(kind: type) -> str:
+    """The name of a kind with its article, as it is spoken: "a GPT", "an NGram"."""
+    name = kind.__name__
+    return f"an {name}" if re.match("[AEIOaeio]|N[A-Z]", name) else f"a {name}"
+
+
 def one_of(name: str, value: Any, words: Collection[str]) -> str:
     """`value`, if it is one of these words. Raises `ValueError`, with the words, if it is not."""
     if not isinstance(value, str) or value not in words:
@@ -141,7 +146,10 @@ def instances(name: str, values: Any, kind: type) -> list[Any]:
 def table_with(
     name: str, value: Any, columns: Iterable[Any], example: str = "what lab.read_grid() returns"
 ) -> "pd.DataFrame":
-    """`value`, if it is a table with rows and these columns. Raises `ValueError` if it is not."""
+    """`value`, if it is a table with rows and these columns, each column once.
+
+    Raises `ValueError` if it is not.
+    """
     import pandas as pd
 
     instance(name, value, pd.DataFrame, example)
@@ -149,9 +157,34 @@ def table_with(
     named = [column if isinstance(column, str) else shown(column) for column in columns]
     if missing := [column for column in named if column not in value]:
         raise ValueError(f"{name} lacks {', '.join(missing)}; it needs {', '.join(named)}.")
+    if not value.columns.is_unique:
+        twice = value.columns[value.columns.duplicated()][0]
+        raise ValueError(f"{name} has the column {shown(twice)} twice; give each its own name.")
     if value.empty:
         raise ValueError(f"{name} has no rows; give one with rows, such as {example}.")
     return value
+
+
+def number_columns(name: str, table: "pd.DataFrame", columns: Iterable[str], gaps: bool) -> None:
+    """Raise `ValueError` for a column of a table with other values than numbers, NaN and infinity.
+
+    With `gaps`, NaN is allowed.
+    """
+    for column in columns:
+        values = table[column]
+        right = values.dtype.kind in "iufb" and not values.abs().eq(math.inf).any()
+        if not right or (not gaps and values.isna().any()):
+            raise ValueError(
+                f"The column {shown(column)} of {name} has other values than numbers; leave out "
+                "the rows without one."
+            )
+
+
+def text_columns(name: str, table: "pd.DataFrame", columns: Iterable[str]) -> None:
+    """Raise `ValueError` for a column of a table with other values than text."""
+    for column in columns:
+        for value in table[column]:
+            whole_text(f"A {column} of {name}", value)
 
 
 def whole_text(name: str, value: Any) -> str:
@@ -213,7 +246,7 @@ def shown(value: Any, longest: int = 80) -> str:
     try:
         text = " ".join(repr(value).split())
     except Exception:
-        text = f"a {type(value).__name__}"  # which cannot even be printed
+        text = one(type(value))  # which cannot even be printed
     return printable(text if len(text) <= longest else f"{text[:longest]}…")
 
 

@@ -189,7 +189,7 @@ def test_nothing_to_compare_is_refused():
         guess_table({}, {"a": [example([1, 2])]})
     with pytest.raises(ValueError, match="nothing to compare"):
         guess_table({"follows": FOLLOWS}, {"a": []})
-    with pytest.raises(ValueError, match=r"examples\[0\] is .*must be a Example"):
+    with pytest.raises(ValueError, match=r"examples\[0\] is .*must be an Example"):
         guess_table({"follows": FOLLOWS}, {"a": [torch.arange(3)]})
     for wrong in (None, [small()]):
         with pytest.raises(ValueError, match="models is"):
@@ -203,6 +203,74 @@ def test_a_bin_begins_at_its_number_of_occurrences():
     bins = frequency_bins(torch.tensor([0, 1, 2, 3, 4, 5, 77]), train)
     assert bins.tolist() == [1, 2, 2, 3, 1, 0, 0]
     assert FREQUENCIES == (1, 10, 100, 1_000)
+
+
+def test_bins_of_large_ids_and_of_nothing_take_no_memory():
+    huge, none = torch.tensor([2**62, 7]), torch.tensor([], dtype=torch.int64)
+    assert frequency_bins(huge, huge.repeat(10)).tolist() == [2, 2]
+    assert frequency_bins(huge, none).tolist() == [0, 0]
+    assert frequency_bins(none, huge).tolist() == frequency_bins(none, none).tolist() == []
+
+
+@pytest.mark.parametrize("value", [None, "abc", [1], torch.tensor([]), torch.tensor([-1])])
+def test_bins_need_tensors_of_token_ids(value):
+    ids = torch.arange(3)
+    for arguments in ((value, ids), (ids, value)):
+        with pytest.raises(ValueError, match="it must be a 1-D int64 tensor of token ids"):
+            frequency_bins(*arguments)
+
+
+GUESSES = pd.DataFrame({"domain": ["a", "b"], "token": [1, 2], "it": [1, 1]})
+NO_GUESSES = {
+    "NaN": (GUESSES.assign(it=[1, math.nan]), "'it' of guesses has other values than token ids"),
+    "text": (GUESSES.assign(it=["1", "2"]), "'it' of guesses has other values than token ids"),
+    "a fraction": (GUESSES.assign(loss=0.5), "'loss' of guesses has other values"),
+    "a truth value": (GUESSES.assign(right=True), "'right' of guesses has other values"),
+    "below 0": (GUESSES.assign(it=-1), "'it' of guesses has other values"),
+    "a token of text": (GUESSES.assign(token="x"), "'token' of guesses has other values"),
+    "no domain": (GUESSES.assign(domain=[None, "a"]), "A domain of guesses is (None|nan)"),
+    "no model": (GUESSES[["domain", "token"]], "guesses has no model's column"),
+    "a column twice": (pd.concat([GUESSES, GUESSES[["it"]]], axis=1), "has the column 'it' twice"),
+    "no rows": (GUESSES[:0], "guesses has no rows"),
+    "no table": ([1], r"guesses is \[1\]; it must be a DataFrame"),
+}
+
+
+@pytest.mark.parametrize(("table", "sentence"), NO_GUESSES.values(), ids=NO_GUESSES)
+def test_what_is_no_guess_is_not_counted_as_a_wrong_one(table, sentence):
+    for call in (
+        lambda: accuracy_by_domain(table),
+        lambda: accuracy_by_frequency(table, torch.arange(3)),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            call()
+
+
+def test_columns_of_guesses_may_come_in_any_order():
+    found = accuracy_by_frequency(GUESSES[["it", "token", "domain"]], torch.arange(3))
+    assert found.loc["1 to 9", "it right"] == 0.5
+
+
+@pytest.mark.parametrize("name", [None, math.nan, 3, ("a",)])
+def test_a_model_and_a_domain_have_a_name(name):
+    for models, of in (({name: FOLLOWS}, {"a": []}), ({"a": FOLLOWS}, {name: []})):
+        with pytest.raises(ValueError, match=r"The name of a model or domain is .* must be text"):
+            guess_table(models, of)
+
+
+@pytest.mark.parametrize("n", [-1, 1.5, None, "2", True])
+def test_some_things_are_a_number_of_them(n):
+    assert accuracy.spread([7, 8, 9], 2) == [7, 9] and not accuracy.spread([], 3)
+    with pytest.raises(ValueError, match=r"n is .*; it must be a whole number"):
+        accuracy.spread([1, 2], n)
+    with pytest.raises(ValueError, match="things is None; it must be a Sequence"):
+        accuracy.spread(None, 1)
+
+
+@pytest.mark.parametrize("n", [[], None, "x", -1, 10, {}])
+def test_a_vocabulary_of_domains_has_a_size(n):
+    with pytest.raises(ValueError, match=r"(n_tokens|vocab_size) is .*; it must be a whole number"):
+        domain_tokenizer(n)
 
 
 def test_a_bias_to_common_tokens_shows_in_what_is_guessed():
@@ -243,6 +311,19 @@ def test_a_text_that_ends_in_a_loop_is_found_whatever_came_before(before, stretc
     found = loop_length(before + stretch * 3)
     assert 0 < found <= len(stretch)
     assert loop_length([*before, *stretch * 3, 9]) == 0
+
+
+@given(st.lists(st.integers(0, 2), max_size=40))
+def test_a_loop_is_the_shortest_stretch_that_comes_three_times(ids):
+    tried = (n for n in range(1, len(ids) + 1) if ids[-3 * n :] == ids[-n:] * 3)
+    assert loop_length(ids) == next(tried, 0)
+
+
+@pytest.mark.parametrize("period", [1, 1_000, 33_333])
+def test_a_loop_in_a_long_text_is_found(period):
+    stretch = [0] * (period - 1) + [1]
+    assert loop_length([2] * 7 + stretch * 3) == period
+    assert loop_length([0] * 50_000 + [1] + [0] * 49_999 + [1, 0]) == 0
 
 
 def test_a_loop_needs_token_ids():

@@ -160,11 +160,13 @@ def one_sentence(text):
         (["run", "1", "--seed", "-1"], "seed is -1"),
         (["sample", "nowhere", "hello"], "There is no run in nowhere"),
         (["sample", "RUN", ""], "at least one character to continue"),
-        (["sample", "RUN", "hello", "--tokens", "0"], "max_new_tokens is 0"),
-        (["sample", "RUN", "hello", "--tokens", "-5"], "max_new_tokens is -5"),
+        (["sample", "RUN", "hello", "--tokens", "0"], "--tokens is 0; it must be"),
+        (["sample", "RUN", "hello", "--tokens", "-5"], "--tokens is -5; it must be"),
         (["sample", "RUN", "hello", "--temperature", "-1"], "temperature is -1.0"),
         (["sample", "RUN", "hello", "--beams", "0"], "beams is 0"),
         (["sample", "RUN", "hello", "--beams", "2", "--contrast", "1"], "set only one of them"),
+        (["sample", "RUN", "hello", "--length-normalisation", "0"], "set beams too"),
+        (["sample", "RUN", "hello", "--presence-penalty=-1e309"], "presence_penalty is -inf"),
         (["sample", "RUN", "two words", "--python"], "Python"),
         (["sample", "RUN/run.json", "hello"], "a saved run is a folder"),
     ],
@@ -193,6 +195,18 @@ def test_unknown_arguments_show_the_usage(capsys, arguments):
         main(arguments)
     assert stop.value.code == 2
     assert "usage: python -m slmlab" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "value", [["--presence-penalty", "-1e308"], ["--frequency-penalty", "-inf"], ["--stop", "-x"]]
+)
+def test_a_value_that_looks_like_an_option_is_told_how_to_be_given(capsys, value):
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", "RUN", "hello", *value])
+    assert stop.value.code == 2
+    assert 'write it as --option=value, as you must if the value begins with "-"' in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_damaged_run_gets_one_sentence_and_no_traceback(saved):

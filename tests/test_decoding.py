@@ -196,6 +196,7 @@ def test_what_is_allowed_is_drawn_by_its_probability():
         ({"beams": 0}, "beams is 0; it must be a whole number from 1 to 100"),
         ({"beams": True}, "beams is True"),
         ({"length_normalisation": -1}, "length_normalisation is -1"),
+        ({"length_normalisation": 0.5}, "compares the texts of beams; set beams too"),
         ({"contrast": 1.5, "top_k": 4}, "contrast is 1.5"),
         ({"contrast": 0.5}, "set top_k too"),
         ({"contrast": 0.5, "top_k": 4, "beams": 2}, "set only one of them"),

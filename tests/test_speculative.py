@@ -241,7 +241,7 @@ def test_what_a_drafter_cannot_help_is_refused(tiny, dataset):
     ):
         with pytest.raises(ValueError, match=sentence):
             speculative(model, drafter, [0], 5, decoding)
-    with pytest.raises(ValueError, match="drafter is None; it must be a NGram"):
+    with pytest.raises(ValueError, match="drafter is None; it must be an NGram"):
         speculative(model, None, [0], 5)
     with pytest.raises(ValueError, match="it must be a GPT"):
         speculative(drafter, drafter, [0], 5)

@@ -70,3 +70,9 @@ def test_what_cannot_be_measured_is_refused(finished, dataset):
         speed.drafting_speed(models, drafter, tokenizer, ["The old " * 20])
     with pytest.raises(ValueError, match="drafter is None"):
         speed.drafting_speed(models, None, tokenizer, ["The old"])
+    for name in (None, float("nan"), 3):
+        with pytest.raises(ValueError, match=r"The name of a model is .*; it must be text"):
+            speed.drafting_speed(models | {name: finished.model}, drafter, tokenizer)
+    for prompt in (3, None, [3]):
+        with pytest.raises(ValueError, match=r"The prompt is .*; it must be text"):
+            speed.drafting_speed(models, drafter, tokenizer, [prompt])

@@ -1,14 +1,17 @@
 """Values are taken as what they are, or refused in one sentence that says what is allowed."""
 
 import math
+import threading
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from slmlab.validation import real_number, shown, whole_number, whole_text
+import slmlab as lab
+from slmlab.validation import one, real_number, shown, table_with, whole_number, whole_text
 
 WHOLE = [0, 5, np.int64(5), np.uint8(5), np.array(5), torch.tensor(5)]
 NOT_WHOLE = [
@@ -54,6 +57,24 @@ def test_whole_numbers_become_ints(value):
 def test_what_is_no_whole_number_is_refused(value):
     with pytest.raises(ValueError, match=r"^n is .*; it must be a whole number of at least 0\.$"):
         whole_number("n", value)
+
+
+@pytest.mark.parametrize(
+    ("thing", "named"),
+    [
+        *((lab.GPT, "a GPT"), (lab.NGram, "an NGram"), (lab.NGramConfig, "an NGramConfig")),
+        *((lab.accuracy.Example, "an Example"), (int, "an int"), (lab.Run, "a Run")),
+        *((threading.Event, "an Event"), (np.ndarray, "a ndarray"), (type(None), "a NoneType")),
+    ],
+)
+def test_a_kind_has_its_article(thing, named):
+    assert one(thing) == named
+
+
+def test_a_table_has_each_column_once():
+    table = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    with pytest.raises(ValueError, match=r"it has the column 'a' twice; give each its own name\."):
+        table_with("it", table, ["a"])
 
 
 @pytest.mark.parametrize("value", [-1, 0, 10, 10**13, 10**100, -(10**5000)], ids=kind)

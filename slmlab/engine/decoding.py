@@ -62,16 +62,16 @@ class Decoding:
         no_repeat_ngram: no sequence of so many tokens comes twice; None allows it. This and the
             penalties count the prompt too.
         beams: keep so many texts at once, and choose the best (`beam_search`); None draws one.
-        length_normalisation: beams of different lengths are compared by their log-probability
-            divided by length to this power, at most 10; 0 favours short ones, 1 is the mean per
-            token. Hugging Face calls it `length_penalty`.
+        length_normalisation: with `beams`, texts of different lengths are compared by their
+            log-probability divided by length to this power, at most 10; 0 favours short ones, 1 is
+            the mean per token. Hugging Face calls it `length_penalty`.
         contrast: weight, from 0 to 1, of being unlike the text so far when the best of the `top_k`
             likeliest tokens is chosen (contrastive search, Su et al. 2022); None draws.
         python: only tokens after which the text can still become Python (`can_become_python`).
 
     Raises:
-        ValueError: if a value is out of range, for two of `beams`, `contrast` and `python`, or for
-            `contrast` without `top_k`.
+        ValueError: if a value is out of range, for two of `beams`, `contrast` and `python`, for
+            `contrast` without `top_k`, or another `length_normalisation` than 1 without `beams`.
     """
 
     temperature: float = 1.0
@@ -123,6 +123,8 @@ class Decoding:
             raise ValueError("beams, contrast and python exclude each other; set only one of them.")
         if self.contrast is not None and self.top_k is None:
             raise ValueError("contrast chooses among the top_k likeliest tokens; set top_k too.")
+        if self.beams is None and power != 1:
+            raise ValueError("length_normalisation compares the texts of beams; set beams too.")
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # the class is frozen
@@ -132,6 +134,7 @@ def sample_token(
     logits: Tensor, ids: Sequence[int], decoding: Decoding, generator: torch.Generator
 ) -> int:
     """The id of the next token, drawn from `next_distribution`; `ValueError` as there."""
+    instance("decoding", decoding, Decoding)
     if decoding.temperature == 0:  # the likeliest is found without the others' probabilities
         return _likeliest(adjusted(logits, ids, decoding))
     p = next_distribution(logits, ids, decoding)
@@ -148,11 +151,7 @@ def next_distribution(
     at the text so far, for something else than ids that have a logit.
     """
     instance("decoding", decoding, Decoding)
-    right = isinstance(logits, Tensor) and logits.dim() == 1 and logits.is_floating_point()
-    if not right or not len(logits) or logits.is_meta or logits.layout != torch.strided:
-        raise ValueError(
-            f"logits is {shown(logits)}; it must be a 1-D tensor with a number for each token."
-        )
+    _require_logits(logits)
     logits = adjusted(logits, ids, decoding)
     if decoding.temperature == 0:
         return F.one_hot(torch.tensor(_likeliest(logits)), len(logits)).to(logits)
@@ -169,6 +168,15 @@ def next_distribution(
             p = p / p.sum()
     require_finite(p.sum())
     return p
+
+
+def _require_logits(logits: Tensor) -> None:
+    """Raise `ValueError` for something else than a number for each token."""
+    right = isinstance(logits, Tensor) and logits.dim() == 1 and logits.is_floating_point()
+    if not right or not len(logits) or logits.is_meta or logits.layout != torch.strided:
+        raise ValueError(
+            f"logits is {shown(logits)}; it must be a 1-D tensor with a number for each token."
+        )
 
 
 def require_finite(number: Tensor | float) -> None:
@@ -195,8 +203,10 @@ def filter_stages(logits: Tensor, ids: Sequence[int], decoding: Decoding) -> dic
     """What each filter of `next_distribution` does: the probabilities (V,) after one more each.
 
     The first is the model's own distribution, the last is `next_distribution` with all options.
-    Filters that are off are left out; `STAGES` has the names of the others.
+    Filters that are off are left out; `STAGES` has the names of the others. Raises `ValueError` as
+    `next_distribution` does.
     """
+    instance("decoding", decoding, Decoding)
     stage = Decoding()
     stages = {"model": next_distribution(logits, ids, stage)}
     for name, option in STAGES.items():
@@ -209,7 +219,11 @@ def filter_stages(logits: Tensor, ids: Sequence[int], decoding: Decoding) -> dic
 
 
 def adjusted(logits: Tensor, ids: Sequence[int], decoding: Decoding) -> Tensor:
-    """Logits (V,) after the filters that look at the text so far, before any is drawn."""
+    """Logits (V,) after the filters that look at the text so far, before any is drawn.
+
+    Raises `ValueError` for other logits or ids, as do the three filters.
+    """
+    instance("decoding", decoding, Decoding)
     logits = penalise(logits, ids, decoding.repetition_penalty)
     logits = subtract(logits, ids, decoding.presence_penalty, decoding.frequency_penalty)
     return without_repeats(logits, ids, decoding.no_repeat_ngram)
@@ -220,7 +234,8 @@ def penalise(logits: Tensor, ids: Sequence[int], penalty: float) -> Tensor:
 
     What it does depends on where the logits have their zero, though softmax does not.
     """
-    if penalty == 1.0:
+    _require_logits(logits)
+    if real_number("penalty", penalty, above=0) == 1.0:
         return logits
     distinct = sorted(set(checked_ids(ids, len(logits))))
     seen = torch.tensor(distinct, dtype=torch.long, device=logits.device)
@@ -233,6 +248,8 @@ def subtract(logits: Tensor, ids: Sequence[int], presence: float, frequency: flo
 
     It gives the same probabilities wherever the logits have their zero.
     """
+    _require_logits(logits)
+    presence, frequency = real_number("presence", presence), real_number("frequency", frequency)
     if presence == frequency == 0:
         return logits
     seen = torch.tensor(checked_ids(ids, len(logits)), dtype=torch.long)
@@ -245,8 +262,10 @@ def without_repeats(logits: Tensor, ids: Sequence[int], n: int | None) -> Tensor
 
     Raises `ValueError` if that leaves no token.
     """
+    _require_logits(logits)
     if n is None:
         return logits
+    n = whole_number("n", n, 1)
     ids = checked_ids(ids, len(logits))
     last = tuple(ids[len(ids) - n + 1 :])
     repeating = {gram[-1] for gram in ngrams(ids, n) if gram[:-1] == last}

@@ -12,7 +12,7 @@ from slmlab.engine.evaluation import LanguageModel, continuable, evaluating
 from slmlab.engine.model import GPT, KVCache
 from slmlab.engine.python_prefix import can_become_python
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import instance, shown, truth_values, whole_number
+from slmlab.validation import instance, shown, truth_values, whole_number, whole_text
 
 MOST_TRIED = 200  # tokens, after which a text ends that none of them may continue
 NO_TOKEN = "\ufffd"  # what a row of the model that stands for no token is written as
@@ -41,10 +41,8 @@ def generate(
 def encoded_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """The prompt's token ids. Raises `ValueError` if it is no text, or empty."""
     instance("tokenizer", tokenizer, Tokenizer)
-    if not isinstance(prompt, str) or not prompt:
-        raise ValueError(
-            f"The prompt is {shown(prompt)}; give at least one character to continue from."
-        )
+    if not whole_text("The prompt", prompt):
+        raise ValueError("The prompt is ''; give at least one character to continue from.")
     return tokenizer.encode(prompt)
 
 
@@ -60,6 +58,7 @@ def continuation(
     Raises `ValueError` for a prompt that cannot become Python, if it is to.
     """
     instance("decoding", decoding, Decoding)
+    instance("tokenizer", tokenizer, Tokenizer)
     prompt = decoded(tokenizer, ids) if decoding.python else ""
 
     def ended(new: list[int]) -> bool:

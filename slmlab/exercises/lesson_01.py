@@ -16,7 +16,7 @@ from slmlab.exercises.checking import (
     require,
 )
 from slmlab.exercises.telling import right, task
-from slmlab.validation import shown
+from slmlab.validation import one, shown
 
 GPT2, RIGHT_SIZED = 50_257, 1_172  # tokens in GPT-2's vocabulary, and in the right-sized one
 WIDTH, REST = 64, 152_128  # of the model whose shares are asked: Phase 2's shape
@@ -257,7 +257,7 @@ def design(config: Any) -> None:
     config = getattr(config, "config", config)  # a model will do as well
     require(
         isinstance(config, lab.GPTConfig),
-        f"`config` is a {type(config).__name__}; write it as lab.GPTConfig(…).",
+        f"`config` is {one(type(config))}; write it as lab.GPTConfig(…).",
     )
     dataset = lab.PHASES[1].dataset("right-sized")
     needed = dataset.tokenizer.n_vocab

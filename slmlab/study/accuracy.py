@@ -24,7 +24,16 @@ from slmlab.text.dialogues import Dialogue, load_dialogues, question_ids, render
 from slmlab.text.files import read_published
 from slmlab.text.puzzles import load_puzzles
 from slmlab.text.tokenizer import ChatTokenizer, chat_tokenizer, train_bpe
-from slmlab.validation import instance, instances, shown, table_with, truth_values, whole_number
+from slmlab.validation import (
+    instance,
+    instances,
+    shown,
+    table_with,
+    text_columns,
+    truth_values,
+    whole_number,
+    whole_text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,14 +73,26 @@ class Example:
 
 
 def spread(things: Sequence[Thing], n: int) -> list[Thing]:
-    """n of some things, evenly spread; all if there are no more."""
+    """n of some things, evenly spread; all if there are no more.
+
+    Raises `ValueError` for what is no sequence, or a number below 0.
+    """
+    instance("things", things, Sequence, "[1, 2, 3]")
+    n = whole_number("n", n)
     places = torch.linspace(0, len(things) - 1, min(n, len(things))).round().int()
     return [things[i] for i in places.tolist()]
 
 
-@cache
 def domain_tokenizer(n_tokens: int) -> ChatTokenizer:
-    """`n_tokens` learnt from the training texts of all domains, and the three of a dialogue."""
+    """`n_tokens` learnt from the training texts of all domains, and the three of a dialogue.
+
+    Raises `ValueError` as `train_bpe` does.
+    """
+    return _domain_tokenizer(whole_number("n_tokens", n_tokens))
+
+
+@cache
+def _domain_tokenizer(n_tokens: int) -> ChatTokenizer:
     dialogues = (f"{d.question}\n{d.answer}\n" for d in _dialogues(held_out=False))
     puzzles = (puzzle.text for puzzle in load_puzzles("train"))
     text = "".join([load_corpus().text, *dialogues, *puzzles])
@@ -145,13 +166,14 @@ def guess_table(
     `examples` are those of each domain. Each is read alone, from its own beginning, and each
     token guessed once, after at least half a context (`strided_guesses`). An id stands for a
     token. Raises `ValueError` if there is no model, no example, a model lacks rows for one, or for
-    a name in `RESERVED`.
+    a name that is no text, or in `RESERVED`.
     """
     import pandas as pd
 
     instance("models", models, Mapping, '{"GPT": model}')
     instance("examples", examples, Mapping, "lab.accuracy.domain_examples(tokenizer, True)")
-    if taken := RESERVED & {*models, *examples}:
+    names = [whole_text("The name of a model or domain", name) for name in (*models, *examples)]
+    if taken := RESERVED.intersection(names):
         raise ValueError(f"{shown(min(taken))} is a column or row of a table; use another name.")
     parts = []
     for domain, of in examples.items():
@@ -173,6 +195,7 @@ def accuracy_by_domain(guesses: "pd.DataFrame") -> "pd.DataFrame":
 
     A row for each domain and one called "average", in which a short domain weighs as much as a
     long one. Columns: `tokens`, how many there are (of all, in the last row), and the models.
+    Raises `ValueError` for another table, such as one with a guess that is no token id.
     """
     right, tokens = _right(guesses), guesses.groupby("domain", sort=False).size()
     table = right.groupby(guesses["domain"], sort=False).mean()
@@ -188,14 +211,14 @@ def accuracy_by_frequency(guesses: "pd.DataFrame", train: Tensor) -> "pd.DataFra
     `FREQUENCIES`. Columns: `text`, the share of the tokens that are in the bin; for each model
     "NAME right", its accuracy on them (NaN if there are none), and "NAME guessed", the share of its
     guesses that are in the bin. A model that guesses common tokens more often than the text has
-    them is biased towards them.
+    them is biased towards them. Raises `ValueError` as `accuracy_by_domain` and `frequency_bins`.
     """
     import pandas as pd
 
     right = _right(guesses)
     bins = {
         name: frequency_bins(torch.tensor(guesses[name].tolist()), train).numpy()
-        for name in guesses.columns[1:]
+        for name in ("token", *right)
     }
     upper = [f"{low:,} to {high - 1:,}" for low, high in pairwise(FREQUENCIES)]
     names = ["none", *upper, f"{FREQUENCIES[-1]:,} or more"]
@@ -212,18 +235,33 @@ def frequency_bins(tokens: Tensor, train: Tensor) -> Tensor:
     """For each token (N,) the bin (N,) of its number of occurrences in the ids `train`, from 0 on.
 
     Bin 0 is of tokens that do not occur, bin i of those with at least `FREQUENCIES[i − 1]`.
+    Raises `ValueError` for something else than tensors of token ids.
     """
     for name, ids in (("tokens", tokens), ("train", train)):
         require_ids(name, ids)
-    occurrences = train.bincount(minlength=int(tokens.max()) + 1)[tokens]
+    distinct, which = torch.cat([tokens, train]).unique(return_inverse=True)  # ids may be large
+    asked, known = which.split([len(tokens), len(train)])
+    occurrences = known.bincount(minlength=len(distinct))[asked]
     return torch.bucketize(occurrences, torch.tensor(FREQUENCIES), right=True)
 
 
 def _right(guesses: "pd.DataFrame") -> "pd.DataFrame":
-    """Whether each guess is the token, a column for each model."""
+    """Whether each guess is the token, a column for each model.
+
+    Raises `ValueError` for what is no `guess_table`: it has names of domains, and token ids.
+    """
     table_with("guesses", guesses, ["domain", "token"], "what lab.accuracy.guess_table(…) returns")
-    models = guesses.drop(columns=["domain", "token"])
-    return models.eq(guesses["token"], axis=0)
+    text_columns("guesses", guesses, ["domain"])
+    ids = guesses.drop(columns="domain")
+    for name, column in ids.items():
+        if column.dtype.kind not in "iu" or (column < 0).any():
+            raise ValueError(
+                f"The column {shown(name)} of guesses has other values than token ids; keep "
+                "domain, token and what each model guesses."
+            )
+    if len(ids.columns) < 2:
+        raise ValueError("guesses has no model's column; add one with the ids that it guesses.")
+    return ids.drop(columns="token").eq(ids["token"], axis=0)
 
 
 def loop_length(ids: Sequence[int]) -> int:
@@ -232,11 +270,16 @@ def loop_length(ids: Sequence[int]) -> int:
     A loop is a stretch of tokens that comes three times in a row; of several, the shortest. Raises
     `ValueError` for something else than token ids.
     """
-    ids = listed_ids("ids", ids)
-    for length in range(1, len(ids) // TIMES + 1):
-        end = ids[-TIMES * length :]
-        if end[length:] == end[:-length]:
-            return length
+    back = listed_ids("ids", ids)[::-1]
+    borders = [0]  # of each beginning of `back`: how long a shorter one it ends in, at most
+    for token in back[1:]:  # (the failure function of Knuth, Morris and Pratt 1977)
+        border = borders[-1]
+        while border and back[border] != token:
+            border = borders[border - 1]
+        borders.append(border + (back[border] == token))
+        period = len(borders) - borders[-1]
+        if len(borders) == TIMES * period:
+            return period
     return 0
 
 

@@ -20,10 +20,10 @@ from slmlab.study.accuracy import domain_examples, held_out_functions, loop_leng
 from slmlab.study.domain import corpus_names
 from slmlab.study.memorisation import COPY_NGRAM, share
 from slmlab.study.samples import names_used, parses, repetition_rate
-from slmlab.text.dataset import listed_ids
+from slmlab.text.dataset import listed_ids, require_ids
 from slmlab.text.passages import known_passages
 from slmlab.text.tokenizer import ChatTokenizer, Tokenizer
-from slmlab.validation import whole_number, whole_text
+from slmlab.validation import instance, whole_number, whole_text
 
 MAX_TOKENS = 64  # that a model writes
 SCRIPTS = "scripts"
@@ -41,6 +41,8 @@ class Task:
         prompt: token ids.
         truth: what follows, at most `MAX_TOKENS` ids, without the end marker.
         end: the end marker's id; None if a model writes as many tokens as the truth has.
+
+    Raises `ValueError` for something else.
     """
 
     kind: str
@@ -48,6 +50,14 @@ class Task:
     prompt: tuple[int, ...]
     truth: tuple[int, ...]
     end: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("kind", "file"):
+            whole_text(name, getattr(self, name))
+        for name in ("prompt", "truth"):
+            object.__setattr__(self, name, tuple(listed_ids(name, getattr(self, name))))
+        if self.end is not None:
+            object.__setattr__(self, "end", whole_number("end", self.end))
 
     @property
     def whole_truth(self) -> tuple[int, ...]:
@@ -87,7 +97,13 @@ def domain_tasks(tokenizer: ChatTokenizer, n: int) -> list[Task]:
 
 
 def attempt(model: LanguageModel, tokenizer: Tokenizer, task: Task, decoding: Decoding) -> Attempt:
-    """What a model writes after a task's prompt."""
+    """What a model writes after a task's prompt.
+
+    Raises `ValueError` for something else than these, and as `generate_tokens` does.
+    """
+    instance("tokenizer", tokenizer, Tokenizer)
+    instance("task", task, Task)
+    instance("decoding", decoding, Decoding)
     prompt = decoded(tokenizer, task.prompt)
 
     def allowed(new: list[int]) -> bool:
@@ -118,12 +134,19 @@ def continuation_score(
       sequences that the ids `training` have; NaN for a text too short for one.
     - `loop`: whether it ends in one (see `loop_length`).
     - `nats`: minus its log-probability to the model, without filters; `tokens`: how many these are.
+
+    Raises `ValueError` for something else than these, or a text without tokens.
     """
-    new = list(takewhile(lambda token: token != task.end, text.ids))
+    instance("tokenizer", tokenizer, Tokenizer)
+    instance("task", task, Task)
+    instance("text", text, Attempt, "what lab.continuations.attempt(…) returns")
+    require_ids("training", training)
+    ids = listed_ids("text.ids", text.ids)
+    new = list(takewhile(lambda token: token != task.end, ids))
     written, truth = decoded(tokenizer, new), decoded(tokenizer, task.truth)
     [known] = known_passages([np.array(new, dtype=np.int64)], training.numpy(), COPY_NGRAM)
     of_code = task.kind == SCRIPTS
-    losses = generated_losses(model, [*task.prompt, *text.ids], len(task.prompt))
+    losses = generated_losses(model, [*task.prompt, *ids], len(task.prompt))
     return {
         "parses": parses(decoded(tokenizer, task.prompt) + written) if of_code else math.nan,
         "similarity": edit_similarity(written, truth),

@@ -10,7 +10,16 @@ from slmlab.study.experiments.decoders import DECODING, GREEDY, MEASURES
 from slmlab.study.experiments.tables import read_table
 from slmlab.study.paired import paired_difference
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import instances, listed, one_of, real_number, table_with
+from slmlab.validation import (
+    instance,
+    instances,
+    listed,
+    number_columns,
+    one_of,
+    real_number,
+    table_with,
+    text_columns,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +44,9 @@ def decoder_means(table: "pd.DataFrame") -> "pd.DataFrame":
     """
     shares = [*MEASURES, "likelier", "unlikelier"]
     table_with("table", table, [*KEYS, *shares, "loss", "tokens"], READ)
+    text_columns("table", table, ["model", "kind", "decoder"])
+    number_columns("table", table, ["prompts", "tokens"], gaps=False)
+    number_columns("table", table, [*shares, "loss"], gaps=True)
     sums = table[["model", "kind", "decoder"]].copy()
     for name in shares:
         sums[name] = table[name] * table["prompts"]
@@ -55,13 +67,14 @@ def decoder_changes(table: "pd.DataFrame", measure: str, base: str = GREEDY) -> 
 
     one_of("measure", measure, MEASURES)
     table_with("table", table, [*KEYS, measure], READ)
+    text_columns("table", table, ["model", "kind", "decoder", "file"])
+    number_columns("table", table, ["seed", "prompts"], gaps=False)
+    number_columns("table", table, [measure], gaps=True)
     for name in ("model", "kind"):
         if table[name].nunique() != 1:
             raise ValueError(
                 f"The table has {table[name].nunique()} values in {name!r}; keep the rows of one, "
                 f'such as table[table["{name}"] == {table[name].iloc[0]!r}].'
-                if len(table)
-                else "The table has no rows."
             )
     one_of("base", base, tuple(table["decoder"].unique()))
     known = table.groupby("file")[measure].transform(lambda values: values.notna().all())
@@ -97,6 +110,7 @@ def penalty_accuracy(
     """
     import pandas as pd
 
+    instance("tokenizer", tokenizer, Tokenizer)
     penalties = [real_number("A penalty", p, above=0) for p in listed("penalties", penalties, "θ")]
     rows = []
     for task in instances("tasks", tasks, Task):

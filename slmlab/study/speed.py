@@ -19,7 +19,7 @@ from slmlab.engine.ngram import NGram
 from slmlab.engine.speculative import speculative
 from slmlab.study.domain import PROMPTS
 from slmlab.text.tokenizer import Tokenizer
-from slmlab.validation import instance, listed, shown, whole_number
+from slmlab.validation import instance, listed, shown, whole_number, whole_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,12 +83,13 @@ def drafting_speed(
     tokens are drawn from the model's own probabilities: a greedy model that knows little is as easy
     to guess, because it writes the commonest tokens over and over.
 
-    Raises `ValueError` for models or a drafter of another kind, a prompt that leaves no room in a
-    model's context, and as `speculative` does.
+    Raises `ValueError` for models, names or a drafter of another kind, a prompt that leaves no room
+    in a model's context, and as `speculative` does.
     """
     import pandas as pd
 
-    instance("models", models, Mapping, '{"Phase 2": run.model}')
+    for name in instance("models", models, Mapping, '{"Phase 2": run.model}'):
+        whole_text("The name of a model", name)
     texts = {text: encoded_prompt(tokenizer, text) for text in listed("prompts", prompts, "texts")}
     most = whole_number("max_new_tokens", max_new_tokens, 1)
     rounds = whole_number("rounds", rounds, 1, MOST_ROUNDS)

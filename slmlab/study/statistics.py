@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slmlab.validation import instance, listed, shown, table_with, whole_number
+from slmlab.validation import (
+    instance,
+    listed,
+    number_columns,
+    shown,
+    table_with,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +43,8 @@ def mean_and_range(
     keys = [by] if isinstance(by, str) else _keys(by)
     instance("formats", formats, dict, '{"val_loss": ".2f"}')
     table_with("The table", table, [*formats])
+    number_columns("the table", table, formats, gaps=True)
     for column, style in formats.items():
-        if table[column].dtype.kind not in "iufb":
-            raise ValueError(f"The column {shown(column)} has other values than numbers.")
         try:
             format(0.0, style)
         except (TypeError, ValueError):
@@ -69,17 +75,38 @@ def bootstrap(
     Whole runs are drawn with replacement; `by` names the columns that tell runs apart, so that
     the evaluations of one run, which resemble each other, stay together. Returns (low, high), or
     a column of them for each of the statistic's values: (2, k).
+
+    Raises `ValueError` for a table without these columns, with a gap in one or fewer than two runs,
+    or for a statistic that gives something else than a number, or always as many.
     """
     by = _keys(by)
     table_with("The table", table, by)
     instance("statistic", statistic, Callable, "a function of a table")
-    runs = list(table.groupby(by).indices.values())
+    try:
+        if table[by].isna().any(axis=None):
+            raise TypeError
+        runs = list(table.groupby(by).indices.values())
+    except TypeError:
+        raise ValueError(
+            f"The columns {', '.join(by)} tell runs apart, so each row needs a text or a number "
+            "in them."
+        ) from None
+    if len(runs) < 2:
+        raise ValueError("The table has one run only, so there is nothing to draw; add others.")
     generator = np.random.default_rng(0)
     values = []
     for _ in range(RESAMPLES):
         drawn = generator.integers(len(runs), size=len(runs))
         values.append(statistic(table.iloc[np.concatenate([runs[i] for i in drawn])]))
-    return np.nanpercentile(np.array(values), [2.5, 97.5], axis=0)
+    try:
+        numbers = np.array(values)
+        if numbers.dtype.kind not in "iufb":
+            raise ValueError
+    except ValueError:  # of lists of different lengths
+        raise ValueError(
+            f"statistic gives {shown(values[0])}; it must give a number, or always as many."
+        ) from None
+    return np.nanpercentile(numbers, [2.5, 97.5], axis=0)
 
 
 def _keys(by: Sequence[str]) -> list[str]:
@@ -95,9 +122,15 @@ def rank_correlation(table: "pd.DataFrame", x: str, y: str, given: str | None = 
     With a column `given`, the partial one: of what the ranks of that column do not explain in
     either (Conover 1999, Practical Nonparametric Statistics, section 5.4). NaN if it explains one
     of them fully.
+
+    Raises `ValueError` for a table without these columns, with one row, or where a column has a
+    gap or other values than numbers.
     """
     names = [x, y] if given is None else [x, y, given]
     table_with("The table", table, names)
+    number_columns("the table", table, names, gaps=False)
+    if len(table) < 2:
+        raise ValueError("The table has one row only; a correlation needs at least two.")
     if any(table[name].nunique() < 2 for name in names):
         return float("nan")
     ranks = np.corrcoef(table[names].rank().to_numpy().T)

@@ -12,7 +12,15 @@ from slmlab.study.statistics import t_975
 from slmlab.text.corpus import load_held_out
 from slmlab.text.families import families
 from slmlab.text.files import read_published
-from slmlab.validation import one_of, real_number, table_with, whole_number, whole_text
+from slmlab.validation import (
+    number_columns,
+    one_of,
+    real_number,
+    table_with,
+    text_columns,
+    whole_number,
+    whole_text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +61,8 @@ def script_scores(looks: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     table_with("looks", looks, ["arm", "seed", "step", *SCRIPTS], "what read_arsenal() returns")
+    text_columns("looks", looks, ["arm"])
+    number_columns("looks", looks, ["seed", "step", *SCRIPTS], gaps=False)
     documents = load_held_out().documents
     n_bytes = dict(zip(SCRIPTS, (len(d.entry.encode()) for d in documents), strict=True))
     bits = looks[list(SCRIPTS)].mul(pd.Series(n_bytes))
@@ -75,6 +85,8 @@ def dialogue_scores(looks: "pd.DataFrame") -> "pd.DataFrame":
 
     needed = ["arm", "seed", "step", "choose_bits", *KINDS]
     table_with("looks", looks, needed, "what read_chats() returns")
+    text_columns("looks", looks, ["arm"])
+    number_columns("looks", looks, needed[1:], gaps=False)
     n_bytes = {kind: sum(len(d.answer.encode()) for d in ds) for kind, ds in of_kinds().items()}
     rows = []
     for (arm, seed), places in looks.groupby(["arm", "seed"]).groups.items():

@@ -18,6 +18,7 @@ from slmlab.study.continuations import generated_logits
 from slmlab.study.domain import domain_names
 from slmlab.study.memorisation import copy_rate
 from slmlab.study.samples import names_used, parses, repetition_rate
+from slmlab.text.dataset import listed_ids
 from slmlab.validation import instance, listed, whole_number
 
 
@@ -81,15 +82,21 @@ class Written:
         return decoded(self.run.dataset.tokenizer, self.ids)
 
     def distribution(self, place: int) -> Tensor:
-        """Probabilities after the filters, (V,), of the token at a place."""
+        """Probabilities after the filters, (V,), of the token at a place.
+
+        Raises `ValueError` for a place that the text lacks.
+        """
+        place = whole_number("place", place, 0, len(self.ids) - 1)
         before = [*self.prompt, *self.ids[:place]]
         return next_distribution(self.logits[place], before, self.decoding)
 
     def alternatives(self, place: int, n: int = 8) -> list[Alternative]:
         """The n likeliest tokens at a place, before or after the filters, and the one there.
 
-        They are in the model's order. Raises `ValueError` for a place that the text lacks.
+        They are in the model's order. Raises `ValueError` for a place that the text lacks, or a
+        number below 1.
         """
+        n = whole_number("n", n, 1)
         place = whole_number("place", place, 0, len(self.ids) - 1)
         own = self.logits[place].softmax(-1)
         final = self.distribution(place) if draws(self.decoding) else None
@@ -160,8 +167,11 @@ def write(
 def logits_at_each(run: Run, prompt: Sequence[int], ids: Sequence[int]) -> Tensor:
     """Logits (n, V), on the CPU, of every token at the place of each of n ids after a prompt.
 
-    See `generated_logits`. Raises `ValueError` if a number is not finite.
+    See `generated_logits`. Raises `ValueError` for what is no run or no ids, or if a number is not
+    finite.
     """
+    instance("run", run, Run)
+    prompt, ids = continuable(run.model, prompt), listed_ids("ids", ids)
     if not ids:
         return torch.empty(0, run.model.config.vocab_size)
     with run.state.lock:
@@ -176,8 +186,9 @@ def marks(written: Written) -> dict[str, float]:
 
     `parses` is of the prompt and the text, and 1 or 0. The rest looks at the new tokens only;
     `nats per token` is what they cost the model itself. Domain names are left out where the run's
-    text has none.
+    text has none. Raises `ValueError` for something else than a `Written`.
     """
+    instance("written", written, Written, "what write(run, prompt, 20) returns")
     run, text = written.run, written.text
     prompt = decoded(run.dataset.tokenizer, written.prompt)
     found = {

@@ -11,7 +11,7 @@ import tiktoken
 import tokenizers
 
 from slmlab.text.files import data_path, read_verified
-from slmlab.validation import instance, listed, shown, whole_number, whole_text
+from slmlab.validation import instance, listed, one, shown, whole_number, whole_text
 
 # SHA-256 of GPT-2's merge table, the value that tiktoken itself pins for r50k_base.
 GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
@@ -215,7 +215,7 @@ def right_size(tokenizer: BytePairTokenizer, text: str) -> RightSizedTokenizer:
     """
     if not isinstance(tokenizer, BytePairTokenizer):
         raise ValueError(
-            f"The tokenizer is a {type(tokenizer).__name__}; it must be a whole one, of "
+            f"The tokenizer is {one(type(tokenizer))}; it must be a whole one, of "
             "gpt2_tokenizer() or train_bpe(…)."
         )
     return RightSizedTokenizer(tokenizer, tokenizer.encode(_some_text(text)))

@@ -2,14 +2,24 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 import slmlab as lab
 from slmlab.engine.beams import beam_search
 from slmlab.engine.contrastive import contrastive_token
-from slmlab.engine.decoding import filter_stages
+from slmlab.engine.decoding import (
+    adjusted,
+    filter_stages,
+    penalise,
+    sample_token,
+    subtract,
+    without_repeats,
+)
 from slmlab.engine.ensemble import Ensemble
+from slmlab.engine.generation import continuation
+from slmlab.study import writing
 
 INF, NAN = float("inf"), float("nan")
 TOKENIZER = lab.train_bpe("x = 1\ny = x\n" * 9, 260)
@@ -136,3 +146,66 @@ def test_every_other_decoder_can_use_every_model(make, name):
     written = partial(lab.generate, make(), TOKENIZER, "x = 1\n", 6)
     text = written(DECODINGS[name])
     assert text.startswith("x = 1\n") and text == written(DECODINGS[name])
+
+
+MODEL, LOGITS = lab.GPT(SHAPE), torch.zeros(SHAPE.vocab_size)
+TASK = lab.continuations.Task("scripts", "a file", (1, 2), (3, 4))
+ATTEMPT = lab.continuations.Attempt((5, 6), 0.1)
+ATTEMPTED = lab.continuations.attempt
+SCORED = partial(lab.continuations.continuation_score, MODEL, TOKENIZER)
+TEXT = torch.tensor([1, 2, 3])
+LOOKS = lab.techniques.read_arsenal().head(9)
+CHATS = lab.techniques.read_chats().head(9)
+DECODED = lab.repairs.read_decoders().head(9)
+CALLS = {
+    "logits to adjust": lambda x: adjusted(x, [1], lab.Decoding()),
+    "a decoding to adjust by": lambda x: adjusted(LOGITS, [1], x),
+    "a decoding to draw by": lambda x: sample_token(LOGITS, [1], x, torch.Generator()),
+    "stages of a decoding": lambda x: filter_stages(LOGITS, [1], x),
+    "logits to penalise": lambda x: penalise(x, [1], 1.2),
+    "a penalty": lambda x: penalise(LOGITS, [1], x),
+    "logits to subtract from": lambda x: subtract(x, [1], 1.0, 1.0),
+    "a presence": lambda x: subtract(LOGITS, [1], x, 0.0),
+    "a frequency": lambda x: subtract(LOGITS, [1], 0.0, x),
+    "logits without repeats": lambda x: without_repeats(x, [1], 2),
+    "a length of repeats": lambda x: without_repeats(LOGITS, [1], "x" if x is None else x),
+    "a tokenizer to go on by": lambda x: continuation(MODEL, x, [1], 3),
+    "a task's kind": lambda x: lab.continuations.Task(x, "a file", (1,), (2,)),
+    "a task's file": lambda x: lab.continuations.Task("scripts", x, (1,), (2,)),
+    "a task's prompt": lambda x: lab.continuations.Task("scripts", "a file", x, (2,)),
+    "a task's truth": lambda x: lab.continuations.Task("scripts", "a file", (1,), x),
+    "a task's end": lambda x: lab.continuations.Task(
+        "scripts", "a", (1,), (2,), "x" if x is None else x
+    ),
+    "an attempt's tokenizer": lambda x: ATTEMPTED(MODEL, x, TASK, lab.Decoding()),
+    "an attempt's task": lambda x: ATTEMPTED(MODEL, TOKENIZER, x, lab.Decoding()),
+    "an attempt's decoding": lambda x: ATTEMPTED(MODEL, TOKENIZER, TASK, x),
+    "a score's task": lambda x: SCORED(x, ATTEMPT, TEXT),
+    "a score's text": lambda x: SCORED(TASK, x, TEXT),
+    "a score's ids": lambda x: SCORED(TASK, lab.continuations.Attempt(x, 0.1), TEXT),
+    "a score's training": lambda x: SCORED(TASK, ATTEMPT, x),
+    "a tokenizer of penalties": lambda x: lab.repairs.penalty_accuracy(MODEL, x, [TASK]),
+    "a run's logits": lambda x: writing.logits_at_each(x, [1], [2]),
+    "marks": lambda x: writing.marks(x),
+    "an arm": lambda x: lab.techniques.script_scores(LOOKS.assign(arm=[x] * 9)),
+    "a step": lambda x: lab.techniques.script_scores(LOOKS.assign(step=[x] * 9)),
+    "an arm of chats": lambda x: lab.techniques.dialogue_scores(CHATS.assign(arm=[x] * 9)),
+    "bits of chats": lambda x: lab.techniques.dialogue_scores(CHATS.assign(files=[x] * 9)),
+    "a decoder": lambda x: lab.repairs.decoder_means(DECODED.assign(decoder=[x] * 9)),
+    "tokens": lambda x: lab.repairs.decoder_means(DECODED.assign(tokens=[x] * 9)),
+    "a prompt": lambda x: lab.repairs.decoder_changes(
+        DECODED.assign(prompts=[x] * 9), "repetition"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "value", [None, [NAN], ["x"], NAN, np.array([1.5, 2.5]), {"a": 1}, 1j], ids=repr
+)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_what_a_decoder_or_a_score_cannot_use_gets_a_sentence(call, value):
+    with pytest.raises(
+        ValueError, match=r"(must be|leave out the rows without one|lacks|No )"
+    ) as e:
+        call(value)
+    assert str(e.value).endswith(".") and "\n" not in str(e.value) and len(str(e.value)) < 300

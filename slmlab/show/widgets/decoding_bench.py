@@ -105,7 +105,8 @@ class DecodingBench(Panel):
         self._n = whole_number("n_tokens", n_tokens, 1, MOST_TOKENS)
         self.methods = _checked(LADDER if methods is None else methods)
         self._asked = whole_text("prompt", prompt)
-        self._truth = run.dataset.tokenizer.encode(whole_text("truth", truth or ""))[: self._n]
+        truth = "" if truth is None else whole_text("truth", truth)
+        self._truth = run.dataset.tokenizer.encode(truth)[: self._n]
         self._branches: list[Branch] = []
         self._quiet = False  # while the panel itself moves its dials
         self.written: Written | None = None
