@@ -15,7 +15,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from slmlab.engine.evaluation import evaluating
+from slmlab.engine.evaluation import continuable, evaluating
 from slmlab.engine.model import GPT, GPTConfig, Part
 from slmlab.text.dataset import require_ids
 from slmlab.validation import instance, real_number, shown, whole_number
@@ -95,7 +95,7 @@ class Routing(NamedTuple):
 
     Attributes:
         probabilities: (B, T, E), the router's, of every expert.
-        chosen: (B, T, k), the experts that take each token, the likeliest first.
+        chosen: (B, T, k), the experts that take each token, the best first.
         gates: (B, T, k), what their answers are multiplied with.
     """
 
@@ -231,8 +231,8 @@ def balance_loss(routing: Routing) -> Tensor:
 def routings(model: GPT, ids: Tensor) -> list[Routing]:
     """Where each layer of a model sends the tokens ids (N,), as one sequence: B is 1.
 
-    Raises `ValueError` for a model without experts, ids that are no row of whole numbers, or more
-    of them than its context has.
+    Raises `ValueError` for a model without experts, ids that are no row of whole numbers, none of
+    them, one that the model has no row for, or more of them than its context has.
     """
     instance("model", model, GPT)
     layers = [block.mlp for block in model.blocks if isinstance(block.mlp, Experts)]
@@ -242,6 +242,7 @@ def routings(model: GPT, ids: Tensor) -> list[Routing]:
             f"not one of {shown(type(model.config).__name__)}."
         )
     require_ids("ids", ids)
+    continuable(model, ids.tolist())
     found: list[Routing] = []
     hooks = [
         layer.register_forward_pre_hook(lambda layer, x: found.append(layer.route(*x)))
