@@ -1,4 +1,4 @@
-"""Experts: as one MLP if there is one, causal whatever the capacity, their losses never reported."""
+"""Experts: one is an MLP, no token sees a later one, and no reported loss holds the balance."""
 
 import math
 from dataclasses import replace
@@ -241,11 +241,14 @@ def test_gradients_are_those_of_small_changes(options):
     best = layer.route(x).probabilities.add(layer.router.bias).sort(-1).values
     assert best.diff().min() > 1e-4  # so that small changes change no choice
     names, weights = zip(*layer.named_parameters(), strict=True)
-    given_layer = lambda x, *w: functional_call(layer, dict(zip(names, w, strict=True)), (x,))  # noqa: E731
-    assert torch.autograd.gradcheck(given_layer, (x, *weights))
+
+    def answers(x, *weights):
+        return functional_call(layer, dict(zip(names, weights, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(answers, (x, *weights))
 
 
-@pytest.mark.parametrize("options", [{"n_active": 3}, {"n_shared": 1}])
+@pytest.mark.parametrize("options", [{"n_active": 5}, {"n_shared": 1}])
 def test_gradients_are_the_same_every_time(options):
     """Where threads add up what several experts send to a token, the order must not be chance."""
     layer = Experts(ExpertConfig(V, 64, 1, 1, 64, **options))
@@ -331,9 +334,7 @@ def same(one, other):
 
 @pytest.mark.parametrize("average", [0.0, 0.8])
 @pytest.mark.parametrize("kind", SAVED)
-def test_a_run_with_experts_is_saved_loaded_and_resumed(
-    sparse, dataset, tmp_path, kind, average
-):
+def test_a_run_with_experts_is_saved_loaded_and_resumed(sparse, dataset, tmp_path, kind, average):
     config = replace(TRAINING, average=average)
     whole = lab.train(sparse(**SAVED[kind]), dataset, config, progress=False)
     steps = lab.fit(part := sparse(**SAVED[kind]), dataset, config, state := TrainState())
@@ -485,7 +486,7 @@ def test_what_needs_experts_says_so(writer):
         lab.routings(dense, some_ids(3))
     with pytest.raises(ValueError, match="model is 'gpt'; it must be a GPT"):
         lab.routings("gpt", some_ids(3))
-    with pytest.raises(ValueError, match="it must be a ExpertConfig, such as lab.ExpertConfig"):
+    with pytest.raises(ValueError, match="it must be a ExpertConfig, such as"):
         lab.GPT(dense.config, mlp=Experts)
     with pytest.raises(ValueError, match="with experts is no GPT-2"):
         to_huggingface(writer)
