@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -113,6 +114,30 @@ def mixed(number: int, steps: int) -> dict:
         "ratio": ms["fp32"] / ms["bf16"],
         **{f"{name}_ms": ms[name] for name in loops},
         **{f"{name}_loss": found[name][-1][1] for name in loops},
+    }
+
+
+def experts(number: int, steps: int) -> dict:
+    """Our loop with 2 of 8 experts, and the dense one of equal active size, a step of each in turn.
+
+    Ratios are the median of those of two steps right after each other.
+    """
+    loops = [_fit(number, "right-sized", with_experts=w)[0] for w in (False, True)]
+    for progress in loops:
+        next(progress)  # step 0
+    taken = []  # by each loop, in seconds and in seconds of the processor
+    for _ in range(max(2, steps // 4) + steps):
+        began = [(time.perf_counter(), time.process_time())]
+        for progress in loops:
+            next(progress)
+            began.append((time.perf_counter(), time.process_time()))
+        taken.append([[b - a for a, b in zip(*pair, strict=True)] for pair in pairwise(began)])
+    taken = taken[-steps:]  # those before are the warm-up
+    return {
+        "dense_ms": 1000 * median(dense[0] for dense, _ in taken),
+        "experts_ms": 1000 * median(sparse[0] for _, sparse in taken),
+        "ratio": median(sparse[0] / dense[0] for dense, sparse in taken),
+        "cpu_ratio": median(sparse[1] / dense[1] for dense, sparse in taken),
     }
 
 
@@ -247,7 +272,9 @@ def _generated(number: int) -> list[tuple[int, str]]:
     return [generated for generated in GENERATED if generated[0] == number]
 
 
-def _fit(number: int, vocabulary: str, precision: str = "fp32") -> tuple[Iterator, object]:
+def _fit(
+    number: int, vocabulary: str, precision: str = "fp32", with_experts: bool = False
+) -> tuple[Iterator, object]:
     """Our loop for a phase, without an end and without evaluations after step 0; its model."""
     import warnings
     from dataclasses import replace
@@ -259,6 +286,8 @@ def _fit(number: int, vocabulary: str, precision: str = "fp32") -> tuple[Iterato
     phase = lab.PHASES[number]
     dataset = phase.dataset(vocabulary)
     model = phase.model(dataset.tokenizer.n_vocab)
+    if with_experts:
+        model = lab.GPT(lab.ExpertConfig(**vars(model.config), n_expert=8, n_active=2))
     endless = {"max_steps": 10**9, "eval_interval": 10**9}
     config = replace(phase.setup.training, **endless, device="cpu", precision=precision)
     return lab.fit(model, dataset, config), model
@@ -336,7 +365,7 @@ def _peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-ALL = (prepare, gemm, ours, mixed, peer, parity, generate_ours, generate_peer)
+ALL = (prepare, gemm, ours, mixed, experts, peer, parity, generate_ours, generate_peer)
 WORKERS = {worker.__name__: worker for worker in ALL}
 
 

@@ -22,6 +22,7 @@ EXAMPLES = {  # how to come by what functions ask for
     "Decoding": "lab.Decoding(temperature=0.8)",
     "Event": "threading.Event()",
     "Example": 'lab.accuracy.domain_examples(tokenizer, True)["puzzles"][0]',
+    "ExpertConfig": "lab.ExpertConfig(1_000, 64, 2, 2, 32)",
     "GPT": "lab.GPT(config)",
     "GPTConfig": "lab.GPTConfig(1_000, 64, 2, 2, 32)",
     "Module": "lab.GPT(config)",

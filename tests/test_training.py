@@ -345,6 +345,21 @@ def test_weight_decay_shrinks_matrices_only(tiny):
         torch.testing.assert_close(weight, factor * before[name])
 
 
+def test_adamw_leaves_what_has_no_gradient(tiny):
+    model = tiny()
+    before = copy.deepcopy(model.state_dict())
+    still = {name for name, _ in model.named_parameters() if ".mlp." in name or "ln_f" in name}
+    optimizer = AdamW(model, weight_decay=0.5)
+    for _ in range(2):
+        for name, parameter in model.named_parameters():
+            parameter.grad = None if name in still else torch.ones_like(parameter)
+        optimizer.step(learning_rate=0.1)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, before[name]) == (name in still), name
+        moments = optimizer.moments[name].values()
+        assert all(bool(moment.any()) != (name in still) for moment in moments), name
+
+
 def test_adamw_steps_as_pytorchs_class_does(tiny, dataset):
     ours, theirs = tiny(), tiny()
     groups = [

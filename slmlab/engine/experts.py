@@ -15,7 +15,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from slmlab.engine.evaluation import evaluating
+from slmlab.engine.evaluation import continuable, evaluating
 from slmlab.engine.model import GPT, GPTConfig, Part
 from slmlab.text.dataset import require_ids
 from slmlab.validation import instance, real_number, shown, whole_number
@@ -55,8 +55,9 @@ class ExpertConfig(GPTConfig):
         for name, least in (("n_expert", 1), ("n_active", 1), ("n_shared", 0), ("expert_width", 0)):
             most = 4 * 10**9 if name == "expert_width" else MAX_EXPERTS
             object.__setattr__(self, name, whole_number(name, getattr(self, name), least, most))
-        for name in ("aux_loss", "bias_rate", "capacity"):
-            object.__setattr__(self, name, real_number(name, getattr(self, name), least=0))
+        for name, top in (("aux_loss", None), ("bias_rate", 1), ("capacity", MAX_EXPERTS)):
+            value = real_number(name, getattr(self, name), least=0, most=top)
+            object.__setattr__(self, name, value)
         if self.n_active > self.n_expert:
             raise ValueError(
                 f"n_active is {self.n_active}, but there are n_expert = {self.n_expert} experts to "
@@ -94,7 +95,7 @@ class Routing(NamedTuple):
 
     Attributes:
         probabilities: (B, T, E), the router's, of every expert.
-        chosen: (B, T, k), the experts that take each token, the likeliest first.
+        chosen: (B, T, k), the experts that take each token, the best first.
         gates: (B, T, k), what their answers are multiplied with.
     """
 
@@ -139,12 +140,12 @@ class Experts(nn.Module):
         The gates of two and more add up to 1. A single expert's is its probability, as otherwise
         the router would learn nothing.
         """
-        probabilities = F.linear(x, self.router.weight).softmax(-1)
+        scores = F.linear(x, self.router.weight)
+        probabilities = scores.softmax(-1)
         chosen = (probabilities + self.router.bias).topk(self.config.n_active, -1).indices
-        gates = probabilities.gather(-1, chosen)
-        if self.config.n_active > 1:
-            gates = gates / gates.sum(-1, keepdim=True)
-        return Routing(probabilities, chosen, gates)
+        if self.config.n_active == 1:
+            return Routing(probabilities, chosen, probabilities.gather(-1, chosen))
+        return Routing(probabilities, chosen, scores.gather(-1, chosen).softmax(-1))
 
     def _taken(self, chosen: Tensor) -> Tensor:
         """(B, T, k), false where an expert has its share already: of earlier tokens only.
@@ -163,21 +164,20 @@ class Experts(nn.Module):
         """What the experts answer, each times its gate, added up: (B, T, C).
 
         Each expert's tokens become rows of one batch, as many as the busiest has, so that all
-        experts are two products.
+        experts are two products. Tokens go there and back by `F.embedding`, whose gradient adds up
+        in the same order every time; that of indexing does not.
         """
         c, flat = self.config, x.flatten(0, 1)
-        expert, gate = chosen[taken], gates[taken]
-        token = taken.flatten(0, 1).nonzero()[:, 0]
-        order = expert.argsort(stable=True)
-        expert, gate, token = expert[order], gate[order], token[order]
+        expert, token = chosen[taken], taken.flatten(0, 1).nonzero()[:, 0]
         counts = expert.bincount(minlength=c.n_expert + c.n_shared)
-        row = torch.arange(len(expert), device=x.device) - (counts.cumsum(0) - counts)[expert]
         n_rows = int(counts.max())
-        place = expert * n_rows + row
-        rows = flat.new_zeros(len(counts) * n_rows, c.n_embd).index_copy(0, place, flat[token])
-        answers = self.answers(rows.view(len(counts), n_rows, -1))
-        weighted = answers.flatten(0, 1)[place] * gate[:, None]
-        return torch.zeros_like(flat, dtype=weighted.dtype).index_add(0, token, weighted).view_as(x)
+        place = expert.argsort(stable=True).argsort()  # with the choices sorted by expert
+        row = expert * n_rows + place - (counts.cumsum(0) - counts)[expert]
+        source = row.new_zeros(len(counts) * n_rows).index_copy(0, row, token)
+        answer_of = torch.zeros_like(chosen).masked_scatter(taken, row)
+        answers = self.answers(F.embedding(source, flat).view(len(counts), n_rows, -1))
+        found = F.embedding(answer_of, answers.flatten(0, 1))  # (B, T, k, C)
+        return (found * (gates * taken)[..., None]).sum(2)
 
     def answers(self, rows: Tensor) -> Tensor:
         """What each expert, the shared ones last, answers to rows of its own: (E, N, C) both."""
@@ -234,8 +234,8 @@ def balance_loss(routing: Routing) -> Tensor:
 def routings(model: GPT, ids: Tensor) -> list[Routing]:
     """Where each layer of a model sends the tokens ids (N,), as one sequence: B is 1.
 
-    Raises `ValueError` for a model without experts, ids that are no row of whole numbers, or more
-    of them than its context has.
+    Raises `ValueError` for a model without experts, ids that are no row of whole numbers, none of
+    them, one that the model has no row for, or more of them than its context has.
     """
     instance("model", model, GPT)
     layers = [block.mlp for block in model.blocks if isinstance(block.mlp, Experts)]
@@ -245,6 +245,7 @@ def routings(model: GPT, ids: Tensor) -> list[Routing]:
             f"not one of {shown(type(model.config).__name__)}."
         )
     require_ids("ids", ids)
+    continuable(model, ids.tolist())
     found: list[Routing] = []
     hooks = [
         layer.register_forward_pre_hook(lambda layer, x: found.append(layer.route(*x)))

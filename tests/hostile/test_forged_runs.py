@@ -52,6 +52,15 @@ def original_history(tmp_path_factory):
     return run.save(tmp_path_factory.mktemp("history") / "run", keep="history")
 
 
+@pytest.fixture(scope="module")
+def original_experts(original, tmp_path_factory):
+    """A saved run of a model with experts."""
+    data = Run.load(original).dataset
+    shape = lab.ExpertConfig(data.tokenizer.n_vocab, 8, 1, 1, 4, n_expert=4, n_shared=1)
+    run = lab.train(lab.GPT(shape), data, lab.TrainConfig(2, 1e-2, max_steps=3), progress=False)
+    return run.save(tmp_path_factory.mktemp("experts") / "run")
+
+
 def copied(original, folder):
     folder.mkdir()
     for path in original.iterdir():
@@ -167,6 +176,65 @@ def test_a_forged_shape_is_refused_before_a_model_is_built(forged, key, value):
         summary["model"][key] = value
         with suppress(TypeError, ValueError):  # as a careful forger would
             summary["parameters"] = lab.GPTConfig(**summary["model"]).n_params
+
+    change_json(forged, "run.json", change)
+    refused(forged)
+
+
+EXPERTS = {
+    "n_expert": [0, 1, 3, 5, 1_025, 10**30, "4", None, True, 4.5],
+    "n_active": [0, 5, "2", None],
+    "n_shared": [-1, 0, 2, "1"],
+    "expert_width": [-1, 2, 10**10, "1", None],
+    "aux_loss": [-1, "0.1", None, INFINITY],
+    "bias_rate": [-1, 2, "0", NAN],
+    "capacity": [-1, 10**5, "1", NAN],
+    "n_embd": [0, 8, "4", None],
+    "colour": ["red"],
+}
+
+
+@pytest.mark.parametrize("careful", [True, False], ids=["parameters too", "alone"])
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, vs in EXPERTS.items() for v in vs])
+def test_forged_experts_are_refused(original_experts, tmp_path, key, value, careful):
+    def change(summary):
+        summary["model"][key] = value
+        with suppress(TypeError, ValueError):
+            if careful:
+                summary["parameters"] = lab.ExpertConfig(**summary["model"]).n_params
+
+    forged = copied(original_experts, tmp_path / "run")
+    change_json(forged, "run.json", change)
+    refused(forged)
+
+
+def without_experts(summary):
+    summary["model"] = {
+        k: v for k, v in summary["model"].items() if k not in EXPERTS or k == "n_embd"
+    }
+
+
+FORMATS = {
+    "2 with experts": lambda summary: summary.update(format=2),
+    "1 with experts": lambda summary: summary.update(format=1),
+    "3 without experts": without_experts,
+    "2 without experts": lambda summary: (summary.update(format=2), without_experts(summary))[0],
+}
+
+
+@pytest.mark.parametrize("careful", [True, False], ids=["parameters too", "alone"])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_experts_and_the_format_go_together(original_experts, tmp_path, kind, careful):
+    forged = copied(original_experts, tmp_path / "run")
+    sign(forged)
+    assert Run.load(forged).model.config.n_expert == 4
+
+    def change(summary):
+        FORMATS[kind](summary)
+        shape = lab.ExpertConfig if summary["format"] == 3 else lab.GPTConfig
+        with suppress(TypeError):
+            if careful:
+                summary["parameters"] = shape(**summary["model"]).n_params
 
     change_json(forged, "run.json", change)
     refused(forged)
@@ -734,9 +802,10 @@ def test_weights_larger_than_the_memory_are_never_read(forged, monkeypatch):
 @pytest.mark.parametrize("shape", [(1, 1, 4), (2, 2, 8), (3, 4, 12)])
 def test_the_expected_shapes_are_those_of_the_model(shape):
     n_layer, n_head, n_embd = shape
-    config = lab.GPTConfig(30, 6, n_layer, n_head, n_embd)
-    actual = {k: tuple(v.shape) for k, v in lab.GPT(config).state_dict().items()}
-    assert parameter_shapes(config) == actual
+    shape = (30, 6, n_layer, n_head, n_embd)
+    for config in (lab.GPTConfig(*shape), lab.ExpertConfig(*shape, n_expert=3, n_shared=n_layer)):
+        actual = {k: tuple(v.shape) for k, v in lab.GPT(config).state_dict().items()}
+        assert parameter_shapes(config) == actual
 
 
 # The folder
