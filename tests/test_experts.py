@@ -486,7 +486,7 @@ def test_what_needs_experts_says_so(writer):
         lab.routings(dense, some_ids(3))
     with pytest.raises(ValueError, match="model is 'gpt'; it must be a GPT"):
         lab.routings("gpt", some_ids(3))
-    with pytest.raises(ValueError, match="it must be a ExpertConfig, such as"):
+    with pytest.raises(ValueError, match="it must be an ExpertConfig, such as"):
         lab.GPT(dense.config, mlp=Experts)
     with pytest.raises(ValueError, match="with experts is no GPT-2"):
         to_huggingface(writer)
