@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from slmlab.study.experiments.arsenal import SCRIPTS
+from slmlab.study.experiments.arsenal import ARSENAL, SCRIPTS
 from slmlab.study.experiments.freezing import FREEZING, LOWERED, PUBLISHED
 from slmlab.study.experiments.mixtures import MIXING, ROUTES
 from slmlab.study.experiments.tables import read_table
@@ -39,8 +39,17 @@ def published() -> "pd.DataFrame":
 
 
 def read_mixtures() -> "pd.DataFrame":
-    """Every look of every run of the mixtures; see `Mixtures` for the columns."""
-    return read_table(MIXING)
+    """Every look of every run of the mixtures; see `Mixtures` for the columns.
+
+    With them the arsenal's runs with dropout alone, which have the same base; of those nobody
+    counted the processor's seconds.
+    """
+    import pandas as pd
+
+    arsenal = read_table(ARSENAL)
+    dropout = arsenal[arsenal["arm"] == "dropout 0.1"].assign(seconds=math.nan)
+    dropout = dropout.assign(active=dropout["params"]).drop(columns="train_tokens")
+    return pd.concat([read_table(MIXING), dropout], ignore_index=True)
 
 
 def read_freezing() -> "pd.DataFrame":

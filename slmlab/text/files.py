@@ -25,6 +25,7 @@ PUBLISHED = {  # SHA-256 of the files that hold the published results
     "bug_report.json": "df73bc43caeada435f41a2bf307dce03dee8bb09e5c5918baed1162715d4582b",
     "phases.json": "9bebb893a511ea33c32173d28fdbc47cf9d32fa63e388b9f46c6d4387bd5ac7e",
     "corpus.json": "c05d09fe164e390e14482d42141d59c69807522b0c0afc88b05f17a0935a96ac",
+    "experts.json": "a5a5aaf636dd739345f1aaa13efd591413af3d51287564bf86aba65d59ddead4",
     "generation.json": "236f67cebaa66d57c1923b279551f0d03f405e66fa1237d82881064da9a8552b",
     "regimes.json": "3c02f0228bf46ac2452b17a10e94fe71ab9774c532d723895640c0948d8dc9a4",
 }
