@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from slmlab.study.experiments.arsenal import ARSENAL, SCRIPTS
-from slmlab.study.experiments.freezing import FREEZING, LOWERED, PUBLISHED
+from slmlab.study.experiments.freezing import FREEZING
 from slmlab.study.experiments.mixtures import MIXING, ROUTES
 from slmlab.study.experiments.tables import read_table
 from slmlab.study.freezing import drift_at
@@ -132,6 +132,31 @@ def mean_change(table: "pd.DataFrame", trial: str, base: str) -> dict[str, float
     return {"change": mean, "low": mean - reach, "high": mean + reach}
 
 
-def thresholds() -> dict[str, tuple[float, float]]:
-    """The published thresholds of stability, in phases B and C."""
-    return {"first": PUBLISHED, "lowered": LOWERED}
+def alert_table(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Which trials a rule would have raised an alert in, and when.
+
+    The rule: the divergence from the teacher rises between two looks by more than it ever does in
+    the first trial with the *other* seeds. `table` is what `read_freezing` gives. Columns: `seeds`;
+    `alerts`, how many of them had one; `first`, the step of the earliest; `highest` divergence and
+    `rise`, the highest between two looks, in nats per token.
+    """
+    import pandas as pd
+
+    columns = ["trial", "seed", "step", "divergence"]
+    table_with("table", table, columns, READ_TRIALS)
+    known = table.dropna(subset="divergence").sort_values("step")
+    known = known.assign(rise=known.groupby(["trial", "seed"])["divergence"].diff())
+    first = table["trial"].iloc[0]
+    highest = known[known["trial"] == first].groupby("seed")["rise"].max()
+    rows = {}
+    for trial, of in known.groupby("trial", sort=False):
+        limits = of["seed"].map(lambda seed: highest.drop(seed, errors="ignore").max())
+        alerts = of[of["rise"] > limits]
+        rows[trial] = {
+            "seeds": of["seed"].nunique(),
+            "alerts": alerts["seed"].nunique(),
+            "first": alerts["step"].min(),
+            "highest": of["divergence"].max(),
+            "rise": of["rise"].max(),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").reindex(table["trial"].unique())
