@@ -226,6 +226,7 @@ _MODULES = {
     "glitches": "slmlab.study.glitches",
     "mixing": "slmlab.study.mixing",
     "plots": "slmlab.show.plots",
+    "python_classes": "slmlab.text.python_classes",
     "repairs": "slmlab.study.repairs",
     "replies": "slmlab.study.replies",
     "routing": "slmlab.study.routing",
