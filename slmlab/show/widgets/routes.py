@@ -23,6 +23,7 @@ from slmlab.text.tokenizer import Tokenizer
 from slmlab.validation import instance, whole_number
 
 MOST_TOKENS = 2_000
+HEIGHT = 420  # pixels of the text where no kernel is attached, as in panels.css
 TOP = 8  # tokens in the table of an expert, and experts that are listed of a token
 # Of experts 0, 1, 2 …: black is read on each, and colour-blind readers can tell each from each.
 COLOURS = (
@@ -160,7 +161,7 @@ class RouteExplorer(Panel):
             self.tokens.chosen = -1 if self.place is None else self.place
         with self.experts.hold_sync():
             self.experts.label = f"The experts of layer {self.layer.value}"
-            self.experts.header = ["expert", f"choice {self.choice.value}", "all choices"]
+            self.experts.header = ["expert", *self._shares(0)]
             self.experts.items = [self._row(expert) for expert in range(self._config.n_expert)]
             self.experts.chosen = -1 if self.expert is None else self.expert
         self.said.value = paragraph(self._in_words())
@@ -169,16 +170,17 @@ class RouteExplorer(Panel):
     def _sentences(self) -> list[str]:
         n, k = self._here.shape
         c = self._config
+        whose = f"the router's choice {self.choice.value} of {k}" if k > 1 else "its expert"
         said = [
             f"<b>Layer {self.layer.value} of {len(self._chosen)}</b>: each of the {n:,} tokens has "
-            f"the colour of its choice {self.choice.value} of {k}, among {c.n_expert:,} experts."
+            f"the colour of {whose}, among {c.n_expert:,} experts."
         ]
         if c.n_shared:
-            said.append(f"{counted(c.n_shared, 'more expert')} take every token.")
+            said.append(f"Every token goes through {counted(c.n_shared, 'shared expert')} too.")
         if c.n_expert > len(COLOURS):
-            said.append(f"Every {len(COLOURS)} experts the colours repeat.")
+            said.append(f"The colours repeat after {len(COLOURS)} experts.")
         if n > c.block_size:
-            said.append(f"The model reads windows of {c.block_size:,} tokens.")
+            said.append(f"The model reads {c.block_size:,} tokens at a time.")
         return said
 
     def _items(self) -> list[dict[str, object]]:
@@ -199,17 +201,22 @@ class RouteExplorer(Panel):
             )
         return items
 
+    def _shares(self, expert: int) -> dict[str, float]:
+        """The share of the tokens that an expert takes, by the choice at hand and by all."""
+        shares = {f"choice {self.choice.value}": self._coloured == expert}
+        if self._here.shape[1] > 1:
+            shares["all choices"] = self._taken(expert)
+        return {name: took.float().mean().item() for name, took in shares.items()}
+
     def _row(self, expert: int) -> dict[str, object]:
-        shares = [
-            took.float().mean().item() for took in (self._coloured == expert, self._taken(expert))
-        ]
-        first, whole = (f"{share:.0%}" for share in shares)
+        shares = self._shares(expert)
+        percents = {name: f"{share:.0%}" for name, share in shares.items()}
+        said = ", ".join(f"{percent} by {name}" for name, percent in percents.items())
         return {
-            "cells": [str(expert), first, whole],
-            "says": f"Expert {expert}: {first} of the tokens as choice {self.choice.value}, "
-            f"{whole} by all choices",
+            "cells": [str(expert), *percents.values()],
+            "says": f"Expert {expert}: of the tokens {said}",
             "colour": _colour(expert),
-            "bars": shares,
+            "bars": list(shares.values()),
         }
 
     def _in_words(self) -> str:
@@ -222,11 +229,15 @@ class RouteExplorer(Panel):
                 said[0] += f", {IN_PYTHON[self._classes[self.place]]} in Python"
             said[0] += "."
         if self.expert is not None:
-            took, first = self._taken(self.expert), self._coloured == self.expert
-            said.append(
-                f"Expert {self.expert} of layer {self.layer.value} takes {int(took.sum()):,} of "
-                f"the {n:,} tokens, {int(first.sum()):,} of them as choice {self.choice.value}."
+            whose, took = (
+                f"Expert {self.expert} of layer {self.layer.value}",
+                self._taken(self.expert),
             )
+            told = f"{whose} takes {int(took.sum()):,} of the {n:,} tokens"
+            if self._here.shape[1] > 1:
+                coloured = int((self._coloured == self.expert).sum())
+                told += f", {coloured:,} of them as choice {self.choice.value}"
+            said.append(f"{told}.")
         return " ".join(said) or "Choose a token of the text or an expert."
 
     def _details(self) -> str:
@@ -246,7 +257,10 @@ class RouteExplorer(Panel):
                 f"<h4>What expert {self.expert} takes most often</h4>"
                 + table_html(["token", "takes", "in the text"], rows)
             )
-        sections = "".join(f"<section>{part}</section>" for part in parts)
+        sections = "".join(
+            f"<section style='min-width:0;overflow-wrap:anywhere'>{part}</section>"
+            for part in parts
+        )
         return f"<div style='display:flex;flex-flow:row wrap;gap:8px 32px'>{sections}</div>"
 
     def _chips(self, layer: int, place: int) -> str:
@@ -261,7 +275,7 @@ class RouteExplorer(Panel):
             on_colour(
                 item["colour"],
                 escape(item["cells"][0]),
-                MARKED if item["marked"] else "",
+                f"border-right:1px solid #555555;{MARKED if item['marked'] else ''}",
                 item["says"],
             )
             for item in self.tokens.items
@@ -271,7 +285,7 @@ class RouteExplorer(Panel):
         )
         chosen = self.place is not None or self.expert is not None
         return (
-            f"{self.status.value}{tokens_html(self.tokens.label, spans)}"
+            f"{self.status.value}{tokens_html(self.tokens.label, spans, HEIGHT)}"
             f"{paragraph(f'Experts, and their share of the tokens: {shares}')}"
             + (f"{self.said.value}{self.details.value}" if chosen else "")
         )
