@@ -261,12 +261,12 @@ def test_what_is_no_text_gets_a_sentence(model, python, text):
         lab.RouteExplorer(model, python, text)
 
 
-def test_what_does_not_fit_gets_a_sentence(finished, model, python, gpt2):
-    tokenizer = finished.dataset.tokenizer
+def test_what_does_not_fit_gets_a_sentence(model, python, gpt2):
+    dense = lab.GPT(lab.GPTConfig(python.n_vocab, 16, 1, 1, 8))
     with pytest.raises(ValueError, match="has no experts"):
-        lab.RouteExplorer(finished.model, tokenizer, "The old")
+        lab.RouteExplorer(dense, python, "The old")
     with pytest.raises(ValueError, match="must be a GPT"):
-        lab.RouteExplorer("model", tokenizer, "The old")
+        lab.RouteExplorer("model", python, "The old")
     with pytest.raises(ValueError, match="must be a Tokenizer"):
         lab.RouteExplorer(model, "gpt2", "The old")
     with pytest.raises(ValueError, match="50,257 tokens, but the model"):
