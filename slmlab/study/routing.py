@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slmlab.engine.experts import routings
+from slmlab.engine.experts import Routing, routings
 from slmlab.engine.model import GPT
 from slmlab.text.dataset import require_ids
 from slmlab.validation import instance, listed, whole_number
@@ -25,14 +25,24 @@ SHUFFLES = 20  # of the labels, whose mean is what chance explains
 def choices(model: GPT, ids: Tensor) -> Tensor:
     """Which experts each layer sends each token to: ids (N,) → (L, N, k).
 
+    By `routes`, which raises `ValueError` for a model without experts, or something else than ids.
+    """
+    return torch.cat([layer.chosen for layer in routes(model, ids)])
+
+
+def routes(model: GPT, ids: Tensor) -> list[Routing]:
+    """As `lab.routings`, of a text of any length: B is 1, and T all its tokens.
+
     The text is read in windows of a context, one after the other. Raises `ValueError` for a model
     without experts, or something else than ids.
     """
     instance("model", model, GPT)
     require_ids("ids", ids)
-    windows = ids.split(model.config.block_size)
-    parts = [torch.cat([layer.chosen for layer in routings(model, ids)]) for ids in windows]
-    return torch.cat(parts, 1).cpu()
+    windows = [routings(model, window) for window in ids.split(model.config.block_size)]
+    return [
+        Routing(*(torch.cat(parts, 1).cpu() for parts in zip(*layer, strict=True)))
+        for layer in zip(*windows, strict=True)
+    ]
 
 
 def load(chosen: Tensor, n_expert: int) -> Tensor:

@@ -19,6 +19,9 @@ CELLS = (
     "lab.NextTokenExplorer(run)",
     "lab.DecodingBench(run, n_tokens=10)",
     "lab.TokenExplorer()",
+    "tokenizer = run.dataset.tokenizer\n"
+    "routed = lab.GPT(lab.ExpertConfig(tokenizer.n_vocab, 16, 2, 2, 16))\n"
+    "lab.RouteExplorer(routed, tokenizer, lab.load_held_out().text[:300])",
     "chat = lab.chat_tokenizer(run.dataset.tokenizer)\n"
     "model = lab.GPT(lab.GPTConfig(chat.n_vocab, 64, 1, 1, 8))\n"
     'lab.ChatPanel({"untrained": (model, chat)}, max_tokens=10)',
@@ -33,6 +36,7 @@ PANELS = (
     "explorer",
     "decoding",
     "tokens",
+    "routes",
     "chat",
     "rulings",
 )

@@ -71,6 +71,7 @@ def test_what_is_no_text(finished, value):
         refused(lambda: lab.Scrubber(finished, prompt=value))
     refused(lambda: lab.NextTokenExplorer(finished, value))
     refused(lambda: lab.DecodingBench(finished, value))
+    refused(lambda: lab.RouteExplorer(finished.model, finished.dataset.tokenizer, value))
     refused(lambda: lab.PredictionCard(value))
     assert lab.predictions().empty
 

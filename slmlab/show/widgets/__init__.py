@@ -8,6 +8,7 @@ from slmlab.show.widgets.guesses import predictions, start_over
 from slmlab.show.widgets.playground import Playground
 from slmlab.show.widgets.prediction import PredictionCard
 from slmlab.show.widgets.quiz import Quiz
+from slmlab.show.widgets.routes import RouteExplorer
 from slmlab.show.widgets.ruling import RulingCards
 from slmlab.show.widgets.scrubber import Scrubber
 from slmlab.show.widgets.tokens import TokenExplorer
@@ -19,6 +20,7 @@ __all__ = [
     "Playground",
     "PredictionCard",
     "Quiz",
+    "RouteExplorer",
     "RulingCards",
     "Scrubber",
     "TokenExplorer",

@@ -41,6 +41,7 @@ function render({ model, el }) {
     const header = model.get("header");
     const chosen = model.get("chosen");
     const focused = buttons.indexOf(document.activeElement);
+    const scrolled = el.firstElementChild?.scrollTop ?? 0;
     const body = document.createElement(header.length ? "table" : "div");
     body.ariaLabel = model.get("label");
     if (!header.length) body.setAttribute("role", "group");
@@ -62,6 +63,7 @@ function render({ model, el }) {
     });
     show(chosen);
     el.replaceChildren(body, ...(header.length ? [] : [words]));
+    body.scrollTop = scrolled;
     enter(focused >= 0 ? Math.min(focused, items.length - 1) : Math.max(chosen, 0));
     if (focused >= 0) buttons.find((element) => element.tabIndex === 0)?.focus();
   }

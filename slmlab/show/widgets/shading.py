@@ -19,8 +19,12 @@ def shade(probability: float) -> str:
 
 def shaded(probability: float, html: str, style: str = "", title: str = "") -> str:
     """HTML on the background of its probability; `title` is seen when one points at it."""
+    return on_colour(shade(probability), html, style, title)
+
+
+def on_colour(colour: str, html: str, style: str = "", title: str = "") -> str:
+    """HTML in black on a background; `title` is seen when one points at it."""
     told = f" title='{escape(title)}'" if title else ""
-    colour = shade(probability)
     return f"<span{told} style='background:{colour};color:#000000;{style}'>{html}</span>"
 
 

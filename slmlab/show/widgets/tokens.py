@@ -141,12 +141,15 @@ def _view(name: str, tokenizer: Tokenizer, ids: list[int]) -> str:
     return heading + tokens_html(f"Tokens: {name}", spans)
 
 
-def tokens_html(label: str, spans: str) -> str:
-    """A field of tokens, each as `token_html` writes it; a screen reader calls it `label`."""
+def tokens_html(label: str, spans: str, height: int = 150) -> str:
+    """A field of tokens, such as those of `token_html`, of at most so many pixels.
+
+    A screen reader calls it `label`.
+    """
     # A long text is scrolled, for which the keyboard needs a place to go to.
     return (
         f"<div tabindex='0' role='region' aria-label='{escape(label)}' "
-        "style='max-height:150px;overflow:auto;border:1px solid "
+        f"style='max-height:{height}px;overflow:auto;border:1px solid "
         "var(--jp-border-color1,#bdbdbd);padding:4px 8px'>"
         "<pre style='margin:0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;"
         f"line-height:1.7;font-size:13px'>{spans}</pre></div>"

@@ -12,7 +12,7 @@ from slmlab.study.samples import REPEAT_NGRAM
 from slmlab.study.writing import Written
 from slmlab.text.tokenizer import Tokenizer
 
-FORCED = "box-shadow:inset 0 -3px #6a1fd0;font-weight:bold"
+MARKED = "box-shadow:inset 0 -3px #6a1fd0;font-weight:bold"
 NONE = "–"
 WHAT = (
     f"Repetition is the share of {REPEAT_NGRAM}-token sequences that came before, copied that of "
@@ -23,7 +23,7 @@ WHAT = (
 class Told(NamedTuple):
     """A token of a text as it is shown."""
 
-    text: str  # with its own spaces and ends of lines
+    text: str  # as it flows
     own: float  # its probability to the model itself
     says: str  # both of its probabilities in words
     forced: bool
@@ -36,15 +36,19 @@ def told(written: Written, forced: Sequence[int]) -> list[Told]:
     tokens = []
     for i, (token, p, q) in enumerate(zip(written.ids, own, final, strict=True)):
         name = name_of(tokenizer, token)
-        flowing = name.replace("␣", " ").replace("⏎", "⏎\n")
         says = in_words(name, p, q) + ", forced" * (i in forced)
-        tokens.append(Told(flowing, p, says, i in forced))
+        tokens.append(Told(flowing(name), p, says, i in forced))
     return tokens
 
 
 def name_of(tokenizer: Tokenizer, token: int) -> str:
     """A token's text with everything visible."""
     return visible(token_bytes(tokenizer, token))
+
+
+def flowing(name: str) -> str:
+    """A token's name as part of a text that flows: with its own spaces and ends of lines."""
+    return name.replace("␣", " ").replace("⏎", "⏎\n")
 
 
 def in_words(name: str, own: float, final: float | None) -> str:
@@ -57,7 +61,7 @@ def text_html(tokens: Sequence[Told], since: int = 0) -> str:
     """The tokens of a text, of which those before the place `since` have no colour."""
     spans = [escape(token.text) for token in tokens[:since]]
     for token in tokens[since:]:
-        style = FORCED if token.forced else ""
+        style = MARKED if token.forced else ""
         spans.append(shaded(token.own, escape(token.text), style, token.says))
     return (
         "<pre style='margin:0;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6;"
@@ -67,7 +71,7 @@ def text_html(tokens: Sequence[Told], since: int = 0) -> str:
 
 def legend_html() -> str:
     """What the colours and the line below a token mean."""
-    forced = f"<span style='{FORCED}'>&nbsp;forced&nbsp;</span>"
+    forced = f"<span style='{MARKED}'>&nbsp;forced&nbsp;</span>"
     said = f"probability to the model, in %: {legend()} &nbsp;{forced}"
     return f"<div class='slm-shades' style='line-height:1.6'>{said}</div>"
 
