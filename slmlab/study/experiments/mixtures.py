@@ -67,14 +67,10 @@ MIXTURES: tuple[Mixture, ...] = (
         _experts(1, n_active=1, expert_width=1_536, aux_loss=0.0),
         n_seeds=3,
     ),
-    Mixture("width 160, rate 0.0001", changes={"n_embd": 160, "learning_rate": 1e-4}, n_seeds=3),
     Mixture("8 experts, dropout 0.1", _experts(), {"dropout": 0.1}, n_seeds=3),
     Mixture("8 experts, no balancing", _experts(aux_loss=0.0), n_seeds=3),
     Mixture("8 experts, bias", _experts(aux_loss=0.0, bias_rate=0.001), n_seeds=3),
-    Mixture("7 experts and a shared one", _experts(7, n_active=1, n_shared=1), n_seeds=3),
     Mixture("8 experts, rate 0.001", _experts(), {"learning_rate": 1e-3}, n_seeds=2),
-    Mixture("width 160", changes={"n_embd": 160}, n_seeds=2),
-    Mixture("8 experts, rate 0.0001", _experts(), {"learning_rate": 1e-4}, n_seeds=1),
 )
 
 
