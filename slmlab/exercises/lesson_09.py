@@ -329,8 +329,8 @@ def thresholds(
         otherwise="Count the drifts of 0.25 or less in the column of 100 steps.",
     )
     reasons = {
-        "a": "All are below 5 times the drift of 20 steps, some below 3: the changes partly "
-        "undo each other.",
+        "a": "Divide the columns: it is two to three times as far. Later changes partly undo "
+        "earlier ones.",
         "b": "Sort the column of 100 steps. The five lowest there are not the five that 20 steps "
         "freeze: expert 2 comes before expert 7.",
         "c": "0.95 allows a drift of 0.053. The lowest of the table is above that, so looking "
