@@ -44,7 +44,7 @@ def routing(function: Callable[..., Any]) -> None:
         otherwise=wrong_routes,
         advice={
             "selected index k out of range": WRONG_AXIS,
-            "too many values to unpack": "`topk` returns two tensors: the values, and the indices.",
+            "to unpack": "`topk` returns two tensors: the values, and the indices.",
         },
         abs_tol=1e-4,
     )
@@ -73,6 +73,15 @@ TOO_SMALL = (
     "Your change is so small that every expert keeps its tokens. Put another token in its place, "
     "such as `torch.randn_like(x[:, -1])`."
 )
+SAFE_ONES = (
+    "You name layers in which nothing changes. Name those where an earlier output changes, for at "
+    "least one input."
+)
+SOME_INPUTS = (
+    "You miss `first_choices`, which leaks only where an expert is full at the right moment. Try "
+    "all inputs, and name a layer as soon as one of them shows a leak."
+)
+IN_ALL = "[name for name in layers if found.count(name) == len(inputs)]"
 MISTAKEN_TESTS = {
     LEAKING.replace(EARLIER, "before, after"): OWN_OUTPUT,
     LEAKING.replace(EARLIER, "before[:, -1], after[:, -1]"): OWN_OUTPUT,
@@ -81,20 +90,16 @@ MISTAKEN_TESTS = {
     ): "You change the *first* token and look at later ones. These may depend on it: that is what "
     "a context is for. Change the last token, and look at those before it.",
     LEAKING.replace("-x[:, -1]", "x[:, -1] + 1e-5"): TOO_SMALL,
+    LEAKING.replace("if not torch.equal", "if torch.equal"): SAFE_ONES,
     LEAKING.replace("if not torch.equal", "if torch.equal").replace(
-        "sorted(set(found))", "[name for name in layers if found.count(name) == len(inputs)]"
-    ): "These are the layers that do *not* leak. Name those where an earlier output changes.",
-    LEAKING.replace("in inputs:", "in inputs[:1]:"): "You try one input only. `first_choices` "
-    "leaks only where an expert is full at the right moment: try all of them.",
-    LEAKING.replace(
-        "sorted(set(found))", "[name for name in layers if found.count(name) == len(inputs)]"
-    ): "You name only layers that leak for *every* input. One is enough: `first_choices` leaks "
-    "only where an expert is full at the right moment.",
+        "sorted(set(found))", IN_ALL
+    ): SAFE_ONES,
+    LEAKING.replace("in inputs:", "in inputs[:1]:"): SOME_INPUTS,
+    LEAKING.replace("sorted(set(found))", IN_ALL): SOME_INPUTS,
     LEAKING.replace("layer(changed)", "layer(x[:, :-1])").replace(
         EARLIER, "before[:, :-1], after"
     ): "You cut the last token off. A shorter sequence leaves an expert less room, so "
     "`first_come` changes too, without looking ahead. Keep the length, and change the token.",
-    "return list(layers)": "You name all layers. Two of them never look ahead.",
 }  # fmt: skip
 
 
@@ -117,11 +122,11 @@ def _mean_before(x: Tensor) -> Tensor:
     return x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]
 
 
-def _next(x: Tensor) -> Tensor:
+def _next_token(x: Tensor) -> Tensor:
     return x.roll(-1, 1)
 
 
-def _reversed(x: Tensor) -> Tensor:
+def _last_token(x: Tensor) -> Tensor:
     """Where only the first token sees the last one."""
     return torch.cat([x[:, -1:], x[:, 1:]], 1)
 
@@ -136,10 +141,10 @@ def leaks(function: Callable[..., Any]) -> None:
     """`function(layers, inputs)`: the names of the layers in which a token sees a later one."""
     tried = inputs()
     known: dict[str, Layer] = {
-        "mean of those before": _mean_before,
-        "the next one": _next,
-        "the last one": _reversed,
-        "another sequence": _other_sequence,
+        "mean_before": _mean_before,
+        "next_token": _next_token,
+        "last_token": _last_token,
+        "other_sequence": _other_sequence,
     }
     _keeps(function, tried)
     expect_function(

@@ -39,8 +39,6 @@ MISTAKEN_COUNTS = {
     "one back.",
     COUNTED.replace("n_active * expert + router", "total"): "In `active` only the experts that "
     "take a token count, `n_active` of them.",
-    COUNTED.replace("n_active * expert + router", "total // n_expert * n_active"): "In `active` "
-    "only the *experts* are fewer. The router counts in full.",
     COUNTED.replace('"gradients": total', '"gradients": n_active * expert + router'): "One token "
     "reaches `n_active` experts, but the tokens of a batch reach all of them. So each parameter "
     "has a gradient: `total`.",

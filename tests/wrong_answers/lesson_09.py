@@ -37,7 +37,7 @@ WRONG = {
         "return [1, 2]": "should return a list of names",
         'return "first_choices"': "should return a list of names",
         'return ["expert_choice"]': "misses first_choices",
-        'return ["first_choices", "expert_choice"]': "misses the next one",
+        'return ["first_choices", "expert_choice"]': "misses last_token, next_token",
         'return ["first_choices", "expert_choice", "first_come"]': "also names first_come",
         """
         found = []
@@ -74,7 +74,7 @@ WRONG = {
             "should be a whole number"
         ),
         "return dict.fromkeys(('total', 'active', 'gradients', 'moments', 'activations'), 7)": (
-            '"total" is 7; it should be 300,680'
+            '"total" is 7; it should be 297,992'
         ),
     },
 }
