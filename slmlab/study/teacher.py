@@ -48,10 +48,13 @@ class Teacher:
         """How far the model's next-token probabilities are from the teacher's, in nats a token.
 
         The mean Kullback–Leibler divergence KL(teacher ‖ model) over the tokens of ids (N,), read
-        in windows of a context; 0 if they agree. Raises `ValueError` for something else than ids.
+        in windows of a context; 0 if they agree. Raises `ValueError` for something else than ids,
+        or none.
         """
         instance("model", model, GPT)
         require_ids("ids", ids)
+        if not len(ids):
+            raise ValueError("ids are empty; give at least one token to compare models on.")
         total = 0.0
         try:
             if self.off_loaded:
