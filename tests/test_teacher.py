@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import slmlab as lab
+from slmlab.engine.model import Attention
 from slmlab.engine.optimizer import AdamW
 from slmlab.study.footprint import MB, expert_memory, teacher_trace, training_bytes
 from slmlab.study.teacher import Teacher
@@ -136,15 +137,14 @@ def test_counting_leaves_the_model_as_it_was():
 
 def test_counting_frees_what_it_counted(monkeypatch):
     """A saved result that the hook gives back as it is keeps itself alive for ever."""
-    seen = []
-    hidden = lab.GPT.hidden
+    seen, attend = [], Attention.attend
 
-    def watched(self, embedded, cache=None):
-        result = hidden(self, embedded, cache)
-        seen.extend(weakref.ref(x) for x in (embedded, result))
+    def watched(*arguments, **mask):
+        result = attend(*arguments, **mask)
+        seen.append(weakref.ref(result))
         return result
 
-    monkeypatch.setattr(lab.GPT, "hidden", watched)
+    monkeypatch.setattr(Attention, "attend", watched)
     training_bytes(sparse(), 2)
     gc.collect()
     assert len(seen) == 2 and all(of() is None for of in seen)
