@@ -1,7 +1,8 @@
 """What a training holds in memory, counted in bytes of tensors; the same on every computer."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from copy import deepcopy
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,19 +20,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MB = 1_000_000
-STATES = 4  # of a parameter: itself, its gradient and AdamW's two moments
 
 
 def training_bytes(model: GPT, batch_size: int) -> dict[str, int]:
     """What a step holds: "parameters", "gradients", "moments" and, kept for the backward pass,
     "activations".
 
-    The activations are those of one step on random tokens, counted as autograd keeps them; each
-    once, and without the parameters among them. Raises `ValueError` for something else than a
-    model and a batch size.
+    The activations are those of one step of a copy of the model on random tokens, counted as
+    autograd keeps them; each once, and without the parameters among them. Raises `ValueError` for
+    something else than a model and a batch size.
     """
-    c = instance("model", model, GPT).config
-    batch_size = whole_number("batch_size", batch_size, 1)
+    model = deepcopy(instance("model", model, GPT)).train()  # a step can move a router's bias
+    c, batch_size = model.config, whole_number("batch_size", batch_size, 1)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(c.vocab_size, (batch_size, c.block_size + 1), generator=generator)
     own = {p.data_ptr() for p in model.parameters()}
@@ -41,19 +41,17 @@ def training_bytes(model: GPT, batch_size: int) -> dict[str, int]:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # a result that keeps itself would never go away
 
-    was_training = model.training
-    model.train()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = model.loss(ids[:, :-1], ids[:, 1:])  # alive until all is counted
     activations = sum(kept.values())
     del loss
-    model.train(was_training)
-    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
+    size = sum(n_bytes for n_bytes, _ in sizes)
     return {
         "parameters": size,
-        "gradients": size,
+        "gradients": sum(n_bytes for n_bytes, learns in sizes if learns),
         "moments": 2 * size,
         "activations": activations,
     }
@@ -70,7 +68,8 @@ def expert_memory(
     """
     import pandas as pd
 
-    values = asdict(instance("shape", shape, GPTConfig))
+    instance("shape", shape, GPTConfig)
+    values = {setting.name: getattr(shape, setting.name) for setting in fields(GPTConfig)}
     rows = {}
     for n in listed("numbers", numbers, "numbers of experts"):
         config = ExpertConfig(**values, n_expert=n, n_active=2, expert_width=width)
@@ -98,6 +97,7 @@ def teacher_trace(
     steps = instance("config", config, TrainConfig).max_steps
     if steps is None or steps % 3:
         raise ValueError("The training needs max_steps that can be divided by 3, a phase each.")
+    instance("dataset", dataset, Dataset)
     own = sum(training_bytes(model, config.batch_size).values())
     text = dataset.train[: model.config.block_size]
     teacher: Teacher | None = None

@@ -118,7 +118,16 @@ class Freezer:
         self._keep()
 
     def freeze(self, chosen: Tensor) -> None:
-        """Keep these experts (L, E), true for each, from now on, with those frozen before."""
+        """Keep these experts (L, E), true for each, from now on, with those frozen before.
+
+        Raises `ValueError` for something else.
+        """
+        instance("chosen", chosen, Tensor, "drift < 0.05, of lab.freezing.Probe(…).drift()")
+        if chosen.shape != self.frozen.shape or chosen.dtype != torch.bool:
+            raise ValueError(
+                f"chosen is {shown(chosen)}; it must be a bool tensor {tuple(self.frozen.shape)}, "
+                "true for each expert to freeze."
+            )
         self.restore()
         self.frozen |= chosen
         self._keep()
@@ -158,7 +167,8 @@ def frozen_speed(
     import pandas as pd
 
     rounds = whole_number("rounds", rounds, 1, MOST_ROUNDS)
-    model = deepcopy(model).train()
+    instance("dataset", dataset, Dataset)
+    model = deepcopy(instance("model", model, GPT)).train()
     optimizer = AdamW(model, 0.0)
     parts = [p for layer in expert_layers(model) for p in _parts(layer)]
     measured = []

@@ -64,7 +64,9 @@ def worth(looks: "pd.DataFrame") -> "pd.DataFrame":
     `change_table` has; `params` and `active` ones, in millions; `step_ms`, the processor's
     milliseconds a step, and `seconds` to the mean of the chosen steps.
     """
-    table_with("looks", looks, ["arm", "seed", "step", "params", "active", "seconds", *SCRIPTS])
+    table_with(
+        "looks", looks, ["arm", "seed", "step", "params", "active", "seconds", *SCRIPTS], READ
+    )
     table = change_table(script_scores(looks))
     of_arm = looks.groupby("arm")
     ends = looks.loc[looks.groupby(["arm", "seed"])["step"].idxmax()]

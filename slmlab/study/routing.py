@@ -5,7 +5,7 @@ Choices are (L, N, k): for each layer and token of a text, the numbers of its ex
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHUFFLES = 20  # of the labels, whose mean is what chance explains
+ROUNDING = 1e-9  # nats, more than two sums of the same numbers differ by
 
 
 def choices(model: GPT, ids: Tensor) -> Tensor:
@@ -87,12 +88,16 @@ def specialisation(chosen: Tensor, labels: Sequence[str], n_expert: int) -> "pd.
     """For each label (row) the share of its choices that fall on each expert, beside their load.
 
     `chosen` is of one layer, (1, N, k), with one label for each token. Columns: `tokens`, how many
-    have the label, and the experts' numbers. A last row is of all tokens: an expert is special for
-    a label where its share is far from that.
+    have the label, and the experts' numbers. A last row, "all", is of all tokens: an expert is
+    special for a label where its share is far from that. Raises `ValueError` for more layers.
     """
     import pandas as pd
 
     n_expert = _check(chosen, n_expert)
+    if len(chosen) > 1:
+        raise ValueError(
+            f"There are {len(chosen)} layers; give the choices of one, such as chosen[:1]."
+        )
     values, layer = _labels(labels, chosen), chosen[0]
     rows = pd.DataFrame({"label": np.repeat(values, layer.shape[1]), "expert": layer.flatten()})
     table = pd.crosstab(rows["label"], rows["expert"], normalize="index")
@@ -111,7 +116,7 @@ def explained(chosen: Tensor, labels: Sequence[object]) -> float:
     JMLR 11). A layer that sends all tokens to one expert has nothing to explain, and counts 0.
     """
     _check(chosen)
-    _, numbers = np.unique(_labels(labels, chosen).astype(str), return_inverse=True)
+    _, numbers = np.unique([*map(str, _labels(labels, chosen))], return_inverse=True)
     generator = np.random.default_rng(0)
     shares = []
     for layer in chosen[:, :, 0].numpy():
@@ -119,7 +124,7 @@ def explained(chosen: Tensor, labels: Sequence[object]) -> float:
             [_information(layer, generator.permutation(numbers)) for _ in range(SHUFFLES)]
         )
         most = _information(layer, layer) - by_chance
-        shares.append((_information(layer, numbers) - by_chance) / most if most > 0 else 0.0)
+        shares.append((_information(layer, numbers) - by_chance) / most if most > ROUNDING else 0.0)
     return float(np.mean(shares))
 
 
@@ -133,13 +138,13 @@ def _information(a: np.ndarray, b: np.ndarray) -> float:
     return float((joint[there] * np.log(joint[there] / independent[there])).sum())
 
 
-def _labels(labels: Sequence[object], chosen: Tensor) -> np.ndarray:
+def _labels(labels: Sequence[object], chosen: Tensor) -> list[Any]:
     values = listed("labels", labels, "one for each token")
     if len(values) != chosen.shape[1]:
         raise ValueError(
             f"There are {len(values):,} labels for {chosen.shape[1]:,} tokens; give one for each."
         )
-    return np.array(values)
+    return values
 
 
 def _check(chosen: Tensor, n_expert: int = 1_024) -> int:

@@ -1,6 +1,7 @@
 """A calibration teacher: a copy of a model as it was, to see how far the model has gone since."""
 
 import tempfile
+import weakref
 from copy import deepcopy
 from pathlib import Path
 
@@ -30,12 +31,13 @@ class Teacher:
         truth_values(off_loaded=off_loaded)
         self.off_loaded, self.most = off_loaded, 0
         self._model = deepcopy(instance("model", model, GPT)).eval().requires_grad_(False)
-        self._folder = tempfile.TemporaryDirectory() if off_loaded else None
-        if self._folder is not None:
-            self._file = Path(self._folder.name) / "teacher.safetensors"
+        self._measure()
+        if off_loaded:
+            folder = tempfile.TemporaryDirectory()
+            weakref.finalize(self, folder.cleanup)
+            self._file = Path(folder.name) / "teacher.safetensors"
             safetensors.torch.save_file(self._model.state_dict(), self._file)
             self._model.to("meta")  # its shapes, without any memory
-        self._measure()
 
     @property
     def held(self) -> int:
@@ -46,13 +48,16 @@ class Teacher:
         """How far the model's next-token probabilities are from the teacher's, in nats a token.
 
         The mean Kullback–Leibler divergence KL(teacher ‖ model) over the tokens of ids (N,), read
-        in windows of a context; 0 if they agree. Raises `ValueError` for something else than ids.
+        in windows of a context; 0 if they agree. Raises `ValueError` for something else than ids,
+        or none.
         """
         instance("model", model, GPT)
         require_ids("ids", ids)
+        if not len(ids):
+            raise ValueError("ids are empty; give at least one token to compare models on.")
         total = 0.0
         try:
-            if self._folder is not None:
+            if self.off_loaded:
                 weights = safetensors.torch.load_file(self._file)
                 self._model.load_state_dict(weights, assign=True)
             self._measure()

@@ -4,6 +4,7 @@ import io
 import keyword
 import tokenize
 from collections import Counter
+from itertools import accumulate
 
 from torch import Tensor
 
@@ -26,26 +27,27 @@ def byte_classes(text: str) -> list[str]:
     A docstring is a string, and so is all of an f-string, whatever stands between its braces.
     Raises `ValueError` for what Python cannot read as tokens.
     """
-    whole_text("text", text)
-    lines = text.splitlines(keepends=True)
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
+    lines = io.StringIO(whole_text("text", text)).readlines()  # `splitlines` knows other ends too
+    starts = [0, *accumulate(map(len, lines))]
     classes = ["space"] * len(text)
-    formatted = 0  # how many f-strings are open: one may be within another
+    opened: list[int] = []  # where f-strings begin that are open: one may be within another
     try:
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        for token in tokenize.generate_tokens(iter(lines).__next__):
             kind = tokenize.tok_name[token.type]
-            formatted += (kind == "FSTRING_START") - (kind == "FSTRING_END")
-            if formatted or kind.startswith("FSTRING"):  # from Python 3.12 on, these have parts
-                found = "string"
+            begin, end = (starts[row - 1] + column for row, column in (token.start, token.end))
+            if kind == "FSTRING_START":  # from Python 3.12 on, they have parts
+                opened.append(begin)
+                continue
+            if kind == "FSTRING_END":
+                begin, found = opened.pop(), "string"
             elif token.type == tokenize.NAME:
                 found = "keyword" if keyword.iskeyword(token.string) else "name"
             elif token.type in _KINDS:
                 found = _KINDS[token.type]
+            elif token.type == tokenize.ERRORTOKEN:  # later Pythons raise an error
+                raise SyntaxError(f"{token.string!r} in line {token.start[0]}")
             else:
                 continue
-            begin, end = (starts[row - 1] + column for row, column in (token.start, token.end))
             classes[begin:end] = [found] * (end - begin)
     except (tokenize.TokenError, SyntaxError) as error:
         raise ValueError(f"Not all of the text is Python: {error}.") from None
@@ -61,10 +63,16 @@ def token_classes(ids: Tensor, tokenizer: Tokenizer) -> list[str]:
     require_ids("ids", ids)
     instance("tokenizer", tokenizer, Tokenizer)
     pieces = [tokenizer.token_bytes(i) for i in ids.tolist()]
-    of_bytes = byte_classes(b"".join(pieces).decode())
+    try:
+        of_bytes = byte_classes(b"".join(pieces).decode())
+    except UnicodeDecodeError:
+        raise ValueError(
+            "The ids are no Python text: a letter is cut; give the ids of whole letters."
+        ) from None
     found, at = [], 0
     for piece in pieces:
-        own = [c for b, c in zip(piece, of_bytes[at:], strict=False) if not bytes([b]).isspace()]
+        end = at + len(piece)
+        own = [c for b, c in zip(piece, of_bytes[at:end], strict=True) if not bytes([b]).isspace()]
         found.append(Counter(own).most_common(1)[0][0] if own else "space")
-        at += len(piece)
+        at = end
     return found

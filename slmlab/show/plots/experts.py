@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from slmlab.show.plots.chart import BITS, MUTED, Chart, coloured, finished, literal
-from slmlab.show.plots.layout import name_ends
+from slmlab.show.plots.layout import LETTERS, name_ends
+from slmlab.study.mixing import READ, READ_TRIALS
 from slmlab.validation import instance, listed, real_number, table_with
 
 FAR = 1.5  # times the number to beat
@@ -21,14 +22,14 @@ def budgets(looks: pd.DataFrame, arms: Sequence[str], counting: float, title: st
     """
     counting = real_number("counting", counting, above=0)
     columns = ["arm", "seed", "step", "seconds", "val_bits"]
-    table_with("looks", looks, columns, "what lab.mixing.read_mixtures() returns")
+    table_with("looks", looks, columns, READ)
     chart = Chart(height=4.2)
     axes = chart.subplots()
     ends, starts, said = [], [], []
     for arm, colour in coloured(listed("arms", arms, "names of arms")):
-        of = looks[(looks["arm"] == arm) & (looks["step"] > 0)]
+        of = looks[(looks["arm"] == arm) & (looks["step"] > 0)].dropna(subset="seconds")
         if of.empty:
-            raise ValueError(f"The table has no arm {arm!r}; give some of its arms.")
+            raise ValueError(f"No seconds are known of an arm {arm!r}; give some of the others.")
         best = of.assign(best=of.groupby("seed")["val_bits"].cummin()).groupby("step")
         full = best["seed"].count() == of["seed"].nunique()
         line = best[["seconds", "best"]].mean()[full]
@@ -61,7 +62,7 @@ def saturation(looks: pd.DataFrame, arms: Sequence[str], chance: float, title: s
     random choices share.
     """
     chance = real_number("chance", chance, least=0, most=1)
-    table_with("looks", looks, ["arm", "seed", "step", "saturation"], "lab.mixing.read_mixtures()")
+    table_with("looks", looks, ["arm", "seed", "step", "saturation"], READ)
     chart = Chart(height=3.8)
     axes = chart.subplots()
     ends, said = [], []
@@ -95,32 +96,36 @@ def drifts(
     `table` is what `lab.mixing.read_freezing()` returns; lines are means of the seeds. `limits` are
     the largest drifts of the thresholds, by name, dotted.
     """
-    instance("limits", limits, dict, '{"0.95": 0.053}')
+    for name, limit in instance("limits", limits, dict, '{"0.95": 0.053}').items():
+        real_number(f"The limit {name}", limit, above=0)
     columns = ["trial", "seed", "step", "drift", "long_drift"]
-    table_with("table", table, columns, "what lab.mixing.read_freezing() returns")
+    table_with("table", table, columns, READ_TRIALS)
     chart = Chart(height=4.2)
     axes = chart.subplots()
     ends: list[tuple[str, Line2D, float]] = []
     said = []
+    styles = (
+        ("drift", "-", "since the last check"),
+        ("long_drift", "--", "over five times as many steps"),
+    )
+    for _, style, label in styles:
+        axes.plot([], [], style, color=MUTED, label=label)
     for trial, colour in coloured(listed("trials", trials, "names of trials")):
         of = table[table["trial"] == trial]
         if of.empty:
             raise ValueError(f"The table has no trial {trial!r}; give some of its trials.")
-        lines = of.groupby("step")[["drift", "long_drift"]].mean()
-        for name, style, label in (
-            ("drift", "-", "since the last check"),
-            ("long_drift", "--", "over five times as many steps"),
-        ):
-            line = lines[name].dropna()
-            [drawn] = axes.plot(line.index, line, style, color=colour, linewidth=2)
-            if not ends:
-                drawn.set_label(label)
+        lines = of.groupby("step")[["drift", "long_drift"]].mean().dropna()
+        if lines.empty:
+            raise ValueError(f"Nothing is known of the drift of {trial!r}; give a whole trial.")
+        drawable = lines.where(lines > 0)  # a frozen expert has no place on a log scale
+        for name, style, label in styles:
+            [drawn] = axes.plot(lines.index, drawable[name], style, color=colour, linewidth=2)
             if name == "drift":
-                ends.append((literal(trial), drawn, line.iloc[-1]))
-            said.append(f"{trial}, {label}: {line.iloc[-1]:.3f} at the end")
+                ends.append((literal(trial), drawn, drawable[name].iloc[-1]))
+            said.append(f"{trial}, {label}: {lines[name].iloc[-1]:.3f} at the end")
     for name, limit in limits.items():
         axes.axhline(limit, color=MUTED, linestyle=":", linewidth=1)
-        axes.text(0, limit, f" {name}", va="bottom", fontsize=8, color=MUTED)
+        axes.text(0, limit, f" {literal(name)}", va="bottom", fontsize=LETTERS, color=MUTED)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("step")
