@@ -48,6 +48,9 @@ def figures():
             lab.read_vocabularies().query("vocabulary == 'bpe-512' and step == 1810"),
             lab.vocabulary_table(lab.load_corpus().text, lab.load_held_out().text, ["bpe-512"]),
         ),
+        "budgets": plots.budgets(lab.mixing.read_mixtures(), ["base", "8 experts"], 1.2),
+        "saturation": plots.saturation(lab.mixing.read_mixtures(), ["8 experts"], 0.25),
+        "drifts": plots.drifts(lab.mixing.read_freezing(), ["no freezing"], {"0.95": 0.053}),
         "changes": plots.changes(
             techniques.technique_table(techniques.dialogue_scores(techniques.read_chats())), 0.026
         ),
