@@ -118,7 +118,9 @@ def drifts(
             said.append(f"{trial}, {label}: {lines[name].iloc[-1]:.3f} at the end")
     for name, limit in limits.items():
         axes.axhline(limit, color=MUTED, linestyle=":", linewidth=1)
-        axes.text(0, limit, f" {literal(name)}", va="bottom", fontsize=LETTERS, color=MUTED)
+        place = axes.get_yaxis_transform()  # at the right, where no tick is
+        word = axes.text(1, limit, literal(name), transform=place, color=MUTED)
+        word.set(ha="right", va="bottom", fontsize=LETTERS)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
