@@ -227,6 +227,8 @@ def test_budgets(looks):
     assert "5-gram" in legend(axes) and axes.get_xscale() == "log"
     assert axes.get_xlabel() == "seconds of one processor"
     assert axes.get_ylabel() == "lowest held-out loss (bits per byte) so far"
+    low, high = axes.get_ylim()
+    assert low == pytest.approx(0.95 * (1.2 + np.mean(LUCK))) and high == pytest.approx(1.95)
     assert axes.get_title() == "What the same seconds buy"
     assert plots.budgets(looks, [BASE], 1.3, title="Own").axes[0].get_title() == "Own"
     assert "base: 1.21 after 1 s" in chart.description and "5-gram has 1.30" in chart.description
@@ -241,12 +243,15 @@ def drawn(change):
 def test_saturation(looks):
     chart = plots.saturation(looks, ["better", "worse"], 0.25)
     [axes] = chart.axes
-    assert lines(axes) == [([10, 20, 40], [0.25, 0.5, 1], colour) for colour in SERIES[:2]]
+    drawn = [line for line in axes.lines if line.get_linestyle() == "-"]
+    for line, colour in zip(drawn, SERIES, strict=False):  # a last look is its own final one
+        assert (list(line.get_xdata()), list(line.get_ydata())) == ([10, 20], [0.25, 0.5])
+        assert line.get_color() == colour
     assert across(axes) == [(0.25, MUTED)] and legend(axes) == ["random choices"]
     assert axes.get_xlabel() == "step" and axes.get_ylabel().startswith("share of the experts")
     assert axes.get_title() == "Since when does a token have its experts?"
     assert plots.saturation(looks, ["better"], 0.25, "Own").axes[0].get_title() == "Own"
-    assert "better: 0.25 at step 10, 1.00 last" in chart.description
+    assert "better: 0.25 at step 10, 0.50 last" in chart.description
     assert is_a_picture(chart)
 
 
@@ -303,6 +308,7 @@ def test_other_figures_are_refused(looks, trials):
         (lambda: plots.saturation(looks, [BASE], 0.25), "'base' has no routes"),
         (lambda: plots.saturation(looks, ["other"], 0.25), "'other' has no routes"),
         (lambda: plots.saturation(looks, ["better"], 2), "chance"),
+        (lambda: plots.saturation(looks.query("step == 40"), ["better"], 0.2), "one look each"),
         (lambda: plots.saturation(trials, ["none"], 0.5), "lacks arm"),
         (lambda: plots.drifts(trials, ["other"], {}), "no trial 'other'"),
         (lambda: plots.drifts(trials, ["none"], [0.05]), "limits"),

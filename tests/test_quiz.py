@@ -16,7 +16,7 @@ from slmlab.text import files
 from slmlab.text.files import DataError, data_path
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-LESSONS = ["00", "01", "02", "03", "04", "05", "06", "07", "08", "build_a_gpt"]
+LESSONS = ["00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "build_a_gpt"]
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def test_an_unknown_lesson_gets_a_sentence(lesson):
     with pytest.raises(ValueError, match="There is no quiz for lesson") as caught:
         Quiz(lesson)
     assert str(caught.value).endswith(
-        'there are "00", "01", "02", "03", "04", "05", "06", "07", "08", "build_a_gpt".'
+        'there are "00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "build_a_gpt".'
     )
 
 

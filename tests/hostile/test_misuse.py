@@ -806,7 +806,7 @@ SETUP_PARTS = [lab.PHASES[2].setup.shape, lab.PHASES[2].setup.data, lab.PHASES[2
 def test_a_setup_of_other_parts_is_refused(place, name, value):
     parts = list(SETUP_PARTS)
     parts[place] = value
-    with pytest.raises(ValueError, match=f"^{name} is .*; it must be a .*, such as lab"):
+    with pytest.raises(ValueError, match=f"^{name} is .*; it must be an? .*, such as lab"):
         lab.Setup(*parts)
 
 

@@ -10,19 +10,22 @@ from slmlab.show.plots.layout import LETTERS, name_ends
 from slmlab.study.mixing import READ, READ_TRIALS
 from slmlab.validation import instance, listed, real_number, table_with
 
+FAR = 1.5  # times the number to beat
+
 
 def budgets(looks: pd.DataFrame, arms: Sequence[str], counting: float, title: str = "") -> Chart:
     """The lowest held-out loss so far against the processor's seconds, the mean of an arm's seeds.
 
     `looks` is what `lab.mixing.read_mixtures()` returns; a line ends where the first of its seeds
-    does. `counting` is the number to beat, in bits per byte, drawn dashed.
+    does. `counting` is the number to beat, in bits per byte, drawn dashed; what is far above it
+    (`FAR`) is left out.
     """
     counting = real_number("counting", counting, above=0)
     columns = ["arm", "seed", "step", "seconds", "val_bits"]
     table_with("looks", looks, columns, READ)
     chart = Chart(height=4.2)
     axes = chart.subplots()
-    ends, said = [], []
+    ends, starts, said = [], [], []
     for arm, colour in coloured(listed("arms", arms, "names of arms")):
         of = looks[(looks["arm"] == arm) & (looks["step"] > 0)].dropna(subset="seconds")
         if of.empty:
@@ -32,11 +35,15 @@ def budgets(looks: pd.DataFrame, arms: Sequence[str], counting: float, title: st
         line = best[["seconds", "best"]].mean()[full]
         [drawn] = axes.plot(line["seconds"], line["best"], color=colour, linewidth=2)
         ends.append((literal(arm), drawn, line["best"].iloc[-1]))
+        starts.append(line["seconds"][line["best"] < FAR * counting].min())
         said.append(f"{arm}: {line['best'].iloc[-1]:.2f} after {line['seconds'].iloc[-1]:.0f} s")
     axes.axhline(counting, color=MUTED, linestyle="--", linewidth=1, label="5-gram")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,g}")
     axes.xaxis.set_minor_formatter("")
+    axes.set_ylim(0.95 * min(counting, *(height for *_, height in ends)), FAR * counting)
+    if pd.notna(earliest := min(starts)):
+        axes.set_xlim(left=earliest)
     axes.set_xlabel("seconds of one processor")
     axes.set_ylabel(f"lowest held-out {BITS} so far")
     axes.set_title(title or "What the same seconds buy")
@@ -52,7 +59,8 @@ def saturation(looks: pd.DataFrame, arms: Sequence[str], chance: float, title: s
     """The share of the experts that are the final ones already, by step; a line an arm.
 
     `looks` is what `lab.mixing.read_mixtures()` returns; each run's final experts are those of its
-    last look. `chance`, dashed, is what random choices share.
+    last look, and a line ends before the first of an arm's runs does. `chance`, dashed, is what
+    random choices share.
     """
     chance = real_number("chance", chance, least=0, most=1)
     table_with("looks", looks, ["arm", "seed", "step", "saturation"], READ)
@@ -63,8 +71,11 @@ def saturation(looks: pd.DataFrame, arms: Sequence[str], chance: float, title: s
         of = looks[(looks["arm"] == arm) & (looks["step"] > 0)].dropna(subset="saturation")
         if of.empty:
             raise ValueError(f"The arm {arm!r} has no routes; give arms with experts.")
-        means = of.groupby("step")["saturation"].agg(["mean", "count"])
+        before = of[of["step"] < of.groupby("seed")["step"].transform("max")]
+        means = before.groupby("step")["saturation"].agg(["mean", "count"])
         line = means["mean"][means["count"] == of["seed"].nunique()]
+        if line.empty:
+            raise ValueError(f"The runs of {arm!r} have one look each; give longer ones.")
         [drawn] = axes.plot(line.index, line, color=colour, linewidth=2)
         ends.append((literal(arm), drawn, line.iloc[-1]))
         said.append(f"{arm}: {line.iloc[0]:.2f} at step {line.index[0]}, {line.iloc[-1]:.2f} last")

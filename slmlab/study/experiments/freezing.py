@@ -37,7 +37,7 @@ class Trial:
         name: of its row.
         thresholds: the least stability that freezes an expert in phase B and in phase C.
         chosen: which experts are then frozen: the "stable" ones; or as many at "random"; or,
-            with no look at the stability, "all" when phase B begins.
+            with no look at the stability, "all" when phase C begins.
         changes: of the set-up, by flat names.
         handed_over: whether the loss is an intrinsic one in phase A, and is handed over to the
             task's in phase B.
@@ -64,8 +64,8 @@ TRIALS: tuple[Trial, ...] = (
     Trial("no freezing"),
     Trial("0.95 and 0.90", PUBLISHED),
     Trial("0.80 and 0.75", LOWERED),
-    Trial("as many at random", LOWERED, "random"),
-    Trial("all when B begins", chosen="all"),
+    Trial("as many at random", PUBLISHED, "random"),
+    Trial("all when C begins", chosen="all"),
     Trial("falling rate", changes=DECAY),
     Trial("falling rate, 0.95 and 0.90", PUBLISHED, changes=DECAY),
     Trial("losses handed over", handed_over=True, n_seeds=3),
@@ -205,7 +205,7 @@ class Freezing(Experiment):
     ) -> Tensor:
         """The experts (L, E) to freeze at a check."""
         if trial.chosen == "all":
-            return torch.ones_like(freezer.frozen)
+            return torch.full_like(freezer.frozen, phase == "C")
         if not trial.thresholds:
             return torch.zeros_like(freezer.frozen)
         least = trial.thresholds[PHASES.index(phase) - 1]
