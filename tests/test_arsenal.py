@@ -15,6 +15,7 @@ from slmlab.study.experiments.chats import KINDS
 from slmlab.study.experiments.readings import FIRST_SHARE, PACED_STEPS, SEED_STRIDE, reading_of
 from slmlab.study.techniques import (
     HALVES,
+    change_table,
     dialogue_scores,
     noise_floor,
     script_scores,
@@ -142,6 +143,10 @@ def test_a_technique_is_worth_as_much_text_as_would_do_the_same():
     assert table["worth"].to_dict() == pytest.approx(
         {BASE: math.nan, HALVES[0]: 0.5, "helps": 2, "hurts": 2**-0.5}, nan_ok=True
     )
+    alone = scores[~scores["model"].isin(HALVES)]
+    pd.testing.assert_frame_equal(change_table(alone), table.drop(HALVES[0]).drop(columns="worth"))
+    with pytest.raises(ValueError, match="half the text"):
+        technique_table(alone)
     spread = pd.Series([-0.02, 0.01, 0.03]).std()
     with pytest.raises(ValueError, match="one run only"):
         noise_floor(scores.query("seed == 0"))

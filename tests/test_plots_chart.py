@@ -31,6 +31,10 @@ def figures():
     rows = pd.DataFrame({"gap": [1, 2, 3, 4], "parses": [1, 3, 2, 4], "seed": range(4)})
     gaps = pd.DataFrame({"phase": range(5), "gap": [6.0, 3.0, 0.1, 1.0, 3.0]})
     segments = pd.DataFrame({"overlap": [0.9, 0.2], "loss": [0.6, 3.0]})
+    looks = pd.DataFrame({"arm": "8 experts", "seed": 0, "step": [20, 40], "seconds": [1.0, 2.0]})
+    looks = looks.assign(val_bits=[2.0, 1.5], saturation=[0.4, 1.0])
+    trials = pd.DataFrame({"trial": "no freezing", "seed": 0, "step": [100, 200]})
+    trials = trials.assign(drift=[0.2, 0.1], long_drift=[0.5, 0.4])
     texts = repairs.read_decoders().query("model == 'GPT with dropout'")
     return {
         "loss_curves": plots.loss_curves(runs[0], published=lab.PHASES[1]),
@@ -48,12 +52,12 @@ def figures():
             lab.read_vocabularies().query("vocabulary == 'bpe-512' and step == 1810"),
             lab.vocabulary_table(lab.load_corpus().text, lab.load_held_out().text, ["bpe-512"]),
         ),
-        "budgets": plots.budgets(lab.mixing.read_mixtures(), ["base", "8 experts"], 1.2),
-        "saturation": plots.saturation(lab.mixing.read_mixtures(), ["8 experts"], 0.25),
-        "drifts": plots.drifts(lab.mixing.read_freezing(), ["no freezing"], {"0.95": 0.053}),
         "changes": plots.changes(
             techniques.technique_table(techniques.dialogue_scores(techniques.read_chats())), 0.026
         ),
+        "budgets": plots.budgets(looks, ["8 experts"], 1.3),
+        "saturation": plots.saturation(looks, ["8 experts"], 0.25),
+        "drifts": plots.drifts(trials, ["no freezing"], {"0.95": 0.053}),
         "decoders": plots.decoders({"parses": decoder_changes(texts, "parses")}),
         "cache_speed": plots.cache_speed(
             pd.DataFrame({"with cache": [1.0, 1.0], "without cache": [1.0, 3.0]}, [8, 16])

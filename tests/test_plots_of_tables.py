@@ -256,6 +256,15 @@ def test_changes():
     assert is_a_picture(chart)
 
 
+def test_changes_that_are_worth_no_text():
+    table = pd.DataFrame({"change": [0.1, -0.1], "low": [0.0, -0.2], "high": [0.2, -0.05]})
+    [axes] = plots.changes(table.set_axis(["8 experts", "$width$"]), 0.02).axes
+    assert ticks(axes.yaxis) == [r"\$width\$", "8 experts"]
+    assert axes.get_ylabel() == "what is trained"
+    with pytest.raises(ValueError, match="lacks high"):
+        plots.changes(table.drop(columns="high"), 0.02)
+
+
 @pytest.mark.parametrize("floor", [0, -1, float("nan"), "0.02", None])
 def test_chance_that_is_none_gets_a_sentence(floor):
     table = pd.DataFrame({"change": [0.1], "low": [0.0], "high": [0.2], "worth": [1.0]})

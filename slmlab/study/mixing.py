@@ -11,7 +11,7 @@ from slmlab.study.freezing import drift_at
 from slmlab.study.statistics import t_975
 from slmlab.study.techniques import change_table, script_scores
 from slmlab.text.files import read_published
-from slmlab.validation import one_of, real_number, table_with
+from slmlab.validation import number_columns, one_of, real_number, table_with
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,9 +77,13 @@ def worth(looks: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def within(looks: "pd.DataFrame", seconds: float) -> "pd.DataFrame":
-    """The looks that a budget in processor's seconds reaches, at each arm's median step time."""
+    """The looks that a budget in processor's seconds reaches, at each arm's median step time.
+
+    An arm whose seconds nobody counted has none.
+    """
     seconds = real_number("seconds", seconds, above=0)
     table_with("looks", looks, ["arm", "seed", "step", "seconds"], READ)
+    number_columns("looks", looks, ["step", "seconds"], gaps=True)
     ends = looks.loc[looks.groupby(["arm", "seed"])["step"].idxmax()]
     step = (ends["seconds"] / ends["step"]).groupby(ends["arm"]).median()
     return looks[looks["step"] * looks["arm"].map(step) <= seconds]
@@ -88,6 +92,7 @@ def within(looks: "pd.DataFrame", seconds: float) -> "pd.DataFrame":
 def at_best(looks: "pd.DataFrame") -> "pd.DataFrame":
     """The look of each run at which its held-out loss was lowest; arms keep their order."""
     table_with("looks", looks, ["arm", "seed", "step", "val_bits", *ROUTES], READ)
+    number_columns("looks", looks, ["val_bits"], gaps=False)
     return looks.loc[looks.groupby(["arm", "seed"], sort=False)["val_bits"].idxmin()]
 
 
@@ -103,6 +108,7 @@ def trial_table(table: "pd.DataFrame") -> "pd.DataFrame":
 
     columns = ["trial", "seed", "step", "frozen", "experts", "val_bits", "drift", "learning_rate"]
     table_with("table", table, columns, READ_TRIALS)
+    number_columns("table", table, columns[2:], gaps=True)
     ends = table.loc[table.groupby(["trial", "seed"], sort=False)["step"].idxmax()]
     bits = ends.pivot(index="seed", columns="trial", values="val_bits")
     rows = {}
@@ -121,14 +127,20 @@ def trial_table(table: "pd.DataFrame") -> "pd.DataFrame":
 def mean_change(table: "pd.DataFrame", trial: str, base: str) -> dict[str, float]:
     """By how many bits per byte a trial ends above another with the same seeds.
 
-    Keys: `change`, the mean, and its 95% interval `low` to `high` by Student's t.
+    Keys: `change`, the mean, and its 95% interval `low` to `high` by Student's t. Raises
+    `ValueError` for another table, or fewer than two seeds that both have.
     """
     table_with("table", table, ["trial", "seed", "step", "val_bits"], READ_TRIALS)
+    number_columns("table", table, ["step", "val_bits"], gaps=False)
     for name in (trial, base):
         one_of("The trial", name, tuple(table["trial"].unique()))
     ends = table.loc[table.groupby(["trial", "seed"])["step"].idxmax()]
     bits = ends.pivot(index="seed", columns="trial", values="val_bits")
     changes = (bits[trial] - bits[base]).dropna()
+    if len(changes) < 2:
+        raise ValueError(
+            f"{trial!r} and {base!r} share {len(changes)} seeds; an interval takes at least two."
+        )
     reach = t_975(len(changes)) * float(changes.std()) / math.sqrt(len(changes))
     mean = float(changes.mean())
     return {"change": mean, "low": mean - reach, "high": mean + reach}
@@ -146,6 +158,7 @@ def alert_table(table: "pd.DataFrame") -> "pd.DataFrame":
 
     columns = ["trial", "seed", "step", "divergence"]
     table_with("table", table, columns, READ_TRIALS)
+    number_columns("table", table, ["step", "divergence"], gaps=True)
     known = table.dropna(subset="divergence").sort_values("step")
     known = known.assign(rise=known.groupby(["trial", "seed"])["divergence"].diff())
     first = table["trial"].iloc[0]

@@ -44,7 +44,8 @@ def budgets(looks: pd.DataFrame, arms: Sequence[str], counting: float, title: st
     axes.axhline(counting, color=MUTED, linestyle="--", linewidth=1, label="5-gram")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,g}")
-    axes.set_ylim(0.95 * counting, FAR * counting)
+    axes.xaxis.set_minor_formatter("")
+    axes.set_ylim(0.95 * min(counting, *(height for *_, height in ends)), FAR * counting)
     if pd.notna(earliest := min(starts)):
         axes.set_xlim(left=earliest)
     axes.set_xlabel("seconds of one processor")
@@ -77,12 +78,15 @@ def saturation(looks: pd.DataFrame, arms: Sequence[str], chance: float, title: s
         before = of[of["step"] < of.groupby("seed")["step"].transform("max")]
         means = before.groupby("step")["saturation"].agg(["mean", "count"])
         line = means["mean"][means["count"] == of["seed"].nunique()]
+        if line.empty:
+            raise ValueError(f"The runs of {arm!r} have one look each; give longer ones.")
         [drawn] = axes.plot(line.index, line, color=colour, linewidth=2)
         ends.append((literal(arm), drawn, line.iloc[-1]))
         said.append(f"{arm}: {line.iloc[0]:.2f} at step {line.index[0]}, {line.iloc[-1]:.2f} last")
     axes.axhline(chance, color=MUTED, linestyle="--", linewidth=1, label="random choices")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_minor_formatter("")
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("step")
     axes.set_ylabel("share of the experts that are the final ones (more is more settled)")
@@ -129,9 +133,12 @@ def drifts(
             said.append(f"{trial}, {label}: {lines[name].iloc[-1]:.3f} at the end")
     for name, limit in limits.items():
         axes.axhline(limit, color=MUTED, linestyle=":", linewidth=1)
-        axes.text(0, limit, f" {literal(name)}", va="bottom", fontsize=LETTERS, color=MUTED)
+        place = axes.get_yaxis_transform()  # at the right, where no tick is
+        word = axes.text(1, limit, literal(name), transform=place, color=MUTED)
+        word.set(ha="right", va="bottom", fontsize=LETTERS)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
     axes.set_xlabel("step")
     axes.set_ylabel("drift: relative change of an expert's answers (log scale)")
     axes.set_title(title or "How far the median expert drifts")
