@@ -482,7 +482,7 @@ def test_a_width_that_is_none_is_refused_too(width):
 
 def test_what_needs_experts_says_so(writer):
     dense = lab.GPT(GPTConfig(V, T, 2, 3, C))
-    with pytest.raises(ValueError, match="has no experts, so it has no routes"):
+    with pytest.raises(ValueError, match="has no experts; give a"):
         lab.routings(dense, some_ids(3))
     with pytest.raises(ValueError, match="model is 'gpt'; it must be a GPT"):
         lab.routings("gpt", some_ids(3))

@@ -7,13 +7,12 @@ import torch
 from torch import nn
 
 import slmlab as lab
-from slmlab.engine.experts import Experts
+from slmlab.engine.experts import Experts, expert_layers
 from slmlab.engine.optimizer import AdamW
 from slmlab.study.freezing import (
     Freezer,
     Probe,
     drift_at,
-    expert_layers,
     frozen_speed,
     stability,
 )

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import slmlab as lab
+from slmlab.engine.experts import expert_layers
 from slmlab.study.experiments import freezing, mixtures
 from slmlab.study.experiments.arsenal import ARSENAL, BASE
 from slmlab.study.experiments.freezing import (
@@ -31,7 +32,7 @@ from slmlab.study.experiments.mixtures import (
     config_of,
     model_of,
 )
-from slmlab.study.freezing import Freezer, expert_layers, stability
+from slmlab.study.freezing import Freezer, stability
 from slmlab.study.routing import choices, explained, load
 
 SMALL = {"n_layer": 1, "n_head": 1, "n_embd": 16, "block_size": 96}

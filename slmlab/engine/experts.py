@@ -231,30 +231,46 @@ def balance_loss(routing: Routing) -> Tensor:
     return n_expert * (share * routing.probabilities.flatten(0, -2).mean(0)).sum()
 
 
+def expert_layers(model: GPT) -> list[Experts]:
+    """The layers of experts of a model. Raises `ValueError` if it has none."""
+    instance("model", model, GPT)
+    layers = [block.mlp for block in model.blocks if isinstance(block.mlp, Experts)]
+    if not layers:
+        raise ValueError(
+            f"The model's {shown(type(model.config).__name__)} has no experts; give a "
+            "lab.GPT(lab.ExpertConfig(…))."
+        )
+    return layers
+
+
+def layer_inputs(model: GPT, windows: Tensor) -> list[Tensor]:
+    """What each layer of experts is given when the model reads ids (B, T): (B, T, C) each.
+
+    Raises `ValueError` for a model without experts, or more tokens than its context has.
+    """
+    found: list[Tensor] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, x: found.append(x[0]))
+        for layer in expert_layers(model)
+    ]
+    try:
+        with evaluating(model):
+            model.hidden(model.wte(windows.to(model.device)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
 def routings(model: GPT, ids: Tensor) -> list[Routing]:
     """Where each layer of a model sends the tokens ids (N,), as one sequence: B is 1.
 
     Raises `ValueError` for a model without experts, ids that are no row of whole numbers, none of
     them, one that the model has no row for, or more of them than its context has.
     """
-    instance("model", model, GPT)
-    layers = [block.mlp for block in model.blocks if isinstance(block.mlp, Experts)]
-    if not layers:
-        raise ValueError(
-            f"The model has no experts, so it has no routes; give lab.GPT(lab.ExpertConfig(…)), "
-            f"not one of {shown(type(model.config).__name__)}."
-        )
+    layers = expert_layers(model)
     require_ids("ids", ids)
     continuable(model, ids.tolist())
-    found: list[Routing] = []
-    hooks = [
-        layer.register_forward_pre_hook(lambda layer, x: found.append(layer.route(*x)))
-        for layer in layers
-    ]
-    try:
-        with evaluating(model):
-            model.hidden(model.wte(ids.to(model.device)[None]))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
+    with torch.no_grad():
+        inputs = layer_inputs(model, ids[None])
+        return [layer.route(x) for layer, x in zip(layers, inputs, strict=True)]

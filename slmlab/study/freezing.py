@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from slmlab.engine.evaluation import evaluating
-from slmlab.engine.experts import Experts
+from slmlab.engine.experts import Experts, expert_layers, layer_inputs
 from slmlab.engine.model import GPT
 from slmlab.engine.optimizer import AdamW
 from slmlab.text.dataset import Dataset, require_ids
@@ -23,18 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_ROUNDS = 1_000
-
-
-def expert_layers(model: GPT) -> list[Experts]:
-    """The layers of experts of a model. Raises `ValueError` if it has none."""
-    instance("model", model, GPT)
-    layers = [block.mlp for block in model.blocks if isinstance(block.mlp, Experts)]
-    if not layers:
-        raise ValueError(
-            f"The model's {shown(type(model.config).__name__)} has no experts; give a "
-            "lab.GPT(lab.ExpertConfig(…))."
-        )
-    return layers
 
 
 def stability(drift: Tensor) -> Tensor:
@@ -60,18 +47,8 @@ class Probe:
         block = model.config.block_size
         if len(ids) < block:
             raise ValueError(f"ids are {len(ids):,} tokens; give at least a context, {block:,}.")
-        windows = ids[: len(ids) // block * block].view(-1, block).to(model.device)
-        self.inputs: list[Tensor] = []
-        hooks = [
-            layer.register_forward_pre_hook(lambda _, x: self.inputs.append(x[0].flatten(0, 1)))
-            for layer in self.layers
-        ]
-        try:
-            with evaluating(model):
-                model.hidden(model.wte(windows))
-        finally:
-            for hook in hooks:
-                hook.remove()
+        windows = ids[: len(ids) // block * block].view(-1, block)
+        self.inputs = [x.flatten(0, 1) for x in layer_inputs(model, windows)]
         self.answers = self._answers()
 
     def drift(self) -> Tensor:

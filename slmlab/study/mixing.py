@@ -69,9 +69,8 @@ def worth(looks: "pd.DataFrame") -> "pd.DataFrame":
     )
     table = change_table(script_scores(looks))
     of_arm = looks.groupby("arm")
-    ends = looks.loc[looks.groupby(["arm", "seed"])["step"].idxmax()]
     table["params"], table["active"] = (of_arm[n].first() / 1e6 for n in ("params", "active"))
-    table["step_ms"] = (1000 * ends["seconds"] / ends["step"]).groupby(ends["arm"]).median()
+    table["step_ms"] = 1000 * _step_seconds(looks)
     table["seconds"] = table["step"] * table["step_ms"] / 1000
     return table
 
@@ -84,9 +83,13 @@ def within(looks: "pd.DataFrame", seconds: float) -> "pd.DataFrame":
     seconds = real_number("seconds", seconds, above=0)
     table_with("looks", looks, ["arm", "seed", "step", "seconds"], READ)
     number_columns("looks", looks, ["step", "seconds"], gaps=True)
+    return looks[looks["step"] * looks["arm"].map(_step_seconds(looks)) <= seconds]
+
+
+def _step_seconds(looks: "pd.DataFrame") -> "pd.Series":
+    """The processor's seconds of a step of each arm: the median of its runs."""
     ends = looks.loc[looks.groupby(["arm", "seed"])["step"].idxmax()]
-    step = (ends["seconds"] / ends["step"]).groupby(ends["arm"]).median()
-    return looks[looks["step"] * looks["arm"].map(step) <= seconds]
+    return (ends["seconds"] / ends["step"]).groupby(ends["arm"]).median()
 
 
 def at_best(looks: "pd.DataFrame") -> "pd.DataFrame":

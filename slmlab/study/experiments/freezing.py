@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from slmlab.engine.experts import expert_layers
 from slmlab.engine.model import GPT
 from slmlab.engine.training import fit
 from slmlab.study.experiments.arsenal import ARSENAL
 from slmlab.study.experiments.evaluations import losses
 from slmlab.study.experiments.mixtures import MIXTURES, Mixture, config_of
 from slmlab.study.experiments.protocol import Cell, Experiment, Rows
-from slmlab.study.freezing import Freezer, Probe, expert_layers, stability
+from slmlab.study.freezing import Freezer, Probe, stability
 from slmlab.study.setups import Setup
 from slmlab.study.teacher import Teacher
 from slmlab.text.dataset import Dataset
